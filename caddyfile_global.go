@@ -1,0 +1,240 @@
+package relayapi
+
+import (
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/provider"
+)
+
+// UnmarshalCaddyfile parses the relayapi global option:
+//
+//	relayapi {
+//	    store sqlite [<path>]
+//	    private_key <pem-file>...
+//	    max_ttl <duration>
+//	    issuer <name> {
+//	        public_key <pem-or-jwk-file>
+//	        providers <name>...
+//	        carried_keys
+//	        max_ttl <duration>
+//	    }
+//	    provider <name> [<base-url>] {
+//	        preset <preset> [<account>...]
+//	        api_key {env.X}... | none
+//	        credential header <name> [<prefix>] | query <name>
+//	        paths <pattern>...
+//	    }
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the option's name
+	if d.NextArg() {
+		return d.Errf("unexpected argument %q: what a relay has is written in a block", d.Val())
+	}
+	for d.NextBlock(0) {
+		if err := a.unmarshalLine(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "store":
+		if a.Store != nil {
+			return d.Err("store is given twice")
+		}
+		args := d.RemainingArgs()
+		if len(args) < 1 || len(args) > 2 {
+			return d.ArgErr()
+		}
+		if args[0] != "sqlite" {
+			return d.Errf("store %q: the only store is sqlite; write `store sqlite [<path>]`", args[0])
+		}
+		a.Store = &StoreConfig{Driver: args[0], Path: strings.Join(args[1:], "")}
+	case "private_key":
+		files := d.RemainingArgs()
+		if len(files) == 0 {
+			return d.ArgErr()
+		}
+		a.PrivateKeys = append(a.PrivateKeys, files...)
+	case "max_ttl":
+		return unmarshalDuration(d, &a.MaxTTL)
+	case "issuer":
+		return a.unmarshalIssuer(d)
+	case "provider":
+		return a.unmarshalProvider(d)
+	default:
+		return d.Errf("unknown subdirective %s: there are store, private_key, max_ttl, issuer and provider", d.Val())
+	}
+	return nil
+}
+
+func unmarshalDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return d.ArgErr()
+	}
+	duration, err := caddy.ParseDuration(args[0])
+	if err != nil || duration < time.Second {
+		return d.Errf("%q is not a duration of a second or more, such as 90s, 12h or 30d", args[0])
+	}
+	*to = caddy.Duration(duration)
+	return nil
+}
+
+// unmarshalName reads the name that an issuer or a provider is given.
+func unmarshalName(d *caddyfile.Dispenser) (string, error) {
+	kind := d.Val()
+	if !d.NextArg() {
+		return "", d.ArgErr()
+	}
+	if !grant.ValidName(d.Val()) {
+		return "", d.Errf("%s %q: a name has 1 to 64 letters, digits, dots, dashes and underscores", kind, d.Val())
+	}
+	return d.Val(), nil
+}
+
+func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
+	name, err := unmarshalName(d)
+	if err != nil {
+		return err
+	}
+	if a.Issuers[name] != nil {
+		return d.Errf("issuer %s is given twice", name)
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	i := new(Issuer)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch d.Val() {
+		case "public_key":
+			if name == relayIssuer {
+				return d.Errf("issuer %s is the relay's own and makes its own key: remove public_key or choose another name", name)
+			}
+			if !d.AllArgs(&i.PublicKey) {
+				return d.ArgErr()
+			}
+		case "providers":
+			providers := d.RemainingArgs()
+			if len(providers) == 0 {
+				return d.ArgErr()
+			}
+			i.Providers = append(i.Providers, providers...)
+		case "carried_keys":
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			i.CarriedKeys = true
+		case "max_ttl":
+			if err := unmarshalDuration(d, &i.MaxTTL); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unknown subdirective %s: an issuer has public_key, providers, carried_keys and max_ttl", d.Val())
+		}
+	}
+	if i.PublicKey == "" && name != relayIssuer {
+		return d.Errf("issuer %s has no public_key: name the PEM or JWK file of the key that signs its tokens", name)
+	}
+	if a.Issuers == nil {
+		a.Issuers = make(map[string]*Issuer)
+	}
+	a.Issuers[name] = i
+	return nil
+}
+
+func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
+	name, err := unmarshalName(d)
+	if err != nil {
+		return err
+	}
+	if a.Providers[name] != nil {
+		return d.Errf("provider %s is given twice; several keys go on one api_key line", name)
+	}
+	p := &Provider{name: name}
+	if d.NextArg() {
+		p.BaseURL = d.Val()
+		if !strings.HasPrefix(p.BaseURL, "https://") && !strings.HasPrefix(p.BaseURL, "http://") {
+			return d.Errf("provider %s: %q is not a base URL, which starts with https:// or http://; a preset goes in the block", name, p.BaseURL)
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := p.unmarshalLine(d); err != nil {
+			return err
+		}
+	}
+	if _, err := p.preset(); err != nil {
+		return d.Errf("provider %s: %v", name, err)
+	}
+	if a.Providers == nil {
+		a.Providers = make(map[string]*Provider)
+	}
+	a.Providers[name] = p
+	return nil
+}
+
+func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "preset":
+		args := d.RemainingArgs()
+		if len(args) == 0 || p.Preset != "" {
+			return d.ArgErr()
+		}
+		p.Preset, p.Accounts = args[0], args[1:]
+		if preset, ok := provider.Lookup(p.Preset); ok && p.BaseURL == "" && len(p.Accounts) != len(preset.Accounts) {
+			return d.Errf("preset %s takes %d arguments: %s", p.Preset, len(preset.Accounts), strings.Join(preset.Accounts, ", "))
+		}
+	case "api_key":
+		keys := d.RemainingArgs()
+		switch {
+		case len(keys) == 0 || p.NoAPIKey:
+			return d.ArgErr()
+		case len(keys) == 1 && keys[0] == "none":
+			p.NoAPIKey = true
+			return nil
+		}
+		for _, key := range keys {
+			if !placeholder.MatchString(key) { // quotes nothing: it may be a key
+				return d.Err("api_key takes placeholders, {env.NAME} or {file.PATH}, or none: a literal key would show up in the config, and {$NAME} makes one")
+			}
+		}
+		p.APIKeys = append(p.APIKeys, keys...)
+	case "credential":
+		args := d.RemainingArgs()
+		switch {
+		case p.Credential != nil:
+			return d.Err("credential is given twice: a request carries one")
+		case len(args) == 2 && args[0] == "header":
+			p.Credential = &Credential{Header: args[1]}
+		case len(args) == 3 && args[0] == "header":
+			p.Credential = &Credential{Header: args[1], Prefix: args[2]}
+		case len(args) == 2 && args[0] == "query":
+			p.Credential = &Credential{Query: args[1]}
+		default:
+			return d.Err("write `credential header <name> [<prefix>]` or `credential query <name>`")
+		}
+	case "paths":
+		paths := d.RemainingArgs()
+		if len(paths) == 0 {
+			return d.ArgErr()
+		}
+		for _, path := range paths {
+			if _, err := grant.ParseRoutes(path); err != nil {
+				return d.Err(err.Error())
+			}
+		}
+		p.Paths = append(p.Paths, paths...)
+	default:
+		return d.Errf("unknown subdirective %s: a provider has preset, api_key, credential and paths", d.Val())
+	}
+	return nil
+}

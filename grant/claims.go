@@ -1,0 +1,239 @@
+package grant
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"io"
+	"regexp"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Claims are the claims of a token, as minted and as parsed. The registered
+// ones are those of RFC 7519, section 4.1; docs/token.schema.json defines all.
+type Claims struct {
+	Issuer    string      `json:"iss"`
+	Subject   string      `json:"sub,omitempty"`
+	Audience  Audience    `json:"aud"`
+	ID        string      `json:"jti"`
+	IssuedAt  NumericDate `json:"iat"`
+	NotBefore NumericDate `json:"nbf,omitempty"`
+	ExpiresAt NumericDate `json:"exp"`
+
+	Provider string  `json:"provider"`
+	APIKey   string  `json:"api_key,omitempty"`
+	Limits   *Limits `json:"limits,omitempty"`
+	Allow    *Allow  `json:"allow,omitempty"`
+}
+
+// Limits are what a token may use up.
+type Limits struct {
+	Calls *int64 `json:"calls,omitempty"` // admitted calls in all, at least 1
+}
+
+// Allow narrows what a token may reach.
+type Allow struct {
+	Paths []string `json:"paths,omitempty"` // patterns as in [ParseRoutes]
+}
+
+// members is the profile: every name that claims may hold, and below an
+// object's name the names in it.
+type members map[string]members
+
+var (
+	profile = members{
+		"iss": nil, "sub": nil, "aud": nil, "jti": nil, "iat": nil, "nbf": nil, "exp": nil,
+		"provider": nil, "api_key": nil,
+		"limits": {"calls": nil},
+		"allow":  {"paths": nil},
+	}
+	// reserved names mean something that this version does not enforce. A token
+	// that carries one is refused: half-obeyed is not obeyed.
+	reserved = map[string]bool{
+		"limits.rpm": true, "limits.concurrency": true, "limits.tokens": true, "limits.usd": true,
+		"allow.models": true, "allow.methods": true, "allow.ips": true, "allow.origins": true,
+		"set": true, "cnf": true,
+	}
+)
+
+// name is the form of issuers' names and of token ids. It has neither '/' nor
+// any character that would need quoting in a log, a URL or a shell.
+var name = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// ValidName reports whether s can be an issuer's name or a token's id.
+func ValidName(s string) bool { return name.MatchString(s) }
+
+// MaxCalls is the largest "limits.calls": integers up to here survive every
+// JSON parser (RFC 8259, section 6).
+const MaxCalls = 1<<53 - 1
+
+// ParseClaims parses and checks verified claims. It refuses unknown, duplicate
+// and wrongly-cased names, nulls, and anything after the object: a restriction
+// that a parser passes over is an escalation. Errors are denials and quote no
+// values.
+func ParseClaims(data []byte) (*Claims, error) {
+	c, err := ParseDraft(data)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Validate()
+}
+
+// ParseDraft is [ParseClaims] for claims that are yet to be completed by
+// whoever mints: it is as strict about names and types, and checks no values.
+func ParseDraft(data []byte) (*Claims, error) {
+	if !utf8.Valid(data) {
+		return nil, deny(Invalid, "claims are not valid UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, deny(Invalid, "claims are not a JSON object")
+	}
+	if err := checkMembers(dec, profile, ""); err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, deny(Invalid, "data after the claims")
+	}
+	var c Claims
+	if err := json.Unmarshal(data, &c); err != nil {
+		var typeErr *json.UnmarshalTypeError
+		if errors.As(err, &typeErr) {
+			return nil, deny(Invalid, "claim %s has the wrong type", typeErr.Field)
+		}
+		return nil, deny(Invalid, "claims do not parse")
+	}
+	return &c, nil
+}
+
+// checkMembers reads the members of an object, of which the opening brace was
+// read, and its closing brace.
+func checkMembers(dec *json.Decoder, known members, prefix string) error {
+	seen := make(map[string]bool, len(known))
+	for dec.More() {
+		t, err := dec.Token()
+		key, ok := t.(string)
+		if err != nil || !ok {
+			return deny(Invalid, "claims do not parse")
+		}
+		below, ok := known[key]
+		switch {
+		case reserved[prefix+key]:
+			return deny(Invalid, "claim %s is not supported by this relay", prefix+key)
+		case !ok:
+			return deny(Invalid, "unknown claim %s%s", prefix, printable(key))
+		case seen[key]:
+			return deny(Invalid, "claim %s%s appears twice", prefix, key)
+		}
+		seen[key] = true
+		if err := checkValue(dec, below, prefix+key); err != nil {
+			return err
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return deny(Invalid, "claims do not parse")
+	}
+	return nil
+}
+
+func checkValue(dec *json.Decoder, below members, path string) error {
+	t, err := dec.Token()
+	switch {
+	case err != nil:
+		return deny(Invalid, "claims do not parse")
+	case t == nil:
+		return deny(Invalid, "claim %s is null", path)
+	case t == json.Delim('{'):
+		return checkMembers(dec, below, path+".")
+	case t == json.Delim('['):
+		for dec.More() {
+			if err := checkValue(dec, nil, path); err != nil {
+				return err
+			}
+		}
+		if _, err := dec.Token(); err != nil {
+			return deny(Invalid, "claims do not parse")
+		}
+	}
+	return nil
+}
+
+// printable keeps a name that a log can hold, and no other.
+func printable(s string) string {
+	if ValidName(s) {
+		return s
+	}
+	return "(unprintable)"
+}
+
+// Validate checks the values of c. A back-end that mints may call it first.
+func (c *Claims) Validate() error {
+	switch {
+	case !ValidName(c.Issuer):
+		return deny(Invalid, "iss must match %s", name)
+	case !ValidName(c.ID):
+		return deny(Invalid, "jti must match %s", name)
+	case !ValidSubject(c.Subject):
+		return deny(Invalid, "sub must be printable and at most %d bytes", maxSubject)
+	case c.Audience == "":
+		return deny(Invalid, "aud is missing")
+	case c.IssuedAt <= 0:
+		return deny(Invalid, "iat is missing")
+	case c.ExpiresAt <= 0:
+		return deny(Invalid, "exp is missing")
+	case c.ExpiresAt <= c.IssuedAt:
+		return deny(Invalid, "exp is not after iat")
+	case c.Provider == "":
+		return deny(Invalid, "provider is missing")
+	case !ValidAPIKey(c.APIKey):
+		return deny(Invalid, "api_key is not one word of printable ASCII")
+	case c.Limits != nil && c.Limits.Calls != nil && (*c.Limits.Calls < 1 || *c.Limits.Calls > MaxCalls):
+		return deny(Invalid, "limits.calls must be from 1 to %d", int64(MaxCalls))
+	case c.Allow != nil && c.Allow.Paths != nil && len(c.Allow.Paths) == 0:
+		return deny(Invalid, "allow.paths is empty")
+	}
+	if c.Allow != nil {
+		if _, err := ParseRoutes(c.Allow.Paths...); err != nil {
+			return deny(Invalid, "allow.paths: %v", err)
+		}
+	}
+	return nil
+}
+
+const maxSubject = 255
+
+// ValidSubject reports whether s can be a "sub": printable, of bounded length.
+func ValidSubject(s string) bool {
+	for _, r := range s {
+		if !strconv.IsPrint(r) || r == utf8.RuneError {
+			return false
+		}
+	}
+	return len(s) <= maxSubject
+}
+
+// ValidAPIKey reports whether s can go out in a header: visible ASCII. The
+// empty key, which means none, is valid.
+func ValidAPIKey(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return len(s) <= 4096
+}
+
+// Fingerprint identifies what the claims permit: all of them but the times, so
+// that a refresh of a token keeps it, and but "aud", which follows the relay's
+// key from one rotation to the next.
+func (c *Claims) Fingerprint() [32]byte {
+	timeless := *c
+	timeless.IssuedAt, timeless.NotBefore, timeless.ExpiresAt, timeless.Audience = 0, 0, 0, ""
+	data, err := json.Marshal(&timeless)
+	if err != nil {
+		panic(err) // strings and integers always marshal
+	}
+	return sha256.Sum256(data)
+}

@@ -1,0 +1,136 @@
+// Package grant knows what a token permits.
+//
+// The claims of a token are parsed strictly ([ParseClaims]), compiled once
+// against the issuer that signed them and the routes of the provider they name
+// ([Compile]), and then asked, for every request, whether they permit it
+// ([Grant.Permit]). The package is pure: it opens no token, keeps no count and
+// reads no clock.
+//
+// Authority only ever shrinks on its way down:
+//
+//	operator's paths  ⊇  what a token may reach at the provider
+//	issuer's grant    ⊇  what any token of that issuer may say
+//	token's claims    ⊇  what one request may do
+package grant
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Leeway is how far the clocks of an issuer and of the relay may differ. It is
+// granted to "iat" and "nbf", and to nothing that would prolong a token.
+const Leeway = 60 * time.Second
+
+// Reason says in one word why a token or a request was denied. It is also the
+// error code that a client sees.
+type Reason string
+
+// Reasons for a denial.
+const (
+	Invalid     Reason = "invalid_token"
+	Expired     Reason = "token_expired"
+	NotYetValid Reason = "token_not_yet_valid"
+	BeyondGrant Reason = "issuer_not_permitted"
+	NoProvider  Reason = "provider_not_permitted"
+	NoPath      Reason = "path_not_permitted"
+)
+
+// Denial is a refusal by the policy. Rule names the broken rule for the
+// operator's log and for the holder; it quotes neither token nor key.
+type Denial struct {
+	Reason Reason
+	Rule   string
+}
+
+func (d *Denial) Error() string { return string(d.Reason) + ": " + d.Rule }
+
+func deny(reason Reason, format string, args ...any) error {
+	return &Denial{Reason: reason, Rule: fmt.Sprintf(format, args...)}
+}
+
+// Issuer is what the operator lets one issuer grant.
+type Issuer struct {
+	Name        string
+	Providers   []string      // names of providers its tokens may use; empty: none
+	CarriedKeys bool          // may put its own real key in a token
+	MaxTTL      time.Duration // longest lifetime of its tokens, exp − iat
+}
+
+// Grant is what one token permits, ready to be asked. It is immutable.
+type Grant struct {
+	Issuer, ID string // the identity
+	Subject    string
+	Provider   string
+	APIKey     string // the issuer's own real key; empty: the relay's
+	Calls      int64  // 0: not limited
+	Lifetime
+
+	Fingerprint [32]byte // see [Claims.Fingerprint]
+
+	provider *Routes // what the operator lets a token reach at the provider
+	token    *Routes // what the token narrows that to; nil: no narrower
+}
+
+// Compile binds claims to the issuer that signed them, to the id of the relay
+// key that the token was encrypted to, and to the routes of the provider that
+// they name; routes is nil when there is no such provider. Errors are denials.
+func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, error) {
+	maxTTL := NumericDate(issuer.MaxTTL / time.Second) // as seconds: a Duration ends after 292 years
+	switch ttl := c.ExpiresAt - c.IssuedAt; {
+	case c.Issuer != issuer.Name:
+		return nil, deny(Invalid, "iss is not the issuer that signed the token, %s", issuer.Name)
+	case string(c.Audience) != keyID:
+		// Otherwise whoever runs a relay could encrypt a token that was given
+		// to it for another relay, and use it there.
+		return nil, deny(Invalid, "aud is not the id of the key that the token is encrypted to")
+	case ttl > maxTTL:
+		return nil, deny(BeyondGrant, "a lifetime of %d s is longer than the %d s that issuer %s may give", ttl, maxTTL, issuer.Name)
+	case !slices.Contains(issuer.Providers, c.Provider):
+		return nil, deny(NoProvider, "issuer %s may not grant provider %q", issuer.Name, c.Provider)
+	case routes == nil:
+		return nil, deny(NoProvider, "there is no provider %q", c.Provider)
+	case c.APIKey != "" && !issuer.CarriedKeys:
+		return nil, deny(BeyondGrant, "issuer %s may not put a key of its own in a token", issuer.Name)
+	}
+	g := &Grant{
+		Issuer: c.Issuer, ID: c.ID, Subject: c.Subject, Provider: c.Provider, APIKey: c.APIKey,
+		Lifetime: c.Lifetime(), Fingerprint: c.Fingerprint(), provider: routes,
+	}
+	if c.Limits != nil && c.Limits.Calls != nil {
+		g.Calls = *c.Limits.Calls
+	}
+	if c.Allow != nil && c.Allow.Paths != nil {
+		narrower, err := ParseRoutes(c.Allow.Paths...)
+		if err != nil {
+			return nil, deny(Invalid, "allow.paths: %v", err)
+		}
+		g.token = narrower
+	}
+	return g, nil
+}
+
+// Request is what the policy looks at in a request.
+type Request struct {
+	Now      time.Time
+	Method   string
+	Path     string // as the provider will see it, decoded once; see [CheckPath]
+	Provider string // that the request's path names; empty: it names none
+}
+
+// Permit returns nil when the token permits the request, else a [*Denial].
+func (g *Grant) Permit(r Request) error {
+	if err := g.ValidAt(r.Now); err != nil {
+		return err
+	}
+	switch {
+	case r.Provider != "" && r.Provider != g.Provider:
+		return deny(NoProvider, "the path is for provider %q, the token for %q", r.Provider, g.Provider)
+	case !g.provider.Match(r.Method, r.Path):
+		return deny(NoPath, "%s %s is not open at provider %s", r.Method, r.Path, g.Provider)
+	case g.token != nil && !g.token.Match(r.Method, r.Path):
+		return deny(NoPath, "the token does not allow %s %s", r.Method, r.Path)
+	}
+	return nil
+}

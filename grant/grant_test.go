@@ -1,0 +1,249 @@
+package grant
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+const keyID = "kid-of-the-relay"
+
+var issued = time.Unix(1_800_000_000, 0)
+
+// claims returns valid claims, changed by edits of the form member → JSON; an
+// empty JSON removes the member.
+func claims(edits ...string) string {
+	members := []string{
+		`"iss":"backend"`, `"sub":"user-1"`, `"aud":"` + keyID + `"`, `"jti":"t1"`,
+		`"iat":1800000000`, `"exp":1800003600`, `"provider":"demo"`,
+	}
+	for i := 0; i < len(edits); i += 2 {
+		name := `"` + edits[i] + `":`
+		found := false
+		for j, m := range members {
+			if strings.HasPrefix(m, name) {
+				members[j], found = name+edits[i+1], true
+				if edits[i+1] == "" {
+					members = append(members[:j], members[j+1:]...)
+				}
+				break
+			}
+		}
+		if !found {
+			members = append(members, name+edits[i+1])
+		}
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+func TestParseClaims(t *testing.T) {
+	for name, tc := range map[string]struct {
+		claims string
+		rule   string // of the denial; empty: accepted
+	}{
+		"typical":                      {claims: claims()},
+		"with limits and paths":        {claims: claims("limits", `{"calls":3}`, "allow", `{"paths":["/v1/x"]}`)},
+		"aud as an array of one":       {claims: claims("aud", `["`+keyID+`"]`)},
+		"times with a fraction":        {claims: claims("iat", "1800000000.7", "exp", "1.8000036e9")},
+		"empty limits":                 {claims: claims("limits", `{}`)},
+		"no subject":                   {claims: claims("sub", "")},
+		"escaped name":                 {claims: strings.Replace(claims(), `"iss"`, `"\u0069ss"`, 1)},
+		"not an object":                {`[]`, "not a JSON object"},
+		"empty":                        {``, "not a JSON object"},
+		"cut short":                    {claims()[:40], "do not parse"},
+		"trailing object":              {claims() + `{}`, "data after"},
+		"trailing garbage":             {claims() + `x`, "data after"},
+		"byte order mark":              {"\ufeff" + claims(), "not a JSON object"},
+		"invalid UTF-8":                {claims("sub", "\"\xff\""), "UTF-8"},
+		"unknown claim":                {claims("admin", "true"), "unknown claim admin"},
+		"unknown limit":                {claims("limits", `{"call":3}`), "unknown claim limits.call"},
+		"wrongly cased claim":          {claims("Limits", `{"calls":3}`), "unknown claim Limits"},
+		"wrongly cased limit":          {claims("limits", `{"Calls":3}`), "unknown claim limits.Calls"},
+		"dotted name at the top":       {claims("limits.calls", "3"), "unknown claim limits.calls"},
+		"unprintable unknown claim":    {claims(`\n`, "3"), "unknown claim (unprintable)"},
+		"duplicate claim":              {claims()[:len(claims())-1] + `,"provider":"demo"}`, "provider appears twice"},
+		"duplicate by escape":          {claims()[:len(claims())-1] + `,"\u0070rovider":"demo"}`, "provider appears twice"},
+		"duplicate limit":              {claims("limits", `{"calls":3,"calls":4}`), "limits.calls appears twice"},
+		"null limit":                   {claims("limits", `{"calls":null}`), "limits.calls is null"},
+		"null limits":                  {claims("limits", `null`), "limits is null"},
+		"null in a list":               {claims("allow", `{"paths":[null]}`), "allow.paths is null"},
+		"object in a list":             {claims("allow", `{"paths":[{"a":1}]}`), "unknown claim allow.paths.a"},
+		"object for a string":          {claims("sub", `{"a":1}`), "unknown claim sub.a"},
+		"string for limits":            {claims("limits", `"3"`), "limits has the wrong type"},
+		"fractional calls":             {claims("limits", `{"calls":2.5}`), "limits.calls has the wrong type"},
+		"zero calls":                   {claims("limits", `{"calls":0}`), "limits.calls must be"},
+		"negative calls":               {claims("limits", `{"calls":-1}`), "limits.calls must be"},
+		"calls beyond exact integers":  {claims("limits", `{"calls":9007199254740992}`), "limits.calls must be"},
+		"calls beyond int64":           {claims("limits", `{"calls":1e30}`), "wrong type"},
+		"rpm, of a later version":      {claims("limits", `{"rpm":3}`), "limits.rpm is not supported"},
+		"models, of a later version":   {claims("allow", `{"models":["a"]}`), "allow.models is not supported"},
+		"set, of a later version":      {claims("set", `{"model":"a"}`), "set is not supported"},
+		"cnf, reserved":                {claims("cnf", `{}`), "cnf is not supported"},
+		"no iss":                       {claims("iss", ""), "iss must match"},
+		"iss with a slash":             {claims("iss", `"a/b"`), "iss must match"},
+		"no jti":                       {claims("jti", ""), "jti must match"},
+		"jti too long":                 {claims("jti", `"`+strings.Repeat("a", 65)+`"`), "jti must match"},
+		"sub with a line break":        {claims("sub", `"a\nb"`), "sub must be printable"},
+		"sub too long":                 {claims("sub", `"`+strings.Repeat("a", 256)+`"`), "sub must be printable"},
+		"no aud":                       {claims("aud", ""), "aud is missing"},
+		"two audiences":                {claims("aud", `["a","`+keyID+`"]`), "do not parse"},
+		"no iat":                       {claims("iat", ""), "iat is missing"},
+		"no exp":                       {claims("exp", ""), "exp is missing"},
+		"exp as a string":              {claims("exp", `"1800003600"`), "do not parse"},
+		"exp before iat":               {claims("exp", "1799999999"), "exp is not after iat"},
+		"exp beyond the year 9999":     {claims("exp", "1e18"), "do not parse"},
+		"no provider":                  {claims("provider", ""), "provider is missing"},
+		"api_key with a line break":    {claims("api_key", `"sk-a\nb"`), "api_key is not"},
+		"no paths":                     {claims("allow", `{"paths":[]}`), "allow.paths is empty"},
+		"a path without leading slash": {claims("allow", `{"paths":["v1"]}`), "allow.paths"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := ParseClaims([]byte(tc.claims))
+			checkDenial(t, err, Invalid, tc.rule)
+			if err == nil && (c.Issuer != "backend" || c.ExpiresAt != 1_800_003_600 || c.Audience != keyID) {
+				t.Errorf("parsed as %+v", c)
+			}
+		})
+	}
+}
+
+func checkDenial(t *testing.T, err error, reason Reason, rule string) {
+	t.Helper()
+	var d *Denial
+	switch {
+	case rule == "" && err != nil:
+		t.Errorf("denied: %v", err)
+	case rule != "" && !errors.As(err, &d):
+		t.Errorf("not denied but %v, want %q", err, rule)
+	case rule != "" && (d.Reason != reason || !strings.Contains(d.Rule, rule)):
+		t.Errorf("denied with %v, want %s: …%s…", err, reason, rule)
+	}
+}
+
+func TestCompile(t *testing.T) {
+	routes := mustRoutes(t, "POST /v1/x")
+	issuer := Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour}
+	for name, tc := range map[string]struct {
+		claims string
+		issuer func(*Issuer)
+		routes *Routes
+		reason Reason
+		rule   string
+	}{
+		"within the grant":         {claims: claims(), routes: routes},
+		"another audience":         {claims("aud", `"other"`), nil, routes, Invalid, "aud is not"},
+		"iss is not the signer":    {claims("iss", `"other"`), nil, routes, Invalid, "iss is not"},
+		"lifetime over the max":    {claims("exp", "1800003601"), nil, routes, BeyondGrant, "lifetime"},
+		"lifetime that overflows":  {claims("iat", "1", "exp", "253402300799"), nil, routes, BeyondGrant, "lifetime"},
+		"provider not granted":     {claims("provider", `"other"`), nil, routes, NoProvider, "may not grant"},
+		"no providers granted":     {claims(), func(i *Issuer) { i.Providers = nil }, routes, NoProvider, "may not grant"},
+		"provider not configured":  {claims(), nil, nil, NoProvider, "there is no provider"},
+		"carried key not granted":  {claims("api_key", `"sk-1"`), nil, routes, BeyondGrant, "key of its own"},
+		"carried key that may be":  {claims: claims("api_key", `"sk-1"`), issuer: func(i *Issuer) { i.CarriedKeys = true }, routes: routes},
+		"narrowed to other paths":  {claims: claims("allow", `{"paths":["/v2/**"]}`), routes: routes},
+		"empty key is not carried": {claims: claims("api_key", `""`), routes: routes},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := ParseClaims([]byte(tc.claims))
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := issuer
+			if tc.issuer != nil {
+				tc.issuer(&i)
+			}
+			_, err = Compile(c, i, keyID, tc.routes)
+			checkDenial(t, err, tc.reason, tc.rule)
+		})
+	}
+}
+
+func TestPermit(t *testing.T) {
+	request := Request{Now: issued, Method: "POST", Path: "/v1/x"}
+	at := func(d time.Duration) Request { r := request; r.Now = issued.Add(d); return r }
+	for name, tc := range map[string]struct {
+		claims  string
+		request Request
+		reason  Reason
+		rule    string
+	}{
+		"in time and on its path":     {claims: claims(), request: request},
+		"last second":                 {claims: claims(), request: at(time.Hour - time.Nanosecond)},
+		"at exp, without leeway":      {claims(), at(time.Hour), Expired, "expired at 2027-01-15T09:00:00Z"},
+		"60 s ahead of the relay":     {claims: claims(), request: at(-Leeway)},
+		"61 s ahead of the relay":     {claims(), at(-Leeway - time.Second), NotYetValid, "iat is in the future"},
+		"nbf within leeway":           {claims: claims("nbf", "1800000060"), request: request},
+		"nbf beyond leeway":           {claims("nbf", "1800000061"), request, NotYetValid, "not valid before"},
+		"path names its provider":     {claims: claims(), request: Request{issued, "POST", "/v1/x", "demo"}},
+		"path names another provider": {claims(), Request{issued, "POST", "/v1/x", "openai"}, NoProvider, "the path is for"},
+		"closed path":                 {claims(), Request{issued, "POST", "/v1/files", ""}, NoPath, "not open"},
+		"closed method":               {claims(), Request{issued, "DELETE", "/v1/x", ""}, NoPath, "not open"},
+		"narrowed, inside":            {claims: claims("allow", `{"paths":["/v1/*"]}`), request: request},
+		"narrowed, outside":           {claims("allow", `{"paths":["/v1/*"]}`), Request{issued, "POST", "/v2/x", ""}, NoPath, "token does not allow"},
+		"never widened":               {claims("allow", `{"paths":["/**"]}`), Request{issued, "GET", "/v1/x", ""}, NoPath, "not open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := ParseClaims([]byte(tc.claims))
+			if err != nil {
+				t.Fatal(err)
+			}
+			g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour}, keyID,
+				mustRoutes(t, "POST /v1/x", "POST /v2/x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkDenial(t, g.Permit(tc.request), tc.reason, tc.rule)
+		})
+	}
+}
+
+func TestFingerprintIsOfAllButTimesAndAudience(t *testing.T) {
+	base := fingerprint(t, claims())
+	for name, same := range map[string]string{
+		"iat": claims("iat", "1800000001"),
+		"nbf": claims("nbf", "1800000001"),
+		"exp": claims("exp", "1800000001"),
+		"aud": claims("aud", `"the-next-key"`),
+	} {
+		if fingerprint(t, same) != base {
+			t.Errorf("a refresh that differs in %s has another fingerprint", name)
+		}
+	}
+	for name, other := range map[string]string{
+		"sub":           claims("sub", `"user-2"`),
+		"no sub":        claims("sub", ""),
+		"provider":      claims("provider", `"openai"`),
+		"api_key":       claims("api_key", `"sk-1"`),
+		"limits.calls":  claims("limits", `{"calls":1}`),
+		"limits.calls'": claims("limits", `{"calls":2}`),
+		"allow.paths":   claims("allow", `{"paths":["/v1/x"]}`),
+	} {
+		if fingerprint(t, other) == base {
+			t.Errorf("a token that differs in %s has the same fingerprint", name)
+		}
+	}
+}
+
+func fingerprint(t *testing.T, s string) [32]byte {
+	c, err := ParseClaims([]byte(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Fingerprint()
+}
+
+func FuzzParseClaims(f *testing.F) {
+	f.Add([]byte(claims("limits", `{"calls":3}`, "allow", `{"paths":["/v1/*"]}`)))
+	f.Add([]byte(claims("Limits", `{"calls":3}`)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseClaims(data)
+		if err == nil && c.Validate() != nil {
+			t.Error("accepted claims that do not validate")
+		}
+		var d *Denial
+		if err != nil && !errors.As(err, &d) {
+			t.Errorf("%v is not a denial", err)
+		}
+	})
+}

@@ -1,0 +1,76 @@
+package grant
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// Lifetime is when a token is valid.
+type Lifetime struct {
+	IssuedAt, NotBefore, ExpiresAt time.Time // NotBefore may be zero
+}
+
+// Lifetime returns when a token with these claims is valid.
+func (c *Claims) Lifetime() Lifetime {
+	return Lifetime{c.IssuedAt.Time(), c.NotBefore.Time(), c.ExpiresAt.Time()}
+}
+
+// ValidAt returns nil when the token is valid at a time, else a [*Denial].
+func (l Lifetime) ValidAt(now time.Time) error {
+	switch {
+	case !now.Before(l.ExpiresAt):
+		return deny(Expired, "expired at %s", l.ExpiresAt.UTC().Format(time.RFC3339))
+	case l.IssuedAt.After(now.Add(Leeway)):
+		return deny(NotYetValid, "iat is in the future: issued at %s", l.IssuedAt.UTC().Format(time.RFC3339))
+	case l.NotBefore.After(now.Add(Leeway)):
+		return deny(NotYetValid, "not valid before %s", l.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// NumericDate is a time in seconds since the epoch, UTC (RFC 7519, section 2).
+// Zero is absent. A fraction is dropped.
+type NumericDate int64
+
+// Time returns d as a time; zero stays zero.
+func (d NumericDate) Time() time.Time {
+	if d == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(d), 0)
+}
+
+// maxDate is the last second of the year 9999: beyond it neither RFC 3339 nor
+// every database can write a time.
+const maxDate = 253402300799
+
+// UnmarshalJSON accepts a JSON number from 0 to the year 9999.
+func (d *NumericDate) UnmarshalJSON(data []byte) error {
+	f, err := strconv.ParseFloat(string(data), 64)
+	if err != nil || !(f >= 0 && f <= maxDate) {
+		return errors.New("not a NumericDate")
+	}
+	*d = NumericDate(f)
+	return nil
+}
+
+// Audience is the id of the one relay key that a token is for. RFC 7519 lets
+// "aud" be a string or an array; an array must have one member.
+type Audience string
+
+// UnmarshalJSON accepts a string or an array of one string.
+func (a *Audience) UnmarshalJSON(data []byte) error {
+	var one string
+	if err := json.Unmarshal(data, &one); err == nil {
+		*a = Audience(one)
+		return nil
+	}
+	var many []string
+	if err := json.Unmarshal(data, &many); err != nil || len(many) != 1 {
+		return errors.New("aud must name one audience")
+	}
+	*a = Audience(many[0])
+	return nil
+}

@@ -1,0 +1,290 @@
+package relayapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler admits a request that carries a relay token and hands it to the next
+// handler, which is a `reverse_proxy` with the `relayapi` upstreams and
+// transport. Without those it must not be used: the request has no credential
+// until the transport adds it.
+//
+// The token may stand wherever an API key does: `Authorization: Bearer`,
+// `X-API-Token`, `x-api-key`, `x-goog-api-key`, `api-key`, a header or query
+// parameter of a configured provider, the query parameters `key` and `token`,
+// and the WebSocket subprotocol `openai-insecure-api-key.<token>`. All of these
+// places are emptied.
+type Handler struct {
+	// The path that comes before the provider's name, e.g. `/api` for
+	// `/api/openai/v1/chat/completions`. It is stripped, and the provider must
+	// be that of the token. Without a prefix the token alone decides, and the
+	// path passes as it is.
+	Prefix string `json:"prefix,omitempty"`
+
+	// Leave requests that carry their token outside `Authorization` in Caddy's
+	// access log, which would show it. Set this only where that log has a
+	// filter. Otherwise the relay logs a line of its own for them.
+	LogRequests bool `json:"log_requests,omitempty"`
+
+	app      *App
+	logger   *zap.Logger
+	access   *zap.Logger
+	carriers *carriers
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.relayapi",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision finds the relay that the handler belongs to.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.access = h.logger.Named("access")
+	if h.Prefix != "" && (grant.CheckPath(h.Prefix, "") != nil || strings.HasSuffix(h.Prefix, "/") || strings.Contains(h.Prefix, "*")) {
+		return fmt.Errorf("prefix %q must be a path such as /api", h.Prefix)
+	}
+	app, err := ctx.App("relayapi")
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	h.carriers = newCarriers(h.app.Providers)
+	return nil
+}
+
+// ServeHTTP admits, passes on and settles one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	start := time.Now()
+	rt := new(route)
+	found := h.carriers.take(r)
+	if h.hideFromLog(r, found.bare) {
+		defer h.logRequest(r, rt, start)
+	}
+	relay := h.app.relay.Load()
+	if relay == nil || !relay.ledger.hold() {
+		return h.refuse(w, r, rt, refuse("not_ready", "the relay has not started or is shutting down"))
+	}
+	defer func() { _ = relay.ledger.release() }() // logged by the store
+
+	charges, refused := h.admit(r, relay, found, rt, start)
+	if refused != nil {
+		return h.refuse(w, r, rt, refused)
+	}
+	// Deferred, because reverse_proxy panics when a stream breaks.
+	defer h.settle(relay, rt, charges)
+
+	err := next.ServeHTTP(w, r.WithContext(withRoute(r.Context(), rt)))
+	return h.conclude(w, r, rt, err)
+}
+
+// admit decides whether the request may pass, fills in its route and charges
+// its token.
+func (h *Handler) admit(r *http.Request, relay *relay, found found, rt *route, now time.Time) ([]tokenstore.Charge, *refusal) {
+	switch found.err {
+	case nil:
+	case errBadQuery:
+		return nil, refuse("invalid_request", found.err.Error())
+	default:
+		return nil, refuse(string(grant.Invalid), found.err.Error())
+	}
+	permit, err := relay.tokens.open(r.Context(), found.token)
+	if err != nil {
+		return nil, denied(err)
+	}
+	rt.grant, rt.provider = permit.Grant, permit.provider
+
+	named, err := h.stripPrefix(r)
+	if err != nil {
+		return nil, refuse(string(grant.NoPath), err.Error())
+	}
+	if err := grant.CheckURLPath(r.URL); err != nil {
+		return nil, refuse("invalid_request", err.Error())
+	}
+	if strings.Contains(r.URL.Path, found.token) {
+		return nil, refuse("invalid_request", "the path holds the token")
+	}
+	request := grant.Request{Now: now, Method: r.Method, Path: r.URL.Path, Provider: named}
+	if err := permit.Permit(request); err != nil {
+		return nil, denied(err)
+	}
+	if err := cutQuery(r, func(name, _ string) bool { return permit.provider.query[name] }); err != nil {
+		return nil, refuse("invalid_request", err.Error())
+	}
+	if rt.secret = permit.carried; rt.secret == nil {
+		rt.secret = permit.provider.keys.pick(now)
+	}
+	return charge(r.Context(), relay, permit)
+}
+
+// denied turns an error of the token cache or the grant into a refusal.
+func denied(err error) *refusal {
+	var d *grant.Denial
+	if errors.As(err, &d) {
+		return refuse(string(d.Reason), d.Rule)
+	}
+	return refuse("not_ready", err.Error()) // the client is gone, or we are
+}
+
+// stripPrefix removes the prefix and the provider's name from the request's
+// path and returns the name.
+func (h *Handler) stripPrefix(r *http.Request) (string, error) {
+	if h.Prefix == "" {
+		return "", nil
+	}
+	name, path, ok := cutProvider(r.URL.Path, h.Prefix)
+	if !ok {
+		return "", fmt.Errorf("the path is not of the form %s/<provider>/<path>", h.Prefix)
+	}
+	if r.URL.RawPath != "" {
+		rawName, rawPath, ok := cutProvider(r.URL.RawPath, h.Prefix)
+		if !ok || rawName != name {
+			return "", errors.New("the prefix or the provider is escaped in the path")
+		}
+		r.URL.RawPath = rawPath
+	}
+	r.URL.Path = path
+	return name, nil
+}
+
+// cutProvider splits "/api/openai/v1/x" into "openai" and "/v1/x".
+func cutProvider(path, prefix string) (name, rest string, ok bool) {
+	rest, ok = strings.CutPrefix(path, prefix+"/")
+	name, rest, ok2 := strings.Cut(rest, "/")
+	return name, "/" + rest, ok && ok2
+}
+
+// charge makes the token known to the ledger and takes what the call costs.
+func charge(ctx context.Context, relay *relay, p *permit) ([]tokenstore.Charge, *refusal) {
+	var charges []tokenstore.Charge
+	if p.Calls > 0 {
+		charges = []tokenstore.Charge{{Counter: tokenstore.TokenCounter(p.Issuer, p.ID), Amount: 1, Limit: p.Calls}}
+	}
+	err := relay.ledger.Admit(ctx, &tokenstore.Token{
+		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider,
+		Fingerprint: p.Fingerprint, IssuedAt: p.IssuedAt, ExpiresAt: p.ExpiresAt,
+	}, charges)
+	switch {
+	case err == nil:
+		return charges, nil
+	case errors.Is(err, tokenstore.ErrExhausted):
+		return nil, refuse("calls_exhausted", fmt.Sprintf("all %d calls are used", p.Calls))
+	case errors.Is(err, tokenstore.ErrConflict):
+		return nil, refuse("token_conflict", "its identity is known with other claims")
+	case errors.Is(err, tokenstore.ErrPredates):
+		return nil, refuse("token_predates_store", fmt.Sprintf("iat %s is before the store was made, %s",
+			p.IssuedAt.UTC().Format(time.RFC3339), relay.ledger.Birth().UTC().Format(time.RFC3339)))
+	default:
+		return nil, refuse("store_unavailable", err.Error())
+	}
+}
+
+// settle gives the call back if no connection to the provider was had. It does
+// so also when the client is gone, so its context is not the request's.
+func (h *Handler) settle(relay *relay, rt *route, charges []tokenstore.Charge) {
+	if rt.connected.Load() || len(charges) == 0 {
+		return
+	}
+	if err := relay.ledger.Settle(context.Background(), charges); err != nil {
+		h.logger.Error("a call could not be given back", zap.String("token_id", rt.grant.ID), zap.Error(err))
+	}
+}
+
+// conclude turns an error of the next handler into an answer, where none was
+// passed on. It returns none to Caddy, which would log the request with it.
+func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, rt *route, err error) error {
+	if err == nil {
+		return nil
+	}
+	var refused *refusal
+	var handlerErr caddyhttp.HandlerError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &refused):
+	case rt.status.Load() != 0: // the provider did answer: one of the operator's response routes failed
+		h.logger.Error("handling the provider's answer", append(h.fields(r, rt), zap.Error(err))...)
+		if errors.As(err, &handlerErr) {
+			w.WriteHeader(handlerErr.StatusCode)
+		}
+		return nil
+	case errors.As(err, &handlerErr) && handlerErr.StatusCode == 499:
+		w.WriteHeader(handlerErr.StatusCode) // the client is gone
+		return nil
+	case errors.As(err, &netErr) && netErr.Timeout():
+		refused = refuse("provider_timeout", rt.secret.mask(err.Error()))
+	default:
+		refused = refuse("provider_unreachable", rt.secret.mask(err.Error()))
+	}
+	return h.refuse(w, r, rt, refused)
+}
+
+// refuse answers a request with a refusal and logs it.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt *route, f *refusal) error {
+	f.log(h.logger, h.fields(r, rt)...)
+	rt.status.Store(int32(answers[f.code].status))
+	f.write(w)
+	return nil
+}
+
+// fields identifies a request in the log: who, never with what.
+func (h *Handler) fields(r *http.Request, rt *route) []zap.Field {
+	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	fields := []zap.Field{zap.String("method", r.Method), zap.String("client_ip", clientIP)}
+	if g := rt.grant; g != nil {
+		fields = append(fields, zap.String("issuer", g.Issuer), zap.String("token_id", g.ID),
+			zap.String("subject", g.Subject), zap.String("provider", g.Provider))
+	}
+	return fields
+}
+
+// hideFromLog keeps the request out of the server's access log when that would
+// show the token, and reports whether the relay owes the log a line instead.
+// Caddy clones the request for its log before any handler runs, so there is
+// nothing left to strip there.
+func (h *Handler) hideFromLog(r *http.Request, bare bool) bool {
+	if h.LogRequests {
+		return false
+	}
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server == nil || server.Logs == nil || !bare && !server.Logs.ShouldLogCredentials {
+		return false
+	}
+	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	return true
+}
+
+// logRequest writes the relay's own line for a request that Caddy's access log
+// must not show.
+func (h *Handler) logRequest(r *http.Request, rt *route, start time.Time) {
+	if c := h.access.Check(zap.InfoLevel, "handled request"); c != nil {
+		c.Write(append(h.fields(r, rt),
+			zap.Int32("status", rt.status.Load()),
+			zap.Int64("size", rt.sent.Load()),
+			zap.Duration("duration", time.Since(start)))...)
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,103 @@
+package relayapi
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"go.uber.org/zap"
+)
+
+// Names of the relay's own key pairs. Each is two files: <name>.pem, the private
+// key, and <name>.pub.pem, the public one.
+const (
+	encryptionKeyName = "encryption-key" // tokens are encrypted to it
+	signingKeyName    = "signing-key"    // the relay's own issuer signs with it
+)
+
+func privateKeyFile(dir, name string) string { return filepath.Join(dir, name+".pem") }
+func publicKeyFile(dir, name string) string  { return filepath.Join(dir, name+".pub.pem") }
+
+// readPrivateKey reads a PEM file. A file that others can write to is refused,
+// because whoever writes it mints tokens; one that others can read is warned of.
+func readPrivateKey(file string, logger *zap.Logger) (*eccrypto.PrivateKey, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("private key: %w", err)
+	}
+	if mode := info.Mode().Perm(); runtime.GOOS != "windows" {
+		if mode&0o002 != 0 {
+			return nil, fmt.Errorf("private key %s can be written by everybody (mode %04o): chmod 600 it, and replace it if you cannot vouch for it", file, mode)
+		}
+		if mode&0o004 != 0 {
+			logger.Warn("private key can be read by everybody: chmod 600 it", zap.String("file", file))
+		}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("private key: %w", err)
+	}
+	key, err := eccrypto.ParsePrivateKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("private key %s: %w", file, err)
+	}
+	return key, nil
+}
+
+// ensureKeyPair reads the key pair called name in dir, or makes it. The caller
+// holds the lock of the store in dir, so nobody else is making it.
+func ensureKeyPair(dir, name string, logger *zap.Logger) (*eccrypto.PrivateKey, error) {
+	key, err := readPrivateKey(privateKeyFile(dir, name), logger)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if key, err = eccrypto.GenerateKey(); err != nil {
+		return nil, err
+	}
+	if err := writeKeyPair(dir, name, key); err != nil {
+		return nil, err
+	}
+	logger.Info("made a key pair", zap.String("file", privateKeyFile(dir, name)), zap.String("key_id", key.Public().ID()))
+	return key, nil
+}
+
+// writeKeyPair writes a key pair into dir and replaces nothing.
+func writeKeyPair(dir, name string, key *eccrypto.PrivateKey) error {
+	private, err := key.MarshalPEM()
+	if err != nil {
+		return err
+	}
+	public, err := key.Public().MarshalPEM()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := writeNewFile(privateKeyFile(dir, name), private, 0o600); err != nil {
+		return err
+	}
+	return writeNewFile(publicKeyFile(dir, name), public, 0o644)
+}
+
+// writeNewFile writes a file that is there whole or not at all, and replaces
+// none: a private key that was overwritten is gone.
+func writeNewFile(file string, data []byte, mode fs.FileMode) error {
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", file, fs.ErrExist)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err := errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), file)
+}

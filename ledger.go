@@ -1,0 +1,65 @@
+package relayapi
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+// stores holds the open stores by path: a reload starts the new config before
+// it stops the old one, and both must count in the same place.
+var stores = caddy.NewUsagePool()
+
+// pooledStore is a store in the pool.
+type pooledStore struct{ tokenstore.Store }
+
+// Destruct closes the store when the last config has let go of it.
+func (s pooledStore) Destruct() error { return s.Close() }
+
+// ledger is one config's hold on a store. Requests hold it too: a config is
+// cleaned up while its streams are live, and they settle later.
+type ledger struct {
+	tokenstore.Store
+	path string
+	refs atomic.Int64 // the config's own and one per request; 0 is released
+}
+
+func acquireLedger(ctx context.Context, path string) (*ledger, error) {
+	pooled, _, err := stores.LoadOrNew(path, func() (caddy.Destructor, error) {
+		store, err := tokenstore.OpenSQLite(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		return pooledStore{store}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &ledger{Store: pooled.(pooledStore).Store, path: path}
+	l.refs.Store(1)
+	return l, nil
+}
+
+// hold keeps the store open for a request; false means it is too late.
+func (l *ledger) hold() bool {
+	for {
+		n := l.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if l.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release lets go of one hold, and of the store with the last one.
+func (l *ledger) release() error {
+	if l.refs.Add(-1) > 0 {
+		return nil
+	}
+	_, err := stores.Delete(l.path)
+	return err
+}

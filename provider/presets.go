@@ -1,0 +1,424 @@
+package provider
+
+// bearer is where most providers read their key.
+var bearer = Placement{Header: "Authorization", Prefix: "Bearer "}
+
+// openaiAccount is how a caller picks the organization or project that an
+// OpenAI key is used for, and thereby the one that is billed.
+var openaiAccount = []Placement{
+	{Header: "OpenAI-Organization"},
+	{Header: "OpenAI-Project"},
+}
+
+// coreRoutes are the OpenAI routes that compatible servers offer too.
+var coreRoutes = []string{
+	"POST /v1/chat/completions",
+	"POST /v1/completions",
+	"POST /v1/responses",
+	"POST /v1/embeddings",
+	"POST /v1/moderations",
+	"POST /v1/images/generations",
+	"POST /v1/images/edits",
+	"POST /v1/audio/speech",
+	"POST /v1/audio/transcriptions",
+	"POST /v1/audio/translations",
+}
+
+// presets is sorted by name.
+//
+// Where a provider has routes under a name like an inference route's but of
+// another kind, they are absent on purpose: /v1/realtime/client_secrets mints a
+// credential, /v1/realtime/calls moves the media past the relay, and a GET
+// below /v1/responses reads what the account has stored. So is GET /v1/models,
+// which names the account's fine-tunes.
+var presets = []Preset{
+	{
+		Name:       "anthropic",
+		Title:      "Anthropic",
+		BaseURL:    "https://api.anthropic.com",
+		Credential: Placement{Header: "x-api-key"},
+		AlsoReads: []Placement{
+			bearer, // OAuth tokens, ANTHROPIC_AUTH_TOKEN in the SDKs
+			{Header: "anthropic-workspace-id"},
+		},
+		Env: "ANTHROPIC_API_KEY",
+		Routes: []string{
+			"POST /v1/messages",
+			"POST /v1/messages/count_tokens",
+			"POST /v1/complete",
+		},
+		Docs: "https://platform.claude.com/docs/en/api/overview",
+	},
+	{
+		Name:       "azure-openai",
+		Title:      "Azure OpenAI",
+		BaseURL:    "https://{resource}.openai.azure.com",
+		Accounts:   []string{"resource"},
+		Credential: Placement{Header: "api-key"},
+		AlsoReads: []Placement{
+			bearer, // Microsoft Entra ID
+			// Realtime takes the key from the query, for browsers:
+			// https://learn.microsoft.com/azure/ai-services/openai/how-to/realtime-audio-websockets
+			{Query: "api-key"},
+			// The gateway that Azure's AI services share:
+			// https://learn.microsoft.com/azure/ai-services/authentication
+			{Header: "Ocp-Apim-Subscription-Key"},
+			{Query: "subscription-key"},
+		},
+		Env: "AZURE_OPENAI_API_KEY",
+		Routes: []string{
+			"POST /openai/v1/chat/completions",
+			"POST /openai/v1/completions",
+			"POST /openai/v1/responses",
+			"POST /openai/v1/embeddings",
+			"POST /openai/v1/images/generations",
+			"POST /openai/v1/images/edits",
+			"POST /openai/v1/audio/speech",
+			"POST /openai/v1/audio/transcriptions",
+			"POST /openai/v1/audio/translations",
+			"GET /openai/v1/realtime",
+
+			// With an api-version; the deployment is in the path, except where
+			// the API came later than that scheme.
+			"POST /openai/deployments/*/chat/completions",
+			"POST /openai/deployments/*/completions",
+			"POST /openai/deployments/*/embeddings",
+			"POST /openai/deployments/*/images/generations",
+			"POST /openai/deployments/*/images/edits",
+			"POST /openai/deployments/*/audio/speech",
+			"POST /openai/deployments/*/audio/transcriptions",
+			"POST /openai/deployments/*/audio/translations",
+			"POST /openai/responses",
+			"GET /openai/realtime",
+		},
+		Docs: "https://learn.microsoft.com/azure/ai-services/openai/reference",
+	},
+	{
+		Name:       "bedrock",
+		Title:      "Amazon Bedrock",
+		BaseURL:    "https://bedrock-runtime.{region}.amazonaws.com",
+		Accounts:   []string{"region"},
+		Credential: bearer,
+		// A request may be signed in its query instead.
+		AlsoReads: []Placement{
+			{Header: "X-Amz-Security-Token"},
+			{Query: "X-Amz-Algorithm"},
+			{Query: "X-Amz-Credential"},
+			{Query: "X-Amz-Signature"},
+			{Query: "X-Amz-Security-Token"},
+		},
+		Env: "AWS_BEARER_TOKEN_BEDROCK",
+		// invoke-with-bidirectional-stream does not take an API key; async-invoke
+		// writes to the account's storage.
+		Routes: []string{
+			"POST /model/*/invoke",
+			"POST /model/*/invoke-with-response-stream",
+			"POST /model/*/converse",
+			"POST /model/*/converse-stream",
+			"POST /model/*/count-tokens",
+			"POST /openai/v1/chat/completions",
+			"POST /openai/v1/responses",
+		},
+		Docs: "https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html",
+	},
+	{
+		Name:  "dashscope",
+		Title: "Alibaba Cloud Model Studio (DashScope)",
+		// Singapore. A key belongs to one region; Beijing's and Virginia's hosts
+		// are dashscope.aliyuncs.com and dashscope-us.aliyuncs.com.
+		BaseURL:    "https://dashscope-intl.aliyuncs.com/compatible-mode",
+		Credential: bearer,
+		AlsoReads:  []Placement{{Header: "X-DashScope-WorkSpace"}},
+		Env:        "DASHSCOPE_API_KEY",
+		Routes: []string{
+			"POST /v1/chat/completions",
+			"POST /v1/completions",
+			"POST /v1/responses",
+			"POST /v1/embeddings",
+		},
+		Docs: "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
+	},
+	{
+		Name:       "deepgram",
+		Title:      "Deepgram",
+		BaseURL:    "https://api.deepgram.com",
+		Credential: Placement{Header: "Authorization", Prefix: "Token "},
+		AlsoReads: []Placement{
+			bearer, // temporary tokens
+			{Query: "token"},
+			{Query: "access_token"},
+		},
+		Env: "DEEPGRAM_API_KEY",
+		Routes: []string{
+			"POST /v1/listen",
+			"GET /v1/listen",
+			"GET /v2/listen",
+			"POST /v1/speak",
+			"GET /v1/speak",
+			"POST /v1/read",
+		},
+		Docs: "https://developers.deepgram.com/reference/authentication",
+	},
+	{
+		Name:       "deepseek",
+		Title:      "DeepSeek",
+		BaseURL:    "https://api.deepseek.com",
+		Credential: bearer,
+		AlsoReads:  []Placement{{Header: "x-api-key"}}, // on /anthropic
+		Env:        "DEEPSEEK_API_KEY",
+		// The documented base URL has no version; /v1 is there for OpenAI's SDKs
+		// and means the same.
+		Routes: []string{
+			"POST /chat/completions",
+			"POST /v1/chat/completions",
+			"POST /beta/chat/completions",
+			"POST /beta/completions",
+			"POST /anthropic/v1/messages",
+		},
+		Docs: "https://api-docs.deepseek.com/",
+	},
+	{
+		Name:       "elevenlabs",
+		Title:      "ElevenLabs",
+		BaseURL:    "https://api.elevenlabs.io",
+		Credential: Placement{Header: "xi-api-key"},
+		// Sockets take what a browser can send.
+		AlsoReads: []Placement{
+			bearer,
+			{Query: "xi-api-key"},
+			{Query: "authorization"},
+			{Query: "single_use_token"},
+			{Query: "token"},
+		},
+		Env: "ELEVENLABS_API_KEY",
+		// The segment after text-to-speech and speech-to-speech is the voice.
+		Routes: []string{
+			"POST /v1/text-to-speech/*",
+			"POST /v1/text-to-speech/*/with-timestamps",
+			"POST /v1/text-to-speech/*/stream",
+			"POST /v1/text-to-speech/*/stream/with-timestamps",
+			"GET /v1/text-to-speech/*/stream-input",
+			"GET /v1/text-to-speech/*/multi-stream-input",
+			"POST /v1/text-to-dialogue",
+			"POST /v1/text-to-dialogue/stream",
+			"POST /v1/speech-to-speech/*",
+			"POST /v1/speech-to-speech/*/stream",
+			"POST /v1/speech-to-text",
+			"GET /v1/speech-to-text/realtime",
+			"POST /v1/sound-generation",
+			"POST /v1/audio-isolation",
+			"POST /v1/audio-isolation/stream",
+		},
+		Docs: "https://elevenlabs.io/docs/api-reference/authentication",
+	},
+	{
+		Name:       "gemini",
+		Title:      "Google Gemini API",
+		BaseURL:    "https://generativelanguage.googleapis.com",
+		Credential: Placement{Header: "x-goog-api-key"},
+		// Google's system parameters, with and without the dollar sign and under
+		// former names: https://cloud.google.com/apis/docs/system-parameters. The
+		// method override is among them: it would turn a permitted POST into
+		// something else after the relay has looked at it.
+		AlsoReads: []Placement{
+			bearer,
+			{Query: "key"},
+			{Query: "$key"},
+			{Query: "access_token"},
+			{Query: "oauth_token"},
+			{Header: "X-Goog-User-Project"},
+			{Query: "$userProject"},
+			{Query: "userProject"},
+			{Header: "X-HTTP-Method-Override"},
+			{Query: "$httpMethod"},
+		},
+		// The SDKs read GOOGLE_API_KEY too, but that name is also used for keys
+		// of other Google services.
+		Env: "GEMINI_API_KEY",
+		// Only models/*: tunedModels/* are the account's own.
+		Routes: []string{
+			"POST /v1beta/models/*:generateContent",
+			"POST /v1beta/models/*:streamGenerateContent",
+			"POST /v1beta/models/*:embedContent",
+			"POST /v1beta/models/*:batchEmbedContents",
+			"POST /v1beta/models/*:countTokens",
+			"POST /v1beta/models/*:predict",
+
+			"POST /v1/models/*:generateContent",
+			"POST /v1/models/*:streamGenerateContent",
+			"POST /v1/models/*:embedContent",
+			"POST /v1/models/*:batchEmbedContents",
+			"POST /v1/models/*:countTokens",
+
+			"POST /v1beta/openai/chat/completions",
+			"POST /v1beta/openai/embeddings",
+			"POST /v1beta/openai/images/generations",
+
+			// The Live API. BidiGenerateContentConstrained is missing: it is
+			// for Google's own ephemeral tokens.
+			"GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+			"GET /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent",
+		},
+		Docs: "https://ai.google.dev/api",
+	},
+	{
+		Name:       "groq",
+		Title:      "Groq",
+		BaseURL:    "https://api.groq.com/openai",
+		Credential: bearer,
+		Env:        "GROQ_API_KEY",
+		Routes: []string{
+			"POST /v1/chat/completions",
+			"POST /v1/responses",
+			"POST /v1/embeddings",
+			"POST /v1/audio/speech",
+			"POST /v1/audio/transcriptions",
+			"POST /v1/audio/translations",
+		},
+		Docs: "https://console.groq.com/docs/api-reference",
+	},
+	{
+		Name:       "mistral",
+		Title:      "Mistral AI",
+		BaseURL:    "https://api.mistral.ai",
+		Credential: bearer,
+		AlsoReads:  []Placement{{Header: "x-api-key"}},
+		Env:        "MISTRAL_API_KEY",
+		// /v1/agents/completions and /v1/conversations run what the account has
+		// stored.
+		Routes: []string{
+			"POST /v1/chat/completions",
+			"POST /v1/fim/completions",
+			"POST /v1/embeddings",
+			"POST /v1/moderations",
+			"POST /v1/chat/moderations",
+			"POST /v1/classifications",
+			"POST /v1/chat/classifications",
+			"POST /v1/ocr",
+			"POST /v1/audio/speech",
+			"POST /v1/audio/transcriptions",
+		},
+		Docs: "https://docs.mistral.ai/api/",
+	},
+	{
+		Name:       "moonshot",
+		Title:      "Moonshot AI (Kimi)",
+		BaseURL:    "https://api.moonshot.ai",
+		Credential: bearer,
+		AlsoReads:  []Placement{{Header: "x-api-key"}}, // on /anthropic
+		Env:        "MOONSHOT_API_KEY",
+		Routes: []string{
+			"POST /v1/chat/completions",
+			"POST /v1/tokenizers/estimate-token-count",
+			"POST /anthropic/v1/messages",
+		},
+		Docs: "https://platform.kimi.ai/docs/overview",
+	},
+	{
+		Name:  "ollama",
+		Title: "Ollama",
+		// Plain HTTP, because it does not leave the machine.
+		BaseURL:    "http://127.0.0.1:11434",
+		Credential: bearer, // for an Ollama behind a proxy that wants a key
+		// No Env, although the SDKs read OLLAMA_API_KEY: that key is for
+		// ollama.com, not for this address.
+		NoKey: true,
+		// /api/pull, /api/create, /api/delete and their like change what is
+		// installed.
+		Routes: []string{
+			"POST /api/chat",
+			"POST /api/generate",
+			"POST /api/embed",
+			"POST /api/embeddings",
+			"POST /v1/chat/completions",
+			"POST /v1/completions",
+			"POST /v1/responses",
+			"POST /v1/embeddings",
+			"POST /v1/messages",
+		},
+		Docs: "https://docs.ollama.com/api/introduction",
+	},
+	{
+		Name:       "openai",
+		Title:      "OpenAI",
+		BaseURL:    "https://api.openai.com",
+		Credential: bearer,
+		AlsoReads:  openaiAccount,
+		Env:        "OPENAI_API_KEY",
+		Routes: append([]string{
+			"POST /v1/responses/compact",
+			"POST /v1/responses/input_tokens",
+			"POST /v1/images/variations",
+			"GET /v1/realtime",
+			"GET /v1/realtime/translations",
+		}, coreRoutes...),
+		Docs: "https://developers.openai.com/api/reference/overview",
+	},
+	{
+		Name:  "openai-compatible",
+		Title: "OpenAI-compatible server",
+		// The base URL that goes with these routes ends before /v1.
+		Credential: bearer,
+		AlsoReads:  openaiAccount,
+		Routes:     append([]string{"POST /v1/rerank"}, coreRoutes...),
+		Docs:       "https://developers.openai.com/api/reference/overview",
+	},
+	{
+		Name:       "openrouter",
+		Title:      "OpenRouter",
+		BaseURL:    "https://openrouter.ai/api",
+		Credential: bearer,
+		AlsoReads:  []Placement{{Header: "x-api-key"}}, // as Anthropic's SDKs send it to /v1/messages
+		Env:        "OPENROUTER_API_KEY",
+		Routes: []string{
+			"POST /v1/chat/completions",
+			"POST /v1/completions",
+			"POST /v1/responses",
+			"POST /v1/messages",
+			"POST /v1/embeddings",
+			"POST /v1/audio/speech",
+			"POST /v1/audio/transcriptions",
+		},
+		Docs: "https://openrouter.ai/docs/api-reference/overview",
+	},
+	{
+		Name:       "together",
+		Title:      "Together AI",
+		BaseURL:    "https://api.together.xyz",
+		Credential: bearer,
+		Env:        "TOGETHER_API_KEY",
+		Routes: []string{
+			"POST /v1/chat/completions",
+			"POST /v1/completions",
+			"POST /v1/embeddings",
+			"POST /v1/rerank",
+			"POST /v1/images/generations",
+			"POST /v1/audio/speech",
+			"POST /v1/audio/transcriptions",
+			"POST /v1/audio/translations",
+		},
+		Docs: "https://docs.together.ai/reference/chat-completions",
+	},
+	{
+		Name:       "xai",
+		Title:      "xAI",
+		BaseURL:    "https://api.x.ai",
+		Credential: bearer,
+		AlsoReads:  []Placement{{Header: "x-api-key"}}, // as Anthropic's SDKs send it to /v1/messages
+		Env:        "XAI_API_KEY",
+		Routes: []string{
+			"POST /v1/chat/completions",
+			"POST /v1/completions",
+			"POST /v1/responses",
+			"POST /v1/messages",
+			"POST /v1/images/generations",
+			"POST /v1/images/edits",
+			"POST /v1/tokenize-text",
+			"POST /v1/tts",
+			"POST /v1/stt",
+			"GET /v1/stt",
+			"GET /v1/realtime",
+		},
+		Docs: "https://docs.x.ai/developers/rest-api-reference/inference",
+	},
+}

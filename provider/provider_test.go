@@ -1,0 +1,515 @@
+package provider
+
+import (
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	nameForm        = regexp.MustCompile(`^[a-z0-9-]+$`)
+	envForm         = regexp.MustCompile(`^[A-Z0-9_]+$`)
+	placeholderForm = regexp.MustCompile(`\{([a-z]+)\}`)
+	headerForm      = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+	routeForm       = regexp.MustCompile(`^(GET|POST) (/[A-Za-z0-9._:*/-]+)$`)
+)
+
+func TestTable(t *testing.T) {
+	if !slices.IsSortedFunc(presets, func(a, b Preset) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Error("the table is not sorted by name")
+	}
+	seen := map[string]bool{}
+	for _, p := range presets {
+		t.Run(p.Name, func(t *testing.T) {
+			if seen[p.Name] || !nameForm.MatchString(p.Name) {
+				t.Errorf("name %q is not unique or not of the form %s", p.Name, nameForm)
+			}
+			seen[p.Name] = true
+			if p.Title == "" {
+				t.Error("no title")
+			}
+			if u, err := url.Parse(p.Docs); err != nil || u.Scheme != "https" || u.Host == "" {
+				t.Errorf("docs %q is not an https URL", p.Docs)
+			}
+			if p.Env != "" && !envForm.MatchString(p.Env) {
+				t.Errorf("env %q", p.Env)
+			}
+			if p.NoKey && p.Env != "" {
+				t.Error("needs no key, but names a variable for one")
+			}
+			checkBaseURL(t, p)
+			checkPlacement(t, p.Credential)
+			for _, place := range p.AlsoReads {
+				checkPlacement(t, place)
+				if place == p.Credential {
+					t.Errorf("%+v is the credential's own place", place)
+				}
+			}
+			checkRoutes(t, p.Routes)
+		})
+	}
+}
+
+func checkBaseURL(t *testing.T, p Preset) {
+	t.Helper()
+	var placeholders []string
+	for _, m := range placeholderForm.FindAllStringSubmatch(p.BaseURL, -1) {
+		placeholders = append(placeholders, m[1])
+	}
+	if !slices.Equal(placeholders, p.Accounts) {
+		t.Errorf("placeholders %q, accounts %q", placeholders, p.Accounts)
+	}
+	if p.BaseURL == "" && p.Name == "openai-compatible" {
+		return
+	}
+	u, err := url.Parse(placeholderForm.ReplaceAllString(p.BaseURL, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := p.Name == "ollama" && u.Scheme == "http" && u.Hostname() == "127.0.0.1"
+	if u.Scheme != "https" && !local {
+		t.Errorf("base URL %q is not https", p.BaseURL)
+	}
+	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(u.Path, "/") {
+		t.Errorf("base URL %q is more or less than scheme, host and path", p.BaseURL)
+	}
+}
+
+func checkPlacement(t *testing.T, p Placement) {
+	t.Helper()
+	if (p.Header == "") == (p.Query == "") {
+		t.Errorf("%+v: want exactly one of header and query", p)
+	}
+	if p.Header != "" && !headerForm.MatchString(p.Header) {
+		t.Errorf("header name %q", p.Header)
+	}
+	if p.Prefix != "" && (p.Header == "" || !strings.HasSuffix(p.Prefix, " ")) {
+		t.Errorf("prefix %q of %+v", p.Prefix, p)
+	}
+}
+
+func checkRoutes(t *testing.T, routes []string) {
+	t.Helper()
+	if len(routes) == 0 {
+		t.Error("no routes")
+	}
+	seen := map[string]bool{}
+	for _, r := range routes {
+		if seen[r] {
+			t.Errorf("route %q is there twice", r)
+		}
+		seen[r] = true
+		if !routeForm.MatchString(r) {
+			t.Errorf("route %q does not parse", r)
+		}
+		for _, bad := range []string{"//", "..", "?", "**"} {
+			if strings.Contains(r, bad) {
+				t.Errorf("route %q contains %q", r, bad)
+			}
+		}
+		if strings.HasSuffix(r, "/") {
+			t.Errorf("route %q ends in a slash", r)
+		}
+		if strings.HasSuffix(r, "*") && !endsInParameter[r] {
+			t.Errorf("route %q ends in *", r)
+		}
+	}
+}
+
+// endsInParameter are the only routes that end in a *. There it is one path
+// segment, the voice, and no other kind of route is a sibling of theirs.
+var endsInParameter = map[string]bool{
+	"POST /v1/text-to-speech/*":   true,
+	"POST /v1/speech-to-speech/*": true,
+}
+
+// matches says whether any route of the preset covers the call. It is written
+// for this test alone: each pattern becomes an anchored expression.
+func matches(t *testing.T, preset, call string) bool {
+	t.Helper()
+	p, ok := Lookup(preset)
+	if !ok {
+		t.Fatalf("no preset %q", preset)
+	}
+	return slices.ContainsFunc(p.Routes, func(route string) bool {
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(route), `\*`, `[^/]+`)
+		return regexp.MustCompile(`^` + pattern + `$`).MatchString(call)
+	})
+}
+
+// dangerous are calls that a token must not make: they hand out what the relay
+// protects, or act on the account instead of asking a model.
+var dangerous = map[string][]string{
+	// Asked of every preset, below /v1 and below other OpenAI-shaped prefixes.
+	"": {
+		"POST /realtime/client_secrets",
+		"POST /realtime/translations/client_secrets",
+		"POST /realtime/sessions",
+		"POST /realtime/transcription_sessions",
+		"POST /realtime/calls",
+		"POST /realtime/calls/rtc_1/accept",
+		"POST /chatkit/sessions",
+		"GET /models",
+		"GET /models/ft:gpt-4o:acme::1",
+		"DELETE /models/ft:gpt-4o:acme::1",
+		"GET /responses",
+		"GET /responses/resp_1",
+		"GET /responses/resp_1/input_items",
+		"DELETE /responses/resp_1",
+		"POST /responses/resp_1/cancel",
+		"GET /chat/completions",
+		"GET /chat/completions/chatcmpl_1",
+		"POST /chat/completions/chatcmpl_1",
+		"DELETE /chat/completions/chatcmpl_1",
+		"POST /conversations",
+		"GET /conversations/conv_1/items",
+		"GET /files",
+		"POST /files",
+		"GET /files/file_1/content",
+		"DELETE /files/file_1",
+		"POST /uploads",
+		"POST /batches",
+		"GET /batches/batch_1",
+		"POST /fine_tuning/jobs",
+		"GET /vector_stores",
+		"POST /vector_stores/vs_1/search",
+		"POST /assistants",
+		"POST /threads",
+		"POST /threads/runs",
+		"GET /threads/thread_1/messages",
+		"POST /containers",
+		"GET /videos/video_1/content",
+		"POST /audio/voices",
+		"GET /organization/projects",
+		"POST /organization/admin_api_keys",
+	},
+	"anthropic": {
+		"POST /v1/messages/batches",
+		"GET /v1/messages/batches/b_1/results",
+		"POST /v1/files",
+		"GET /v1/files/f_1/content",
+		"POST /v1/skills",
+		"POST /v1/agents",
+		"POST /v1/sessions",
+		"POST /v1/organizations/invites",
+		"POST /v1/organizations/api_keys/k_1",
+		"POST /v1/tunnels/t_1/reveal_token",
+		"POST /v1/oauth/token",
+	},
+	"azure-openai": {
+		"GET /openai/deployments",
+		"PUT /openai/deployments/d",
+		"GET /openai/deployments/d",
+		"GET /openai/models",
+		"POST /openai/files",
+		"POST /openai/batches",
+		"POST /openai/assistants",
+		"POST /openai/threads",
+		"GET /openai/responses/resp_1",
+		"DELETE /openai/responses/resp_1",
+		"POST /openai/realtimeapi/sessions",
+		"POST /openai/realtime/client_secrets",
+		"POST /openai/deployments/a/b/chat/completions",
+	},
+	"bedrock": {
+		"POST /model/m/async-invoke",
+		"POST /async-invoke",
+		"GET /async-invoke",
+		"GET /foundation-models",
+		"POST /model/m/invoke-with-bidirectional-stream",
+		"POST /model/a/b/invoke",
+		"GET /openai/v1/responses/resp_1",
+		"DELETE /openai/v1/responses/resp_1",
+	},
+	"dashscope": {
+		"POST /api/v1/tokens",
+		"POST /v1/uploads",
+	},
+	"deepgram": {
+		"POST /v1/auth/grant",
+		"GET /v1/auth/token",
+		"GET /v1/projects",
+		"POST /v1/projects/p_1/keys",
+		"GET /v1/projects/p_1/requests",
+	},
+	"deepseek": {
+		"GET /user/balance",
+		"GET /models",
+		"POST /anthropic/v1/files",
+	},
+	"elevenlabs": {
+		"POST /v1/single-use-token/realtime_scribe",
+		"POST /v1/tokens",
+		"GET /v1/user",
+		"GET /v1/history",
+		"GET /v1/voices",
+		"POST /v1/voices/add",
+		"DELETE /v1/voices/v_1",
+		"GET /v1/speech-to-text/transcripts/t_1",
+		"DELETE /v1/speech-to-text/transcripts/t_1",
+		"GET /v1/convai/conversation/token",
+		"GET /v1/convai/conversation/get-signed-url",
+		"GET /v1/text-to-speech/v_1",
+		"POST /v1/service-accounts/s_1/api-keys",
+		"POST /v1/workspace/invites/add",
+	},
+	"gemini": {
+		"POST /v1alpha/auth_tokens",
+		"POST /v1beta/auth_tokens",
+		"POST /v1beta/authTokens",
+		"GET /v1beta/models",
+		"GET /v1beta/files",
+		"POST /upload/v1beta/files",
+		"GET /v1beta/files/f_1:download",
+		"POST /v1beta/cachedContents",
+		"GET /v1beta/cachedContents",
+		"POST /v1beta/models/m:batchGenerateContent",
+		"POST /v1beta/models/m:asyncBatchEmbedContent",
+		"POST /v1beta/models/m:predictLongRunning",
+		"POST /v1beta/tunedModels",
+		"POST /v1beta/tunedModels/t:generateContent",
+		"POST /v1beta/corpora/c:query",
+		"POST /v1beta/fileSearchStores",
+		"GET /v1beta/operations/o",
+		"GET /v1beta/interactions/i_1",
+		"DELETE /v1beta/interactions/i_1",
+		"POST /v1beta/webhooks",
+		"POST /v1beta/openai/files",
+		"GET /v1beta/openai/models",
+		"POST /v1beta/openai/batches",
+		"GET /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContentConstrained",
+	},
+	"mistral": {
+		"POST /v1/agents",
+		"POST /v1/agents/completions",
+		"POST /v1/conversations",
+		"POST /v1/batch/jobs",
+		"POST /v1/libraries",
+		"GET /v1/files/f_1/url",
+	},
+	"moonshot": {
+		"GET /v1/users/me/balance",
+		"POST /v1/caching",
+	},
+	"ollama": {
+		"POST /api/pull",
+		"POST /api/push",
+		"POST /api/create",
+		"POST /api/copy",
+		"DELETE /api/delete",
+		"POST /api/blobs/sha256:0",
+		"POST /api/show",
+		"GET /api/tags",
+		"GET /api/ps",
+	},
+	"openrouter": {
+		"GET /v1/key",
+		"GET /v1/keys",
+		"POST /v1/keys",
+		"POST /v1/auth/keys",
+		"GET /v1/credits",
+		"GET /v1/generation",
+	},
+	"together": {
+		"POST /v1/fine-tunes",
+		"POST /v1/endpoints",
+		"GET /whoami",
+		"POST /tci/execute",
+	},
+	"xai": {
+		"GET /v1/api-key",
+		"GET /v1/chat/deferred-completion/r_1",
+		"GET /v1/videos/r_1",
+		"POST /v1/documents/search",
+	},
+}
+
+func TestDangerousCallsAreNotRouted(t *testing.T) {
+	for _, p := range All() {
+		calls := slices.Clone(dangerous[p.Name])
+		for _, call := range dangerous[""] {
+			method, path, _ := strings.Cut(call, " ")
+			for _, prefix := range []string{"", "/v1", "/v1beta/openai", "/openai", "/openai/v1", "/anthropic/v1"} {
+				calls = append(calls, method+" "+prefix+path)
+			}
+		}
+		for _, call := range calls {
+			if matches(t, p.Name, call) {
+				t.Errorf("%s: %s is routed", p.Name, call)
+			}
+		}
+	}
+	for name := range dangerous {
+		if _, ok := Lookup(name); !ok && name != "" {
+			t.Errorf("%q is no preset", name)
+		}
+	}
+}
+
+// needed are calls that the provider's documentation or its SDK makes.
+var needed = map[string][]string{
+	"anthropic": {"POST /v1/messages", "POST /v1/messages/count_tokens"},
+	"azure-openai": {
+		"POST /openai/deployments/my-gpt/chat/completions",
+		"POST /openai/deployments/my-embedding/embeddings",
+		"POST /openai/deployments/whisper/audio/transcriptions",
+		"POST /openai/v1/chat/completions",
+		"POST /openai/v1/responses",
+		"GET /openai/v1/realtime",
+		"GET /openai/realtime",
+	},
+	"bedrock": {
+		"POST /model/us.anthropic.claude-3-5-haiku-20241022-v1:0/converse",
+		"POST /model/amazon.nova-lite-v1:0/converse-stream",
+		"POST /model/amazon.titan-embed-text-v2:0/invoke",
+		"POST /model/m/invoke-with-response-stream",
+		"POST /openai/v1/chat/completions",
+	},
+	"dashscope": {"POST /v1/chat/completions", "POST /v1/embeddings"},
+	"deepgram":  {"POST /v1/listen", "GET /v1/listen", "GET /v2/listen", "POST /v1/speak", "GET /v1/speak"},
+	"deepseek":  {"POST /chat/completions", "POST /v1/chat/completions", "POST /anthropic/v1/messages"},
+	"elevenlabs": {
+		"POST /v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb",
+		"POST /v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream",
+		"GET /v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream-input",
+		"POST /v1/speech-to-text",
+	},
+	"gemini": {
+		"POST /v1beta/models/gemini-2.5-flash:generateContent",
+		"POST /v1beta/models/gemini-2.5-flash:streamGenerateContent",
+		"POST /v1/models/gemini-2.5-flash:generateContent",
+		"POST /v1beta/models/gemini-embedding-001:batchEmbedContents",
+		"POST /v1beta/models/gemini-2.5-flash:countTokens",
+		"POST /v1beta/models/imagen-4.0-generate-001:predict",
+		"POST /v1beta/openai/chat/completions",
+		"GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+	},
+	"groq":     {"POST /v1/chat/completions", "POST /v1/audio/transcriptions"},
+	"mistral":  {"POST /v1/chat/completions", "POST /v1/fim/completions", "POST /v1/embeddings", "POST /v1/ocr"},
+	"moonshot": {"POST /v1/chat/completions"},
+	"ollama":   {"POST /api/chat", "POST /api/generate", "POST /api/embed", "POST /v1/chat/completions"},
+	"openai": {
+		"POST /v1/chat/completions",
+		"POST /v1/responses",
+		"POST /v1/embeddings",
+		"POST /v1/images/generations",
+		"POST /v1/audio/speech",
+		"POST /v1/audio/transcriptions",
+		"POST /v1/moderations",
+		"GET /v1/realtime",
+	},
+	"openai-compatible": {"POST /v1/chat/completions", "POST /v1/embeddings"},
+	"openrouter":        {"POST /v1/chat/completions", "POST /v1/messages"},
+	"together":          {"POST /v1/chat/completions", "POST /v1/rerank"},
+	"xai":               {"POST /v1/chat/completions", "POST /v1/responses", "GET /v1/realtime"},
+}
+
+func TestNeededCallsAreRouted(t *testing.T) {
+	for _, p := range All() {
+		if len(needed[p.Name]) == 0 {
+			t.Errorf("%s: no call is known to work", p.Name)
+		}
+	}
+	for name, calls := range needed {
+		for _, call := range calls {
+			if !matches(t, name, call) {
+				t.Errorf("%s: %s is not routed", name, call)
+			}
+		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	if p, ok := Lookup("groq"); !ok || p.BaseURL != "https://api.groq.com/openai" {
+		t.Errorf("Lookup(groq) = %+v, %v", p, ok)
+	}
+	for _, name := range []string{"", "Groq", "gro", "groq "} {
+		if p, ok := Lookup(name); ok {
+			t.Errorf("Lookup(%q) found %s", name, p.Name)
+		}
+	}
+}
+
+func TestCopies(t *testing.T) {
+	scribble := func(p Preset) {
+		for _, s := range [][]string{p.Accounts, p.Routes} {
+			for i := range s {
+				s[i] = "x"
+			}
+		}
+		for i := range p.AlsoReads {
+			p.AlsoReads[i].Header = "x"
+		}
+	}
+	for _, p := range All() {
+		scribble(p)
+		again, _ := Lookup(p.Name)
+		scribble(again)
+	}
+	for _, p := range All() {
+		if slices.Contains(p.Accounts, "x") || slices.Contains(p.Routes, "x") ||
+			slices.ContainsFunc(p.AlsoReads, func(a Placement) bool { return a.Header == "x" }) {
+			t.Errorf("%s: a caller changed the table", p.Name)
+		}
+	}
+}
+
+func TestAllHasEveryPresetSorted(t *testing.T) {
+	want := slices.Sorted(maps.Keys(needed))
+	var got []string
+	for _, p := range All() {
+		got = append(got, p.Name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("All() = %q, want %q", got, want)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		want string // the first; "" for none at all
+	}{
+		{"opena", "openai"},
+		{"OpenAI", "openai"},
+		{"openia", "openai"},
+		{"azure", "azure-openai"},
+		{"antropic", "anthropic"},
+		{"mistrla", "mistral"},
+		{"grok", "groq"},
+		{"open-router", "openrouter"},
+		{"aws-bedrock", "bedrock"},
+		{"google-gemini", "gemini"},
+		{"together-ai", "together"},
+		{"compatible", "openai-compatible"},
+		{"", ""},
+		{"a", ""},
+		{"xyz", ""},
+		{"something-else", ""},
+	} {
+		got := Nearest(test.name)
+		if len(got) > 3 {
+			t.Errorf("Nearest(%q) = %q, more than three", test.name, got)
+		}
+		if first := strings.Join(got[:min(1, len(got))], ""); first != test.want {
+			t.Errorf("Nearest(%q) = %q, want %q first", test.name, got, test.want)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0},
+		{"kitten", "sitting", 3}, {"flaw", "lawn", 2},
+	} {
+		if got := distance(test.a, test.b); got != test.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}

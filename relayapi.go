@@ -1,0 +1,253 @@
+// Package relayapi is a Caddy plugin that lets a front-end call a paid HTTP API
+// with an encrypted token in the place of the API key.
+//
+// A request passes through these rooms, in this order and with no way back:
+//
+//	carrier.go    the token is found, and every place that could hold one is emptied
+//	tokens.go     the token is opened and its claims are compiled (package eccrypto, grant)
+//	handler.go    the request is held against the grant and charged (package tokenstore)
+//	              and goes on to the next handler, Caddy's reverse_proxy
+//	upstream.go   which asks us where to connect
+//	transport.go  and hands us the request last of all: here, and only here, it gets the real key
+//	tap.go        the answer is cleaned and counted on its way back
+//
+// What joins them is the route in the request's context (route.go).
+package relayapi
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App is what one relay owns: its keys, the issuers that may mint tokens for
+// it, the providers that it forwards to, and the ledger of what was used.
+//
+// With an empty configuration it keeps everything in Caddy's data directory,
+// makes its own keys at first start, lets only its own issuer mint, and
+// configures every provider preset whose environment variable is set.
+type App struct {
+	// Where the ledger is kept.
+	Store *StoreConfig `json:"store,omitempty"`
+
+	// PEM files (PKCS#8, P-256) of the keys that tokens are encrypted to. The
+	// first is current and served in the JWKS; the others still open tokens
+	// that were made for them. Default: one key, made beside the store.
+	PrivateKeys []string `json:"private_keys,omitempty"`
+
+	// The back-ends that may mint tokens, by name. The name `relay` is the
+	// relay's own issuer, used by the admin endpoint; it needs no key here.
+	Issuers map[string]*Issuer `json:"issuers,omitempty"`
+
+	// The longest lifetime of any token. Default: 30 days.
+	MaxTTL caddy.Duration `json:"max_ttl,omitempty"`
+
+	// The APIs that tokens may name. Default: every preset whose environment
+	// variable is set.
+	Providers map[string]*Provider `json:"providers,omitempty"`
+
+	ctx     caddy.Context
+	logger  *zap.Logger
+	grants  map[string]grant.Issuer        // by issuer's name
+	keys    []*eccrypto.PrivateKey         // configured ones
+	signers map[string]*eccrypto.PublicKey // of the configured issuers
+	ledger  *ledger                        // acquired by Start
+	relay   atomic.Pointer[relay]          // nil until Start is through
+}
+
+// relay is the running state of an App.
+type relay struct {
+	tokens *tokenCache
+	ledger *ledger
+	mint   *minter
+}
+
+// StoreConfig says where the ledger is kept.
+type StoreConfig struct {
+	// The kind of database. `sqlite` is the only one.
+	Driver string `json:"driver,omitempty"`
+
+	// The database file. Default: `relayapi/relayapi.db` in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+}
+
+const (
+	defaultMaxTTL = 30 * 24 * time.Hour
+	relayIssuer   = "relay" // the name of the relay's own issuer
+)
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "relayapi",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision checks the configuration and reads the files that it names. It
+// writes nothing: `caddy validate` provisions too.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.logger = ctx, ctx.Logger()
+	registerMetrics(ctx.GetMetricsRegistry())
+
+	if a.MaxTTL == 0 {
+		a.MaxTTL = caddy.Duration(defaultMaxTTL)
+	}
+	if a.MaxTTL < 0 {
+		return errors.New("max_ttl must be positive")
+	}
+	if err := a.provisionStore(); err != nil {
+		return err
+	}
+	if err := a.provisionProviders(); err != nil {
+		return err
+	}
+	if err := a.provisionIssuers(); err != nil {
+		return err
+	}
+	for _, file := range a.PrivateKeys {
+		key, err := readPrivateKey(file, a.logger)
+		if err != nil {
+			return err
+		}
+		a.keys = append(a.keys, key)
+	}
+	return nil
+}
+
+func (a *App) provisionStore() error {
+	if a.Store == nil {
+		a.Store = new(StoreConfig)
+	}
+	if a.Store.Driver == "" {
+		a.Store.Driver = "sqlite"
+	}
+	if a.Store.Driver != "sqlite" {
+		return fmt.Errorf("store %q: the only store is sqlite", a.Store.Driver)
+	}
+	if a.Store.Path == "" {
+		a.Store.Path = defaultStorePath()
+	}
+	path, err := filepath.Abs(a.Store.Path)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	a.Store.Path = path
+	return nil
+}
+
+func defaultStorePath() string {
+	return filepath.Join(caddy.AppDataDir(), "relayapi", "relayapi.db")
+}
+
+func (a *App) provisionProviders() error {
+	if len(a.Providers) == 0 {
+		a.Providers = providersFromEnvironment()
+	}
+	if len(a.Providers) == 0 {
+		return errors.New("no provider: write a provider line in the relayapi global option, " +
+			"or set the environment variable of a preset (`caddy relayapi providers` lists them)")
+	}
+	for name, p := range a.Providers {
+		if p == nil {
+			p = new(Provider)
+			a.Providers[name] = p
+		}
+		if err := p.provision(name, a.logger); err != nil {
+			return fmt.Errorf("provider %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (a *App) provisionIssuers() error {
+	own := &Issuer{Providers: slices.Sorted(maps.Keys(a.Providers)), CarriedKeys: true}
+	a.grants = map[string]grant.Issuer{relayIssuer: own.grant(relayIssuer, a.MaxTTL)}
+	a.signers = make(map[string]*eccrypto.PublicKey)
+	for name, issuer := range a.Issuers {
+		signer, err := issuer.provision(name, a)
+		if err != nil {
+			return fmt.Errorf("issuer %s: %w", name, err)
+		}
+		if signer != nil {
+			a.signers[name] = signer
+		}
+		a.grants[name] = issuer.grant(name, a.MaxTTL)
+	}
+	return nil
+}
+
+// Start opens the store, makes the keys that are not configured and lets
+// requests in.
+func (a *App) Start() error {
+	ledger, err := acquireLedger(a.ctx, a.Store.Path)
+	if err != nil {
+		return err
+	}
+	a.ledger = ledger // from here on Cleanup releases it
+
+	dir := filepath.Dir(a.Store.Path)
+	keys := a.keys
+	if len(keys) == 0 {
+		key, err := ensureKeyPair(dir, encryptionKeyName, a.logger)
+		if err != nil {
+			return err
+		}
+		keys = []*eccrypto.PrivateKey{key}
+	}
+	signer, err := ensureKeyPair(dir, signingKeyName, a.logger)
+	if err != nil {
+		return err
+	}
+	signers := maps.Clone(a.signers)
+	signers[relayIssuer] = signer.Public()
+	opener, err := eccrypto.NewOpener(keys, signers)
+	if err != nil {
+		return err
+	}
+	tokens, err := newTokenCache(opener, a.grants, a.Providers)
+	if err != nil {
+		return err
+	}
+	mint := &minter{issuer: a.grants[relayIssuer], signer: signer, recipient: keys[0].Public()}
+	a.relay.Store(&relay{tokens: tokens, ledger: ledger, mint: mint})
+	a.logger.Info("relay is ready",
+		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
+		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
+		zap.String("key_id", keys[0].Public().ID()),
+		zap.String("store", a.Store.Path))
+	return nil
+}
+
+// Stop does nothing: apps stop in random order, and requests that the HTTP
+// servers still finish need the ledger until Cleanup.
+func (a *App) Stop() error { return nil }
+
+// Cleanup releases the store, if Start acquired it. Requests in flight keep it
+// open until the last of them has settled.
+func (a *App) Cleanup() error {
+	if a.ledger == nil {
+		return nil
+	}
+	return a.ledger.release()
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

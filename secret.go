@@ -1,0 +1,132 @@
+package relayapi
+
+import (
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// secret is a real API key on its way through the relay, with what it takes to
+// recognise it where it must not be.
+type secret struct {
+	key       string
+	restUntil atomic.Int64 // unix nanoseconds
+
+	gramsOnce sync.Once
+	grams     map[string]bool // every piece of the key that is masked, see mask
+}
+
+// gramSize is the length of the shortest piece of a key that counts as one.
+const gramSize = 8
+
+const masked = "***"
+
+// in reports whether s contains the key, as it is or escaped.
+func (s *secret) in(text string) bool {
+	if s.key == "" || len(text) < len(s.key) {
+		return false
+	}
+	if strings.Contains(text, s.key) {
+		return true
+	}
+	if strings.ContainsRune(text, '%') {
+		if plain, err := url.QueryUnescape(text); err == nil && strings.Contains(plain, s.key) {
+			return true
+		}
+		if plain, err := url.PathUnescape(text); err == nil && strings.Contains(plain, s.key) {
+			return true
+		}
+	}
+	return strings.ContainsRune(text, '\\') && strings.Contains(strings.ReplaceAll(text, `\`, ""), s.key)
+}
+
+// mask replaces every run of text that is made of pieces of the key, each of
+// gramSize or more characters, as they are or escaped.
+func (s *secret) mask(text string) string {
+	if s.key == "" {
+		return text
+	}
+	s.gramsOnce.Do(s.makeGrams)
+	size := min(gramSize, len(s.key))
+	var out strings.Builder
+	kept := 0 // text[:kept] is in out, or was masked
+	for i := 0; i+size <= len(text); i++ {
+		if !s.grams[text[i:i+size]] {
+			continue
+		}
+		end := i + size
+		for j := i + 1; j <= end && j+size <= len(text); j++ {
+			if s.grams[text[j:j+size]] {
+				end = j + size
+			}
+		}
+		out.WriteString(text[kept:i])
+		out.WriteString(masked)
+		kept, i = end, end-1
+	}
+	if kept == 0 {
+		return text
+	}
+	out.WriteString(text[kept:])
+	return out.String()
+}
+
+func (s *secret) makeGrams() {
+	s.grams = make(map[string]bool)
+	size := min(gramSize, len(s.key))
+	for _, form := range []string{
+		s.key,
+		url.QueryEscape(s.key), strings.ToLower(url.QueryEscape(s.key)),
+		url.PathEscape(s.key), strings.ToLower(url.PathEscape(s.key)),
+		strings.ReplaceAll(s.key, "/", `\/`),
+	} {
+		for i := 0; i+size <= len(form); i++ {
+			s.grams[form[i:i+size]] = true
+		}
+	}
+}
+
+// keyPool hands out the keys of one provider in turn.
+type keyPool struct {
+	keys []*secret
+	next atomic.Uint64
+}
+
+// restFor is how long a key rests after the provider refused it or said that
+// it is used too fast.
+const restFor = time.Minute
+
+// noKey stands for the key of a provider that needs none.
+var noKey = new(secret)
+
+func newKeyPool(keys []string) *keyPool {
+	pool := new(keyPool)
+	for _, key := range keys {
+		pool.keys = append(pool.keys, &secret{key: key})
+	}
+	return pool
+}
+
+// pick returns the next key that does not rest. When all do it returns the
+// next, so that the provider says what is wrong.
+func (p *keyPool) pick(now time.Time) *secret {
+	switch len(p.keys) {
+	case 0:
+		return noKey
+	case 1:
+		return p.keys[0]
+	}
+	first := p.next.Add(1)
+	for i := range p.keys {
+		key := p.keys[(first+uint64(i))%uint64(len(p.keys))]
+		if key.restUntil.Load() <= now.UnixNano() {
+			return key
+		}
+	}
+	return p.keys[first%uint64(len(p.keys))]
+}
+
+// rest keeps the key out of its pool for a while.
+func (s *secret) rest(now time.Time) { s.restUntil.Store(now.Add(restFor).UnixNano()) }

@@ -1,0 +1,112 @@
+package tokenstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// noon is what the clock of every test says.
+var noon = time.Date(2030, 6, 1, 12, 0, 0, 0, time.UTC)
+
+func atNoon() time.Time { return noon }
+
+func storePath(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "relay.db")
+}
+
+func openAt(t testing.TB, path string) *SQLite {
+	t.Helper()
+	s, err := openSQLite(context.Background(), path, atNoon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func openNew(t testing.TB) *SQLite {
+	t.Helper()
+	return openAt(t, storePath(t))
+}
+
+// reopen closes a store and opens it again.
+func reopen(t testing.TB, s *SQLite, path string) *SQLite {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return openAt(t, path)
+}
+
+func newToken(id string) *Token {
+	return &Token{
+		Issuer: "acme", ID: id, Subject: "user-1", Provider: "openai",
+		Fingerprint: sha256.Sum256([]byte(id)),
+		IssuedAt:    noon, ExpiresAt: noon.Add(time.Hour),
+	}
+}
+
+func (t *Token) calls(amount, limit int64) Charge {
+	return Charge{Counter: TokenCounter(t.Issuer, t.ID), Amount: amount, Limit: limit}
+}
+
+func subjectTokens(amount, limit int64) Charge {
+	return Charge{Counter: Counter{Scope: ScopeSubject, ID: "acme/user-1", Unit: UnitTokens}, Amount: amount, Limit: limit}
+}
+
+func admit(t testing.TB, s *SQLite, tok *Token, charges ...Charge) {
+	t.Helper()
+	if err := s.Admit(context.Background(), tok, charges); err != nil {
+		t.Fatalf("Admit: %v", err)
+	}
+}
+
+func wantRefused(t testing.TB, s *SQLite, want error, tok *Token, charges ...Charge) {
+	t.Helper()
+	if err := s.Admit(context.Background(), tok, charges); !errors.Is(err, want) {
+		t.Fatalf("Admit: %v, want %v", err, want)
+	}
+}
+
+func wantUsed(t testing.TB, s *SQLite, c Counter, want int64) {
+	t.Helper()
+	got, err := s.Used(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != want {
+		t.Fatalf("used %d of %v, want %d", got, c, want)
+	}
+}
+
+// row reads what the table holds of a token; ok tells whether there is a row.
+func row(t testing.TB, s *SQLite, tok *Token) (got Token, firstSeen time.Time, ok bool) {
+	t.Helper()
+	rows, err := s.db.Query(`SELECT issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen
+		FROM tokens WHERE issuer = ? AND id = ?`, tok.Issuer, tok.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return got, firstSeen, false
+	}
+	var fingerprint []byte
+	var issued, expires, seen int64
+	err = rows.Scan(&got.Issuer, &got.ID, &got.Subject, &got.Provider, &fingerprint, &issued, &expires, &seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(got.Fingerprint[:], fingerprint)
+	got.IssuedAt, got.ExpiresAt = time.Unix(issued, 0).UTC(), time.Unix(expires, 0).UTC()
+	return got, time.Unix(seen, 0).UTC(), true
+}

@@ -1,0 +1,196 @@
+package tokenstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// SQLite is a [Store] in one file, for one process.
+type SQLite struct {
+	db    *sql.DB
+	stmts statements
+	lock  *flock.Flock
+	birth time.Time
+	now   func() time.Time
+	known known
+
+	// turn is held by whoever uses the one connection, and by Close. It is
+	// ours rather than the pool's so that a context can end the wait for a
+	// turn without ending the transaction that follows.
+	turn chan struct{}
+	// down says why nothing is done any more: closed, or the disk failed.
+	down atomic.Pointer[error]
+	// closed is guarded by turn.
+	closed bool
+}
+
+// OpenSQLite opens the store at path, and makes it, its directory and its
+// tables where they are missing. It fails with [ErrLocked] while anybody has
+// the store open, with [ErrNewer] when a later version has changed its
+// tables, and with [ErrWorldWritable] when everybody may write to its file.
+func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
+	return openSQLite(ctx, path, time.Now)
+}
+
+func openSQLite(ctx context.Context, path string, now func() time.Time) (_ *SQLite, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("opening store: %w", err)
+		}
+	}()
+	path, err = resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lock(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &SQLite{lock: lock, now: now, known: newKnown(), turn: make(chan struct{}, 1)}
+	if err := protect(path); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	if err := s.connect(ctx, path); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	return s, nil
+}
+
+// connect opens the database and reads what is needed before the first call.
+func (s *SQLite) connect(ctx context.Context, path string) error {
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		return err
+	}
+	// One connection, one writer. SQLite admits no second one, and two would
+	// only meet in its busy handler, which is not fair.
+	db.SetMaxOpenConns(1)
+	s.db = db
+	if err := migrate(ctx, db); err != nil {
+		return err
+	}
+	if err := s.born(ctx); err != nil {
+		return err
+	}
+	return s.stmts.prepare(ctx, db)
+}
+
+// dsn names a database and how to treat it: a commit has reached the disk when
+// it returns, and a transaction takes the write lock as it begins, so that
+// what it reads stays true while it writes.
+func dsn(path string) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // a drive letter
+	}
+	options := url.Values{
+		"mode":          {"rw"}, // never make a file: protect has, with its mode
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"},
+		"_foreign_keys": {"on"},
+		"_busy_timeout": {"5000"}, // for an operator's sqlite3 shell
+		"_txlock":       {"immediate"},
+		"_dqs":          {"0"},
+		// On macOS an ordinary fsync stops at the drive's cache.
+		"_pragma": {"fullfsync(1)", "checkpoint_fullfsync(1)"},
+	}
+	u := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
+	return u.String()
+}
+
+// born reads the store's birth. A store without one is being made just now.
+func (s *SQLite) born(ctx context.Context) error {
+	_, err := s.db.ExecContext(ctx,
+		`INSERT INTO meta (key, value) VALUES ('birth', ?) ON CONFLICT (key) DO NOTHING`, s.now().Unix())
+	if err != nil {
+		return err
+	}
+	var seconds int64
+	err = s.db.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'birth'`).Scan(&seconds)
+	s.birth = time.Unix(seconds, 0)
+	return err
+}
+
+// Birth is when the store was first made, to the second.
+func (s *SQLite) Birth() time.Time { return s.birth }
+
+// Close waits for what is under way, brings everything into the one file and
+// lets others open it. Closing twice does nothing.
+func (s *SQLite) Close() error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.stop(errClosed)
+	// SQLite does this by itself when the last connection closes, but only
+	// tries, and not at all while somebody else is reading.
+	_, err := s.db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	return errors.Join(err, s.stmts.close(), s.release())
+}
+
+// release gives up what OpenSQLite took, the lock last.
+func (s *SQLite) release() error {
+	var err error
+	if s.db != nil {
+		err = s.db.Close()
+	}
+	return errors.Join(err, s.lock.Unlock())
+}
+
+// enter waits for a turn with the connection.
+func (s *SQLite) enter(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return unavailable(context.Cause(ctx))
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return unavailable(context.Cause(ctx))
+	}
+	if err := s.stopped(); err != nil {
+		s.leave()
+		return err
+	}
+	return nil
+}
+
+func (s *SQLite) leave() { <-s.turn }
+
+func (s *SQLite) stop(cause error) { s.down.Store(&cause) }
+
+func (s *SQLite) stopped() error {
+	if cause := s.down.Load(); cause != nil {
+		return unavailable(*cause)
+	}
+	return nil
+}
+
+// failed reports an error of the database. One that casts doubt on what the
+// disk holds stops the store: after a failed fsync the kernel may have dropped
+// the pages and call the next one a success. A full disk is not of that kind;
+// SQLite has undone the transaction, and the next one may find room.
+func (s *SQLite) failed(cause error) error {
+	var e *sqlite.Error
+	if errors.As(cause, &e) {
+		switch e.Code() & 0xff { // the rest of the code says which of its kind
+		case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			s.stop(fmt.Errorf("closed until restart: %w", cause))
+		}
+	}
+	return unavailable(cause)
+}
+
+var _ Store = (*SQLite)(nil)

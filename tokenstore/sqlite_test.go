@@ -1,0 +1,262 @@
+package tokenstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestStoreSurvivesReopening(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deep", "er", "relay.db")
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(3, 5))
+	if !s.Birth().Equal(noon) {
+		t.Fatalf("born %v, want %v", s.Birth(), noon)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tomorrow := func() time.Time { return noon.Add(24 * time.Hour) }
+	for range 2 {
+		again, err := openSQLite(context.Background(), path, tomorrow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !again.Birth().Equal(noon) {
+			t.Errorf("born %v, want %v", again.Birth(), noon)
+		}
+		wantUsed(t, again, TokenCounter("acme", "a"), 3)
+		wantRefused(t, again, ErrExhausted, tok, tok.calls(3, 5))
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestCommitsReachTheDisk(t *testing.T) {
+	s := openNew(t)
+	for pragma, want := range map[string]string{
+		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "fullfsync": "1",
+	} {
+		var got string
+		if err := s.db.QueryRow(`PRAGMA ` + pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q (%v), want %q", pragma, got, err, want)
+		}
+	}
+}
+
+func TestAnyPathNamesOneFile(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a b.db", "100%25.db", "what?mode=memory.db", "#1.db", "a&b;c.db", "ü.db"} {
+		path := filepath.Join(dir, name)
+		s := openAt(t, path)
+		admit(t, s, newToken("a"))
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("%q: %v, %v", name, info, err)
+		}
+	}
+}
+
+func TestSecondOpenerInTheSameProcessIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "real", "relay.db")
+	s := openAt(t, path)
+	if err := os.Symlink(filepath.Join(dir, "real"), filepath.Join(dir, "dir")); err != nil {
+		t.Skip(err)
+	}
+	if err := os.Symlink(path, filepath.Join(dir, "file.db")); err != nil {
+		t.Skip(err)
+	}
+	for _, name := range []string{path, filepath.Join(dir, "dir", "relay.db"), filepath.Join(dir, "file.db")} {
+		_, err := OpenSQLite(context.Background(), name)
+		if !errors.Is(err, ErrLocked) {
+			t.Errorf("%s: %v, want ErrLocked", name, err)
+			continue
+		}
+		for _, part := range []string{"another process has this store", "PostgreSQL"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("message %q does not say %q", err, part)
+			}
+		}
+	}
+	reopen(t, s, path)
+}
+
+func TestClosedStoreRefusesEverything(t *testing.T) {
+	s := openNew(t)
+	ctx := context.Background()
+	tok := newToken("a")
+	admit(t, s, tok)
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.Used(ctx, TokenCounter("acme", "a"))
+	for what, err := range map[string]error{
+		"Admit, known":   s.Admit(ctx, tok, nil),
+		"Admit, charged": s.Admit(ctx, tok, []Charge{tok.calls(1, 1)}),
+		"Settle":         s.Settle(ctx, []Charge{tok.calls(1, 1)}),
+		"Settle nothing": s.Settle(ctx, nil),
+		"Used":           err,
+	} {
+		if !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v, want ErrUnavailable", what, err)
+		}
+	}
+	if !s.Birth().Equal(noon) {
+		t.Errorf("born %v", s.Birth())
+	}
+}
+
+func TestCloseWaitsForWhatIsUnderWay(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	var admitted int64
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	first := make(chan struct{})
+	var once sync.Once
+	for range 8 {
+		wg.Go(func() {
+			for {
+				err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, 1<<53)})
+				if err != nil {
+					if !errors.Is(err, ErrUnavailable) {
+						t.Error(err)
+					}
+					return
+				}
+				mu.Lock()
+				admitted++
+				mu.Unlock()
+				once.Do(func() { close(first) })
+			}
+		})
+	}
+	<-first
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the log was not brought in: %v", err)
+	}
+	wantUsed(t, openAt(t, path), TokenCounter("acme", "a"), admitted)
+}
+
+func TestNewerStoreIsRefused(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	if _, err := s.db.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the refusal leaves no lock behind
+		_, err := OpenSQLite(context.Background(), path)
+		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "99") {
+			t.Errorf("error %v, want ErrNewer with the version", err)
+		}
+	}
+}
+
+func TestFileOfSomethingElseIsRefused(t *testing.T) {
+	path := storePath(t)
+	if err := os.WriteFile(path, []byte(strings.Repeat("not a database\n", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenSQLite(context.Background(), path); err == nil {
+		t.Error("opened")
+	}
+	if _, err := OpenSQLite(context.Background(), t.TempDir()); err == nil {
+		t.Error("opened a directory")
+	}
+}
+
+func TestFullDiskAdmitsNothingUntilThereIsRoom(t *testing.T) {
+	s := openNew(t)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(1, 1000))
+	resize := func(pages string) {
+		t.Helper()
+		if _, err := s.db.Exec(`PRAGMA max_page_count = ` + pages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resize("1") // SQLite makes it what the file has
+
+	long := Counter{Scope: ScopeSubject, ID: strings.Repeat("x", 10_000), Unit: UnitCalls}
+	other := newToken("b")
+	wantRefused(t, s, ErrUnavailable, other, other.calls(1, 10), Charge{long, 1, 10})
+	wantUsed(t, s, TokenCounter("acme", "b"), 0)
+	wantUsed(t, s, long, 0)
+	if _, _, known := row(t, s, other); known {
+		t.Error("a failed call made the token known")
+	}
+	if s.known.cache.Len() != 1 {
+		t.Error("a failed call is remembered")
+	}
+
+	resize("1000000")
+	admit(t, s, other, other.calls(1, 10), Charge{long, 1, 10})
+	wantUsed(t, s, TokenCounter("acme", "b"), 1)
+}
+
+func TestCorruptDatabaseClosesTheStore(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(1, 10))
+	var root int64
+	if err := s.db.QueryRow(`SELECT rootpage FROM sqlite_schema WHERE name = 'counters'`).Scan(&root); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, path, (root-1)*4096)
+
+	s = openAt(t, path)
+	wantRefused(t, s, ErrUnavailable, tok, tok.calls(1, 10))
+	// Its own row is intact, and still nothing is admitted.
+	wantRefused(t, s, ErrUnavailable, tok)
+	if _, err := s.Used(context.Background(), TokenCounter("acme", "a")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Used: %v, want ErrUnavailable", err)
+	}
+}
+
+func overwrite(t *testing.T, path string, offset int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte(strings.Repeat("\xff", 4096)), offset); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkIntegrity asks SQLite whether a closed store's file is sound.
+func checkIntegrity(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var verdict string
+	if err := db.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
+		t.Errorf("integrity check: %q, %v", verdict, err)
+	}
+}

@@ -1,0 +1,173 @@
+package tokenstore
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+)
+
+func TestFirstUseMakesATokenKnown(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok)
+	s = reopen(t, s, path)
+	got, seen, known := row(t, s, tok)
+	if !known || got != *tok || !seen.Equal(noon) {
+		t.Errorf("row %+v, first seen %v; want %+v, %v", got, seen, *tok, noon)
+	}
+}
+
+func TestOneIdentityBelongsToOneToken(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(1, 10))
+
+	other := newToken("a")
+	other.Fingerprint[31] ^= 1
+	check := func(when string) {
+		t.Helper()
+		wantRefused(t, s, ErrConflict, other)
+		wantRefused(t, s, ErrConflict, other, other.calls(1, 10))
+		wantUsed(t, s, TokenCounter("acme", "a"), 1)
+		if got, _, _ := row(t, s, tok); got != *tok {
+			t.Errorf("%s: the row became %+v", when, got)
+		}
+	}
+	check("remembered")
+	s.known.cache.Purge()
+	check("forgotten")
+	s = reopen(t, s, path)
+	check("reopened")
+
+	// The database itself refuses what neither memory nor a read has seen.
+	tx, err := s.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if err := s.know(context.Background(), tx, other); err != ErrConflict {
+		t.Errorf("error %v, want ErrConflict", err)
+	}
+}
+
+func TestRefreshLivesToTheLatestExpiry(t *testing.T) {
+	tests := []struct {
+		name    string
+		by      time.Duration
+		forget  bool
+		charged bool
+		want    time.Duration
+	}{
+		{"later", time.Hour, false, false, time.Hour},
+		{"later, charged", time.Hour, false, true, time.Hour},
+		{"later, forgotten", time.Hour, true, false, time.Hour},
+		{"earlier", -time.Hour, false, true, 0},
+		{"earlier, forgotten", -time.Hour, true, true, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := openNew(t)
+			tok := newToken("a")
+			admit(t, s, tok, tok.calls(1, 10))
+			if tt.forget {
+				s.known.cache.Purge()
+			}
+			again := *tok
+			again.IssuedAt = again.IssuedAt.Add(time.Minute)
+			again.ExpiresAt = again.ExpiresAt.Add(tt.by)
+			want := int64(1)
+			if tt.charged {
+				want++
+				admit(t, s, &again, again.calls(1, 10))
+			} else {
+				admit(t, s, &again)
+			}
+			wantUsed(t, s, TokenCounter("acme", "a"), want)
+			got, _, _ := row(t, s, tok)
+			if !got.ExpiresAt.Equal(tok.ExpiresAt.Add(tt.want)) {
+				t.Errorf("expires %v, want %v", got.ExpiresAt, tok.ExpiresAt.Add(tt.want))
+			}
+		})
+	}
+}
+
+func TestDatabaseNeverShortensALife(t *testing.T) {
+	s := openNew(t)
+	tok := newToken("a")
+	admit(t, s, tok)
+	earlier := *tok
+	earlier.ExpiresAt = earlier.ExpiresAt.Add(-time.Minute)
+	err := s.write(t.Context(), func(tx *sql.Tx) error { return s.know(t.Context(), tx, &earlier) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := row(t, s, tok); !got.ExpiresAt.Equal(tok.ExpiresAt) {
+		t.Errorf("expires %v, want %v", got.ExpiresAt, tok.ExpiresAt)
+	}
+}
+
+func TestLimitedTokenFromBeforeTheStoreIsRefused(t *testing.T) {
+	tests := []struct {
+		name    string
+		issued  time.Duration // after the store's birth
+		charged bool
+		want    error
+	}{
+		{"issued with the store", 0, true, nil},
+		{"at the end of the grace", -60 * time.Second, true, nil},
+		{"just past the grace", -60*time.Second - 1, true, ErrPredates},
+		{"long before", -24 * time.Hour, true, ErrPredates},
+		{"long before, unlimited", -24 * time.Hour, false, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := openNew(t)
+			tok := newToken("a")
+			tok.IssuedAt = s.Birth().Add(tt.issued)
+			var charges []Charge
+			if tt.charged {
+				charges = append(charges, tok.calls(1, 10))
+			}
+			if err := s.Admit(context.Background(), tok, charges); err != tt.want {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+			if _, _, known := row(t, s, tok); known != (tt.want == nil) {
+				t.Errorf("known: %v", known)
+			}
+		})
+	}
+}
+
+// changes counts the rows ever written by the connection.
+func changes(t *testing.T, s *SQLite) (n int64) {
+	t.Helper()
+	if err := s.db.QueryRow(`SELECT total_changes()`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestKnownTokenWithoutChargesTakesNoDurableStep(t *testing.T) {
+	s := openNew(t)
+	tok := newToken("a")
+	admit(t, s, tok)
+	before := changes(t, s)
+
+	s.turn <- struct{}{} // not even a turn is needed
+	admit(t, s, tok)
+	<-s.turn
+
+	s.known.cache.Purge() // a read, but no write
+	admit(t, s, tok)
+	if after := changes(t, s); after != before {
+		t.Errorf("%d rows written", after-before)
+	}
+	if s.known.cache.Len() != 1 {
+		t.Error("what was read is not remembered")
+	}
+}

@@ -1,0 +1,278 @@
+package relayapi
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/provider"
+	"go.uber.org/zap"
+)
+
+func init() {
+	caddy.RegisterModule(Upstreams{})
+}
+
+// Provider is an API that tokens may name: where it is, which key goes there
+// and how, and which of its paths are open.
+type Provider struct {
+	// The preset that fills in what is not set here; `caddy relayapi providers`
+	// lists them. Default: the provider's name.
+	Preset string `json:"preset,omitempty"`
+
+	// What the preset's base URL leaves open, e.g. the resource of `azure-openai`
+	// or the region of `bedrock`.
+	Accounts []string `json:"accounts,omitempty"`
+
+	// Where requests go: `http` or `https`, a host, and perhaps a path to put
+	// before theirs. Default: the preset's.
+	BaseURL string `json:"base_url,omitempty"`
+
+	// The real API keys, each a placeholder `{env.NAME}` or `{file.PATH}`, so
+	// that none stands in a config. Several make a pool, used in turn; one that
+	// the provider answers with 401 or 429 rests for a minute. Default:
+	// the preset's environment variable.
+	APIKeys []string `json:"api_keys,omitempty"`
+
+	// No key of the relay's own: tokens bring theirs.
+	NoAPIKey bool `json:"no_api_key,omitempty"`
+
+	// Where the key goes. Default: the preset's.
+	Credential *Credential `json:"credential,omitempty"`
+
+	// The paths that tokens may reach, as patterns `[METHOD ]/path` in which `*`
+	// stands for part of one segment and a last `/**` for everything below.
+	// Default: the preset's inference routes; without a preset, all.
+	Paths []string `json:"paths,omitempty"`
+
+	name       string
+	base       *url.URL
+	dial       string // host:port
+	credential provider.Placement
+	query      map[string]bool // parameters that could select a credential or an account
+	foreign    []string        // headers that could
+	keys       *keyPool
+	routes     *grant.Routes
+}
+
+// Credential is where a provider reads its key: in a header or in the query.
+type Credential struct {
+	// The header's name.
+	Header string `json:"header,omitempty"`
+
+	// What stands before the key in the header, e.g. `Bearer`; a space follows it.
+	Prefix string `json:"prefix,omitempty"`
+
+	// The query parameter's name.
+	Query string `json:"query,omitempty"`
+}
+
+// providersFromEnvironment configures every preset whose variable is set.
+func providersFromEnvironment() map[string]*Provider {
+	found := make(map[string]*Provider)
+	for _, preset := range provider.All() {
+		if preset.Env != "" && len(preset.Accounts) == 0 && preset.BaseURL != "" && os.Getenv(preset.Env) != "" {
+			found[preset.Name] = new(Provider)
+		}
+	}
+	return found
+}
+
+func (p *Provider) provision(name string, logger *zap.Logger) error {
+	if !grant.ValidName(name) {
+		return errors.New("a name has 1 to 64 letters, digits, dots, dashes and underscores")
+	}
+	p.name = name
+	preset, err := p.preset()
+	if err != nil {
+		return err
+	}
+	if err := p.provisionBase(preset, logger); err != nil {
+		return err
+	}
+	if err := p.provisionCredential(preset); err != nil {
+		return err
+	}
+	paths := p.Paths
+	switch {
+	case len(paths) > 0:
+	case preset.Name != "":
+		paths = preset.Routes
+	default:
+		paths = []string{"/**"}
+	}
+	p.routes, err = grant.ParseRoutes(paths...)
+	return err
+}
+
+// preset returns the preset to fill in from, or a zero one for a provider that
+// says everything itself.
+func (p *Provider) preset() (provider.Preset, error) {
+	name := p.Preset
+	if name == "" {
+		name = p.name
+	}
+	preset, ok := provider.Lookup(name)
+	if ok || p.Preset == "" && p.Credential != nil {
+		return preset, nil
+	}
+	hint := "`caddy relayapi providers` lists the presets"
+	if near := provider.Nearest(name); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "? " + hint
+	}
+	if p.Preset == "" {
+		hint += "; for another API add `credential header <name> [<prefix>]` or `preset openai-compatible`"
+	}
+	return preset, fmt.Errorf("there is no preset %q: %s", name, hint)
+}
+
+func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) error {
+	base := p.BaseURL
+	if base == "" {
+		base = preset.BaseURL
+		if len(p.Accounts) != len(preset.Accounts) {
+			return fmt.Errorf("preset %s takes %d account arguments (%s), not %d: write `preset %s`",
+				preset.Name, len(preset.Accounts), strings.Join(preset.Accounts, ", "), len(p.Accounts),
+				strings.TrimSpace(preset.Name+" <"+strings.Join(preset.Accounts, "> <")+">"))
+		}
+		for i, account := range preset.Accounts {
+			if !grant.ValidName(p.Accounts[i]) {
+				return fmt.Errorf("account %q: %s has letters, digits, dots, dashes and underscores", p.Accounts[i], account)
+			}
+			base = strings.ReplaceAll(base, "{"+account+"}", p.Accounts[i])
+		}
+	}
+	if base == "" {
+		return fmt.Errorf("no base URL: write `provider %s <base-url>`", p.name)
+	}
+	u, err := url.Parse(base)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("base URL must be http://host[:port][/path] or https://host[:port][/path]")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("base URL must not have a user, a query or a fragment")
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	u.RawPath = strings.TrimSuffix(u.RawPath, "/")
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	p.base, p.dial = u, net.JoinHostPort(u.Hostname(), port)
+	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		logger.Warn("keys and answers travel unencrypted to this provider",
+			zap.String("provider", p.name), zap.String("base_url", u.String()))
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+func (p *Provider) provisionCredential(preset provider.Preset) error {
+	p.credential = preset.Credential
+	if c := p.Credential; c != nil {
+		if (c.Header == "") == (c.Query == "") {
+			return errors.New("credential goes either in a header or in the query")
+		}
+		p.credential = provider.Placement{Header: http.CanonicalHeaderKey(c.Header), Query: c.Query, Prefix: c.Prefix}
+		if c.Prefix != "" {
+			p.credential.Prefix = strings.TrimSpace(c.Prefix) + " "
+		}
+	}
+	p.query = make(map[string]bool)
+	for _, place := range append(preset.AlsoReads, p.credential) {
+		if place.Query != "" {
+			p.query[place.Query] = true
+		} else {
+			p.foreign = append(p.foreign, http.CanonicalHeaderKey(place.Header))
+		}
+	}
+	keys, err := p.readKeys(preset)
+	p.keys = newKeyPool(keys)
+	return err
+}
+
+// placeholder is the only form in which a key is accepted: a literal one would
+// show up in GET /config/, in the autosave and in `caddy adapt`.
+var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
+
+// readKeys resolves the placeholders. Its errors quote no value, which might be
+// a key that was put in the wrong place.
+func (p *Provider) readKeys(preset provider.Preset) ([]string, error) {
+	if p.NoAPIKey {
+		if len(p.APIKeys) > 0 {
+			return nil, errors.New("api_key: either none or keys")
+		}
+		return nil, nil
+	}
+	refs := p.APIKeys
+	if len(refs) == 0 {
+		switch {
+		case preset.NoKey:
+			return nil, nil
+		case preset.Env == "":
+			return nil, errors.New("no key: add `api_key {env.NAME}`, or `api_key none` when tokens bring theirs")
+		}
+		refs = []string{"{env." + preset.Env + "}"}
+	}
+	repl := caddy.NewReplacer()
+	keys := make([]string, 0, len(refs))
+	for _, ref := range refs {
+		if !placeholder.MatchString(ref) {
+			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}: a literal key would show up in the config ({$NAME} makes one)")
+		}
+		value, _ := repl.GetString(ref[1 : len(ref)-1])
+		value = strings.TrimSpace(value)
+		switch {
+		case value == "":
+			return nil, fmt.Errorf("%s is not set or empty: set it, or write `api_key none` when tokens bring their keys", ref)
+		case !grant.ValidAPIKey(value):
+			return nil, fmt.Errorf("%s does not hold one word of printable ASCII", ref)
+		case slices.Contains(keys, value):
+			return nil, fmt.Errorf("%s holds the same key as another entry", ref)
+		}
+		keys = append(keys, value)
+	}
+	return keys, nil
+}
+
+// Upstreams tells reverse_proxy to connect to the provider of the request's
+// token. It is part of what the `relayapi` directive expands to.
+type Upstreams struct{}
+
+// CaddyModule returns the Caddy module information.
+func (Upstreams) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.upstreams.relayapi",
+		New: func() caddy.Module { return new(Upstreams) },
+	}
+}
+
+// GetUpstreams returns the provider of the request's token. The value is new
+// for each request because reverse_proxy writes to it.
+func (Upstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
+	rt := routeOf(r.Context())
+	if rt == nil {
+		return nil, errNoRoute
+	}
+	return []*reverseproxy.Upstream{{Dial: rt.provider.dial}}, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Module                = (*Upstreams)(nil)
+	_ reverseproxy.UpstreamSource = (*Upstreams)(nil)
+)
