@@ -160,9 +160,6 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 	case "prefix":
 		path, err := takePath(d)
 		own.handler.Prefix = strings.TrimSuffix(path, "/")
-		if err == nil && own.handler.Prefix == "" {
-			return d.Err("prefix / is none: leave it out")
-		}
 		return err
 	case "health", "jwks":
 		path, err := takePath(d)
@@ -188,6 +185,9 @@ func takePath(d *caddyfile.Dispenser) (string, error) {
 	}
 	if !strings.HasPrefix(args[0], "/") || strings.ContainsAny(args[0], "*?#") {
 		return "", d.Errf("%s %q: give a plain path that starts with a slash", name, args[0])
+	}
+	if name == "prefix" && strings.Trim(args[0], "/") == "" {
+		return "", d.Errf("prefix %s is none: leave it out", args[0])
 	}
 	d.DeleteN(2)
 	return args[0], nil
@@ -218,6 +218,7 @@ func (own *directive) takeTransport(d *caddyfile.Dispenser) error {
 // parseGlobalOption parses the relayapi global option, see [App.UnmarshalCaddyfile].
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next()
 		return nil, d.Err("the relayapi global option is given twice: put both in one block")
 	}
 	app := new(App)

@@ -169,8 +169,8 @@ func (h *Handler) stripPrefix(r *http.Request) (string, error) {
 // cutProvider splits "/api/openai/v1/x" into "openai" and "/v1/x".
 func cutProvider(path, prefix string) (name, rest string, ok bool) {
 	rest, ok = strings.CutPrefix(path, prefix+"/")
-	name, rest, ok2 := strings.Cut(rest, "/")
-	return name, "/" + rest, ok && ok2
+	name, rest, slash := strings.Cut(rest, "/")
+	return name, "/" + rest, ok && slash && name != ""
 }
 
 // charge makes the token known to the ledger and takes what the call costs.

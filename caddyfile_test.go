@@ -1,0 +1,115 @@
+package relayapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// Each file in testdata/adapt has a Caddyfile, a line of dashes, and the JSON
+// that it adapts to.
+func TestAdapt(t *testing.T) {
+	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			caddyfile, want, _ := strings.Cut(string(data), "\n----------\n")
+			config, err := adapt(caddyfile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			if err := json.Indent(&got, config, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(caddyfile+"\n----------\n"+got.String()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got.String() != strings.TrimSpace(want) {
+				t.Errorf("adapts to\n%s", got.String())
+			}
+		})
+	}
+}
+
+// Every refusal says where, and what to write instead.
+func TestAdaptRefuses(t *testing.T) {
+	global := func(lines string) string { return "{\n\trelayapi {\n" + lines + "\n\t}\n}\n:80 {\n\trelayapi\n}" }
+	site := func(lines string) string { return ":80 {\n\trelayapi {\n" + lines + "\n\t}\n}" }
+	demo := func(lines string) string { return global("provider demo http://127.0.0.1 {\n" + lines + "\n}") }
+	for name, tc := range map[string]struct{ caddyfile, at, says string }{
+		"unknown global line":           {global("vault x"), "Caddyfile:3", "there are store, private_key"},
+		"an argument to the option":     {"{\n\trelayapi openai\n}\n:80", "Caddyfile:2", "in a block"},
+		"two global blocks":             {"{\n\trelayapi {\n\t}\n\trelayapi {\n\t}\n}\n:80", "Caddyfile:4", "put both in one block"},
+		"another store":                 {global("store redis"), "Caddyfile:3", "store sqlite"},
+		"store twice":                   {global("store sqlite\nstore sqlite"), "Caddyfile:4", "given twice"},
+		"max_ttl that is none":          {global("max_ttl long"), "Caddyfile:3", "30d"},
+		"max_ttl of nothing":            {global("max_ttl 0s"), "Caddyfile:3", "a second or more"},
+		"private_key without file":      {global("private_key"), "Caddyfile:3", "argument count"},
+		"issuer without key":            {global("issuer b {\nproviders x\n}"), "Caddyfile:5", "has no public_key"},
+		"issuer relay with key":         {global("issuer relay {\npublic_key x\n}"), "Caddyfile:4", "makes its own key"},
+		"issuer with a secret":          {global("issuer b {\nsecret x\n}"), "Caddyfile:4", "an issuer has"},
+		"issuer twice":                  {global("issuer relay\nissuer relay"), "Caddyfile:4", "given twice"},
+		"issuer with a slash":           {global("issuer a/b"), "Caddyfile:3", "letters, digits"},
+		"provider twice":                {global("provider openai\nprovider openai"), "Caddyfile:4", "given twice"},
+		"provider that is mistyped":     {global("provider opena"), "Caddyfile:3", "did you mean openai"},
+		"provider that is unknown":      {global("provider zzz https://zzz.example"), "Caddyfile:3", "credential header"},
+		"preset that is mistyped":       {global("provider x {\npreset antropic\n}"), "Caddyfile:5", "did you mean anthropic"},
+		"preset without its account":    {global("provider az {\npreset azure-openai\n}"), "Caddyfile:4", "takes 1 arguments: resource"},
+		"base URL without scheme":       {global("provider openai 127.0.0.1:9000"), "Caddyfile:3", "starts with https:// or http://"},
+		"a literal key":                 {demo("api_key sk-literal-0123456789"), "Caddyfile:4", "{env.NAME} or {file.PATH}"},
+		"a key and none":                {demo("api_key none\napi_key {env.X}"), "Caddyfile:5", "argument count"},
+		"credential of another kind":    {demo("credential cookie x"), "Caddyfile:4", "credential header <name>"},
+		"credential twice":              {demo("credential header x\ncredential query y"), "Caddyfile:5", "given twice"},
+		"path without slash":            {demo("paths v1/x"), "Caddyfile:4", "does not start with a slash"},
+		"path with dots":                {demo("paths /v1/../x"), "Caddyfile:4", "dot segment"},
+		"unknown provider line":         {demo("model x"), "Caddyfile:4", "a provider has"},
+		"an upstream":                   {":80 {\n\trelayapi localhost:9000\n}", "Caddyfile:2", "named in the relayapi global option"},
+		"to":                            {site("to localhost:9000"), "Caddyfile:3", "provider <name> <base-url>"},
+		"dynamic":                       {site("dynamic a"), "Caddyfile:3", "decides where"},
+		"method":                        {site("method GET"), "Caddyfile:3", "not for a relay"},
+		"rewrite":                       {site("rewrite /x"), "Caddyfile:3", "prefix"},
+		"lb_retries":                    {site("lb_retries 2"), "Caddyfile:3", "once"},
+		"lb_policy":                     {site("lb_policy first"), "Caddyfile:3", "once"},
+		"health_uri":                    {site("health_uri /x"), "Caddyfile:3", "spend calls"},
+		"fastcgi transport":             {site("transport fastcgi"), "Caddyfile:3", "transport http"},
+		"tls_server_name":               {site("transport http {\ntls_server_name x\n}"), "", "leave it out"},
+		"proxy_protocol":                {site("transport http {\nproxy_protocol v2\n}"), "", "leave it out"},
+		"prefix without slash":          {site("prefix api"), "Caddyfile:3", "starts with a slash"},
+		"prefix with a star":            {site("prefix /api/*"), "Caddyfile:3", "plain path"},
+		"prefix of nothing":             {site("prefix /"), "Caddyfile:3", "leave it out"},
+		"prefix twice":                  {site("prefix /a\nprefix /b"), "Caddyfile:4", "given twice"},
+		"prefix and a path":             {":80 {\n\trelayapi /x/* {\n\t\tprefix /api\n\t}\n}", "Caddyfile:4", "path matcher already"},
+		"health without path":           {site("health"), "Caddyfile:3", "argument count"},
+		"log_requests with an argument": {site("log_requests all"), "Caddyfile:3", "argument count"},
+		"a line of nobody's":            {site("frobnicate"), "Caddyfile:3", "unrecognized subdirective frobnicate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := adapt(tc.caddyfile)
+			if err == nil {
+				t.Fatal("adapts")
+			}
+			if !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), tc.at) {
+				t.Errorf("says %q, want %q at %s", err, tc.says, tc.at)
+			}
+			if strings.Contains(err.Error(), "sk-literal") {
+				t.Error("quotes the key")
+			}
+		})
+	}
+}

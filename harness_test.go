@@ -1,0 +1,392 @@
+package relayapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"go.uber.org/zap"
+)
+
+// realKey is the key that only the provider may see. Its characters need
+// escaping in a query, in JSON and in HTML.
+const realKey = "sk-real/4f9b+c2d7e8a1&b3c5d9e7f2=a4b6"
+
+// testRelay is a relay in this process, with a back-end that mints for it.
+type testRelay struct {
+	t          *testing.T
+	URL        string
+	dir        string // holds keys, store and log
+	port       string
+	relayKey   *eccrypto.PrivateKey
+	issuerKey  *eccrypto.PrivateKey
+	client     *http.Client
+	lastConfig string // the Caddyfile that was loaded last, not filled in
+}
+
+// global options that every test relay has. The log is at DEBUG so that leak
+// checks see everything.
+const testGlobal = `
+	admin off
+	auto_https disable_redirects
+	skip_install_trust
+	persist_config off
+	storage file_system {dir}/caddy
+	grace_period 2s
+	log {
+		level DEBUG
+		output file {dir}/log
+	}
+`
+
+// newTestRelay prepares a relay's keys; load starts it.
+func newTestRelay(t *testing.T) *testRelay {
+	t.Helper()
+	r := &testRelay{t: t, dir: t.TempDir(), port: freePort(t), client: newClient(t)}
+	r.URL = "http://127.0.0.1:" + r.port
+	r.relayKey, r.issuerKey = newKey(t), newKey(t)
+	r.writeKeys("relay", r.relayKey)
+	r.writeKeys("backend", r.issuerKey)
+	return r
+}
+
+// startRelay starts a relay from a Caddyfile in which {port}, {dir} and {global}
+// are filled in.
+func startRelay(t *testing.T, caddyfile string) *testRelay {
+	t.Helper()
+	r := newTestRelay(t)
+	r.load(caddyfile)
+	return r
+}
+
+func (r *testRelay) load(caddyfile string) {
+	r.t.Helper()
+	if err := r.tryLoad(caddyfile); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *testRelay) tryLoad(caddyfile string) error {
+	r.lastConfig = caddyfile
+	config, err := adapt(r.fill(caddyfile))
+	if err != nil {
+		return err
+	}
+	return r.run(config)
+}
+
+// run runs a JSON config.
+func (r *testRelay) run(config []byte) error {
+	r.t.Cleanup(func() { _ = caddy.Stop() })
+	defer r.client.CloseIdleConnections() // the servers of the config before are gone
+	return caddy.Load(config, true)
+}
+
+func (r *testRelay) fill(caddyfile string) string {
+	caddyfile = strings.ReplaceAll(caddyfile, "{global}", testGlobal)
+	return strings.NewReplacer("{port}", r.port, "{dir}", r.dir).Replace(caddyfile)
+}
+
+// simple is a relay with one custom provider at an upstream, a back-end that
+// may mint for it, and all paths open.
+func simple(upstream string) string {
+	return `{
+		{global}
+		relayapi {
+			store sqlite {dir}/relayapi.db
+			private_key {dir}/relay.pem
+			issuer backend {
+				public_key {dir}/backend.pub.pem
+				providers demo
+				carried_keys
+			}
+			provider demo ` + upstream + ` {
+				credential header Authorization Bearer
+				api_key {env.RELAYAPI_TEST_KEY}
+			}
+		}
+	}
+	http://127.0.0.1:{port} {
+		log
+		relayapi
+	}`
+}
+
+func adapt(caddyfile string) ([]byte, error) {
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+	return config, err
+}
+
+func (r *testRelay) writeKeys(name string, key *eccrypto.PrivateKey) {
+	r.t.Helper()
+	if err := writeKeyPair(r.dir, name, key); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func newKey(t *testing.T) *eccrypto.PrivateKey {
+	t.Helper()
+	key, err := eccrypto.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// mint mints as the back-end: for an hour and provider demo, changed by edits.
+func (r *testRelay) mint(edits ...func(*grant.Claims)) string {
+	r.t.Helper()
+	now := time.Now()
+	c := &grant.Claims{Provider: "demo", Subject: "user-1", ExpiresAt: grant.NumericDate(now.Add(time.Hour).Unix())}
+	for _, edit := range edits {
+		edit(c)
+	}
+	m := &minter{issuer: grant.Issuer{Name: "backend"}, signer: r.issuerKey, recipient: r.relayKey.Public()}
+	minted, err := m.mint(c, now)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return minted.Token
+}
+
+func calls(n int64) func(*grant.Claims) {
+	return func(c *grant.Claims) { c.Limits = &grant.Limits{Calls: &n} }
+}
+
+func id(id string) func(*grant.Claims) { return func(c *grant.Claims) { c.ID = id } }
+
+// seal seals claims as they are, for tokens that no minter makes.
+func (r *testRelay) seal(claims string) string {
+	r.t.Helper()
+	token, err := eccrypto.Seal([]byte(claims), "backend", r.issuerKey, r.relayKey.Public())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return token
+}
+
+// request makes a POST with a small JSON body; edits change it.
+func (r *testRelay) request(edits ...func(*http.Request)) *http.Request {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), "POST", r.URL+"/v1/chat/completions", strings.NewReader(`{"model":"m"}`))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for _, edit := range edits {
+		edit(req)
+	}
+	return req
+}
+
+func bearer(token string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+}
+
+func target(method, pathAndQuery string) func(*http.Request) {
+	return func(r *http.Request) {
+		u, err := r.URL.Parse(pathAndQuery)
+		if err != nil {
+			panic(err)
+		}
+		r.Method, r.URL = method, u
+	}
+}
+
+// do sends a request and reads the answer.
+func (r *testRelay) do(req *http.Request) (*http.Response, string) {
+	r.t.Helper()
+	res, err := r.client.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+// wantRefusal checks that an answer is a refusal with a code.
+func wantRefusal(t *testing.T, res *http.Response, body, code string) errorBody {
+	t.Helper()
+	var got errorBody
+	if err := json.Unmarshal([]byte(body), &got); err != nil || got.Error.Code != code || res.StatusCode != answers[code].status {
+		t.Errorf("got %d %s, want refusal %s", res.StatusCode, body, code)
+	}
+	return got
+}
+
+// log returns what the relay has logged so far.
+func (r *testRelay) log() string {
+	r.t.Helper()
+	data, err := os.ReadFile(filepath.Join(r.dir, "log"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// logged waits until the log has a line with all of the texts: an access line
+// is written after the client has its answer.
+func (r *testRelay) logged(texts ...string) bool {
+	r.t.Helper()
+	return eventually(func() bool {
+	lines:
+		for line := range strings.Lines(r.log()) {
+			for _, text := range texts {
+				if !strings.Contains(line, text) {
+					continue lines
+				}
+			}
+			return true
+		}
+		return false
+	})
+}
+
+// eventually polls a condition for some seconds.
+func eventually(condition func() bool) bool {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if condition() {
+			return true
+		}
+	}
+	return false
+}
+
+func newClient(t *testing.T) *http.Client {
+	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Transport:     transport,
+		Timeout:       30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// received is a request as a provider saw it.
+type received struct {
+	*http.Request
+	raw  string // method, URI and headers in one text
+	body []byte
+}
+
+// upstream is a provider that keeps what it received.
+type upstream struct {
+	*httptest.Server
+	mu   sync.Mutex
+	seen []received
+}
+
+// newUpstream starts a provider; respond may be nil.
+func newUpstream(t *testing.T, respond http.HandlerFunc) *upstream {
+	t.Helper()
+	t.Setenv("RELAYAPI_TEST_KEY", realKey)
+	u := new(upstream)
+	u.Server = httptest.NewServer(u.record(respond))
+	t.Cleanup(u.Close)
+	return u
+}
+
+func (u *upstream) record(respond http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var raw bytes.Buffer
+		raw.WriteString(r.Method + " " + r.RequestURI + "\n")
+		_ = r.Header.Write(&raw)
+		got := received{Request: r, raw: raw.String()}
+		if respond == nil {
+			got.body, _ = io.ReadAll(r.Body)
+		}
+		u.mu.Lock()
+		u.seen = append(u.seen, got)
+		u.mu.Unlock()
+		if respond != nil {
+			respond(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"ok":true}`)
+	})
+}
+
+func (u *upstream) requests() []received {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return append([]received(nil), u.seen...)
+}
+
+// one returns the only request that the provider received.
+func (u *upstream) one(t *testing.T) received {
+	t.Helper()
+	seen := u.requests()
+	if len(seen) != 1 {
+		t.Fatalf("the provider received %d requests, want 1", len(seen))
+	}
+	return seen[0]
+}
+
+// checkCredential checks that a request holds the real key exactly once, as a
+// bearer, and nothing of the token.
+func checkCredential(t *testing.T, got received, token string) {
+	t.Helper()
+	if auth := got.Header.Values("Authorization"); len(auth) != 1 || auth[0] != "Bearer "+realKey {
+		t.Errorf("the provider received Authorization %d times, not the real key alone", len(auth))
+	}
+	if n := strings.Count(got.raw, realKey); n != 1 {
+		t.Errorf("the provider received the key %d times", n)
+	}
+	if leaked := leak(got.raw+string(got.body), token, 16); leaked {
+		t.Error("the provider received a piece of the token")
+	}
+}
+
+// leak reports whether text holds size consecutive characters of secret.
+func leak(text, secret string, size int) bool {
+	for i := 0; i+size <= len(secret); i++ {
+		if strings.Contains(text, secret[i:i+size]) {
+			return true
+		}
+	}
+	return false
+}
+
+func nopLogger() *zap.Logger { return zap.NewNop() }
+
+func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
+
+// newServerRequest makes a request as Caddy's server hands it to handlers.
+func newServerRequest(t *testing.T) *http.Request {
+	t.Helper()
+	r := httptest.NewRequest("POST", "/v1/x", strings.NewReader("{}"))
+	ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any))
+	return r.WithContext(ctx)
+}

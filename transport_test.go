@@ -1,0 +1,450 @@
+package relayapi
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+)
+
+// What a provider says about the relay's account, or in the name of the relay's
+// site, stops here; the rest passes.
+func TestAnswerIsCleaned(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		for name, value := range map[string]string{
+			"Set-Cookie": "a=b", "Alt-Svc": `h3=":443"`, "Strict-Transport-Security": "max-age=1", "Clear-Site-Data": "*",
+			"Access-Control-Allow-Origin": "https://provider.example", "Access-Control-Allow-Credentials": "true",
+			"Openai-Organization": "org-1", "Openai-Project": "proj-1", "Anthropic-Organization-Id": "org-2",
+			"X-Request-Id": "req-1", "X-Ratelimit-Remaining-Requests": "9", "Retry-After": "7",
+		} {
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(429)
+	}).URL))
+	res, _ := relay.do(relay.request(bearer(relay.mint())))
+	for _, name := range []string{"Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data", "Access-Control-Allow-Origin",
+		"Access-Control-Allow-Credentials", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id"} {
+		if res.Header.Get(name) != "" {
+			t.Errorf("%s passes", name)
+		}
+	}
+	for _, name := range []string{"X-Request-Id", "X-Ratelimit-Remaining-Requests", "Retry-After"} {
+		if res.Header.Get(name) == "" {
+			t.Errorf("%s does not pass", name)
+		}
+	}
+}
+
+// A provider that repeats the key in a header gets no further.
+func TestKeyInAnswerHeader(t *testing.T) {
+	for name, value := range map[string]string{
+		"raw":                 "see " + realKey,
+		"escaped for a query": "https://x.example/?key=" + url.QueryEscape(realKey),
+		"escaped for a path":  "https://x.example/" + url.PathEscape(realKey),
+		"lower-case escapes":  strings.ToLower("https://x.example/?key=") + lowerEscapes(url.QueryEscape(realKey)),
+		"escaped for JSON":    `{"a":"` + strings.ReplaceAll(realKey, "/", `\/`) + `"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", value)
+				w.WriteHeader(302)
+			}).URL))
+			res, body := relay.do(relay.request(bearer(relay.mint())))
+			wantRefusal(t, res, body, "provider_answer_withheld")
+			if res.Header.Get("Location") != "" {
+				t.Error("the header passes")
+			}
+		})
+	}
+}
+
+func lowerEscapes(s string) string {
+	for _, c := range "/+&=" {
+		upper := url.QueryEscape(string(c))
+		s = strings.ReplaceAll(s, upper, strings.ToLower(upper))
+	}
+	return s
+}
+
+func TestRedirectIsPassedOnNotFollowed(t *testing.T) {
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	})
+	relay := startRelay(t, simple(up.URL))
+	res, _ := relay.do(relay.request(bearer(relay.mint())))
+	if res.StatusCode != 307 || res.Header.Get("Location") != "/elsewhere" || len(up.requests()) != 1 {
+		t.Errorf("got %d %s after %d requests", res.StatusCode, res.Header.Get("Location"), len(up.requests()))
+	}
+}
+
+func TestKeyInTrailerBreaksTheStream(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "X-Debug")
+		_, _ = io.WriteString(w, "data")
+		w.Header().Set("X-Debug", realKey)
+	}).URL))
+	res, err := relay.client.Do(relay.request(bearer(relay.mint())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadAll(res.Body); err == nil {
+		t.Error("the stream ends well")
+	}
+	if res.Trailer.Get("X-Debug") != "" {
+		t.Error("the trailer passes")
+	}
+}
+
+// Providers quote keys when they complain about them.
+func TestErrorBodyIsMasked(t *testing.T) {
+	quote := `{"error":"key ` + realKey[:12] + `… is over its quota; ` + url.QueryEscape(realKey) + `"}`
+	for name, respond := range map[string]http.HandlerFunc{
+		"plain": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(403)
+			_, _ = io.WriteString(w, quote)
+		},
+		"zipped because it was asked for": func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Accept-Encoding") != "gzip" {
+				t.Errorf("the provider is asked for %q", r.Header.Get("Accept-Encoding"))
+			}
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(500)
+			z := gzip.NewWriter(w)
+			_, _ = io.WriteString(z, quote)
+			_ = z.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t, simple(newUpstream(t, respond).URL))
+			res, body := relay.do(relay.request(bearer(relay.mint()), header("Accept-Encoding", "br, gzip, zstd")))
+			if !strings.Contains(body, "is over its quota") || res.Header.Get("Content-Encoding") != "" {
+				t.Errorf("got %q as %q", body, res.Header.Get("Content-Encoding"))
+			}
+			if leak(body, realKey, gramSize) || leak(body, url.QueryEscape(realKey), gramSize) {
+				t.Errorf("the key shows in %q", body)
+			}
+		})
+	}
+}
+
+func TestErrorBodyThatCannotBeReadIsWithheld(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "br")
+		w.WriteHeader(400)
+		_, _ = io.WriteString(w, "\x0b\x02\x80")
+	}).URL))
+	res, body := relay.do(relay.request(bearer(relay.mint())))
+	wantRefusal(t, res, body, "provider_answer_withheld")
+}
+
+func TestProviderRefusesKey(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(401)
+		_, _ = io.WriteString(w, `{"error":"Incorrect API key provided: `+realKey+`"}`)
+	}).URL))
+	res, body := relay.do(relay.request(bearer(relay.mint())))
+	wantRefusal(t, res, body, "provider_refused_key")
+	if leak(body, realKey, gramSize) || res.Header.Get("X-Should-Retry") != "false" {
+		t.Errorf("got %s %v", body, res.Header)
+	}
+}
+
+// The provider's interim responses are not passed on: nobody has cleaned them.
+func TestInterimResponsesStopHere(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "</"+realKey+">; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Del("Link")
+		_, _ = io.WriteString(w, "ok")
+	}).URL))
+	req := relay.request(bearer(relay.mint()))
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			t.Errorf("the client gets a %d", code)
+			return nil
+		},
+	}))
+	if _, body := relay.do(req); body != "ok" {
+		t.Errorf("got %s", body)
+	}
+}
+
+// Requests without a body go out as plain as they came.
+func TestBodilessRequest(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD", "DELETE", "OPTIONS", "POST"} {
+		up := newUpstream(t, nil)
+		relay := startRelay(t, simple(up.URL))
+		req := relay.request(bearer(relay.mint()), target(method, "/v1/models"))
+		req.Body, req.ContentLength = http.NoBody, 0
+		relay.do(req)
+		if got := up.one(t); len(got.TransferEncoding) != 0 || len(got.body) != 0 || got.Method != method {
+			t.Errorf("%s goes out as %s with %v", method, got.raw, got.TransferEncoding)
+		}
+	}
+}
+
+// staleProvider serves one request per connection and then breaks it: right
+// away, or when the next request has arrived on it.
+func staleProvider(t *testing.T, afterRequest bool) (address string, received func() int) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	arrived := make(chan struct{}, 100)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				for n := 0; ; n++ {
+					req, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, req.Body)
+					arrived <- struct{}{}
+					if n == 1 {
+						return // without an answer
+					}
+					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+					if !afterRequest {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String(), func() int { return len(arrived) }
+}
+
+// On a pooled connection that breaks after a request was written, the provider
+// may have done the work: the request is not sent again, whatever its method
+// and its Idempotency-Key say.
+func TestNoReplayOnceWritten(t *testing.T) {
+	t.Setenv("RELAYAPI_TEST_KEY", realKey)
+	for _, edits := range [][]func(*http.Request){
+		{},
+		{header("Idempotency-Key", "k")},
+		{target("GET", "/v1/models"), func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0 }},
+		{target("GET", "/v1/models")},
+		{target("PUT", "/v1/x"), header("X-Idempotency-Key", "k")},
+	} {
+		address, received := staleProvider(t, true)
+		relay := startRelay(t, simple(address))
+		token := relay.mint(calls(10))
+		req := func() *http.Request { return relay.request(append(edits, bearer(token))...) }
+		if res, body := relay.do(req()); res.StatusCode != 200 {
+			t.Fatalf("got %d %s", res.StatusCode, body)
+		}
+		res, body := relay.do(req())
+		wantRefusal(t, res, body, "provider_unreachable")
+		if n := received(); n != 2 {
+			t.Errorf("the provider received %d requests for 2 calls", n)
+		}
+	}
+}
+
+// On a pooled connection that the provider has closed, nothing was written and
+// another connection is made.
+func TestStaleConnectionIsReplaced(t *testing.T) {
+	t.Setenv("RELAYAPI_TEST_KEY", realKey)
+	address, received := staleProvider(t, false)
+	relay := startRelay(t, simple(address))
+	token := relay.mint(calls(10))
+	for i := range 5 {
+		if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
+			t.Fatalf("call %d: got %d %s", i, res.StatusCode, body)
+		}
+		// Until the relay has seen the provider's FIN, the connection is not stale.
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := received(); n != 5 {
+		t.Errorf("the provider received %d requests for 5 calls", n)
+	}
+}
+
+// The idempotency key reaches the provider all the same.
+func TestIdempotencyKeyPasses(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	relay.do(relay.request(bearer(relay.mint()), header("Idempotency-Key", "k-1")))
+	if got := up.one(t).Header.Get("Idempotency-Key"); got != "k-1" {
+		t.Errorf("the provider received %q", got)
+	}
+}
+
+// A provider over TLS gets its own name in SNI and Host, also when several
+// stand behind one relay.
+func TestSeveralProvidersOverTLS(t *testing.T) {
+	t.Setenv("RELAYAPI_TEST_KEY", realKey)
+	seen := make(chan string, 10)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		seen <- fmt.Sprint(r.TLS.ServerName, " ", r.Host, " ", r.Proto, " ", r.Header.Get("Authorization") == "Bearer "+realKey)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+	block := ` {
+				credential header Authorization Bearer
+				api_key {env.RELAYAPI_TEST_KEY}
+			}`
+	relay := startRelay(t, strings.Replace(strings.Replace(simple("https://localhost:"+port), "provider demo", `
+			provider second https://ip6-localhost:`+port+block+`
+			provider demo`, 1), "providers demo", "providers demo second", 1)+"\n")
+	relay.load(strings.Replace(relay.lastConfig, "relayapi\n\t}", `relayapi {
+			transport http {
+				tls_insecure_skip_verify
+			}
+		}
+	}`, 1))
+	relay.do(relay.request(bearer(relay.mint())))
+	if got, want := <-seen, "localhost localhost:"+port+" HTTP/2.0 true"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	res, body := relay.do(relay.request(bearer(relay.mint(func(c *grant.Claims) { c.Provider = "second" }))))
+	select {
+	case got := <-seen:
+		if want := "ip6-localhost ip6-localhost:" + port + " HTTP/2.0 true"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	default:
+		// Not every machine knows the second name; then nothing else may be dialled.
+		wantRefusal(t, res, body, "provider_unreachable")
+	}
+}
+
+// Credentials in the query go there, and a client's own is cut.
+func TestQueryCredential(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, strings.Replace(simple(up.URL), "credential header Authorization Bearer", "credential query key", 1))
+	token := relay.mint()
+	relay.do(relay.request(target("POST", "/v1/x?alt=sse&key=mine&%6bey="+token)))
+	got := up.one(t)
+	if want := "/v1/x?alt=sse&key=" + url.QueryEscape(realKey); got.RequestURI != want {
+		t.Errorf("the provider received another query than %s", strings.ReplaceAll(want, url.QueryEscape(realKey), "…"))
+	}
+	if got.Header.Get("Authorization") != "" || leak(got.raw, token, 16) {
+		t.Error("the provider received more than the key")
+	}
+}
+
+// A reverse_proxy with our transport but without our handler has no key to give.
+func TestTransportWithoutHandlerGoesNowhere(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := newTestRelay(t)
+	config, err := adapt(relay.fill(simple(up.URL)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := bytes.Replace(config, []byte(`{"handler":"relayapi"},`), nil, 1)
+	if err := relay.run(bare); err != nil || len(bare) == len(config) {
+		t.Fatal(err)
+	}
+	if res, body := relay.do(relay.request(bearer(relay.mint()))); res.StatusCode/100 != 5 || len(up.requests()) != 0 {
+		t.Errorf("got %d %s", res.StatusCode, body)
+	}
+	if _, err := new(Transport).RoundTrip(relay.request()); !errors.Is(err, errNoRoute) {
+		t.Errorf("RoundTrip fails with %v", err)
+	}
+}
+
+// A JSON config can ask reverse_proxy to retry; a call goes out once even so.
+func TestNoSecondRoundTrip(t *testing.T) {
+	rt := &route{provider: &Provider{base: new(url.URL)}, secret: noKey}
+	rt.connected.Store(true)
+	req := httptest.NewRequest("GET", "/", nil)
+	if _, err := new(Transport).RoundTrip(req.WithContext(withRoute(context.Background(), rt))); err == nil {
+		t.Error("the request is sent again")
+	}
+}
+
+// header_up cannot bring a second credential back.
+func TestOneCredentialDespiteHeaderUp(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, strings.Replace(simple(up.URL), "log\n\t\trelayapi", `relayapi {
+			header_up x-api-key another
+			header_up Authorization another
+			header_up X-Forwarded-For 1.2.3.4
+			header_up X-Team blue
+		}`, 1))
+	token := relay.mint()
+	relay.do(relay.request(bearer(token)))
+	got := up.one(t)
+	checkCredential(t, got, token)
+	if strings.Contains(got.raw, "another") || got.Header.Get("X-Forwarded-For") != "" || got.Header.Get("X-Team") != "blue" {
+		t.Errorf("the provider received %s", strings.ReplaceAll(got.raw, realKey, "…"))
+	}
+}
+
+func TestSlowProviderTimesOut(t *testing.T) {
+	release := make(chan struct{})
+	up := newUpstream(t, func(http.ResponseWriter, *http.Request) { <-release })
+	t.Cleanup(func() { close(release) }) // before the server's own, which waits for the handler
+	relay := startRelay(t, strings.Replace(simple(up.URL), "log\n\t\trelayapi", `relayapi {
+			transport http {
+				response_header_timeout 50ms
+			}
+		}`, 1))
+	res, body := relay.do(relay.request(bearer(relay.mint())))
+	wantRefusal(t, res, body, "provider_timeout")
+}
+
+func TestSecretMask(t *testing.T) {
+	key := &secret{key: "sk-ABCDEFGHIJKLMNOP"}
+	for text, want := range map[string]string{
+		"nothing":                             "nothing",
+		"":                                    "",
+		"sk-ABCDEFGHIJKLMNOP":                 "***",
+		"a sk-ABCDEFGHIJKLMNOP b":             "a *** b",
+		"a sk-ABCDEFGHIJKLMNOPsk-ABCDEFGHI b": "a *** b",
+		"BCDEFGHI":                            "***",
+		"BCDEFGH":                             "BCDEFGH", // seven characters
+		"xBCDEFGHIJKLx ABCDEFG CDEFGHIJx":     "x***x ABCDEFG ***x",
+		"sk-ABCDEFGH and IJKLMNOP":            "*** and ***",
+		strings.Repeat("sk-ABCDEFGHIJKLMNOP,", 2): "***,***,",
+	} {
+		if got := key.mask(text); got != want {
+			t.Errorf("%q is masked as %q, want %q", text, got, want)
+		}
+	}
+	if got := (&secret{key: "short"}).mask("a short one"); got != "a *** one" {
+		t.Errorf("a short key is masked as %q", got)
+	}
+	if got := noKey.mask("anything"); got != "anything" || noKey.in("anything") {
+		t.Error("no key is found everywhere")
+	}
+}
+
+func FuzzSecretMask(f *testing.F) {
+	f.Add(realKey, "x"+realKey+"y"+realKey[3:])
+	f.Fuzz(func(t *testing.T, key, text string) {
+		if len(key) < gramSize || strings.Contains(key, "*") {
+			return
+		}
+		if got := (&secret{key: key}).mask(text); leak(got, key, gramSize) && !bytes.Contains([]byte(key), []byte(masked[:1])) {
+			t.Errorf("%q shows in %q", key, got)
+		}
+	})
+}
