@@ -117,8 +117,8 @@ func (c *carriers) take(r *http.Request) found {
 	if f.token == "" && f.err == nil {
 		f.err = errNoToken
 	}
-	if f.token != "" {
-		stripCopies(r, f.token)
+	if f.token != "" && stripCopies(r, f.token) {
+		f.bare = true
 	}
 	return f
 }
@@ -227,17 +227,21 @@ func stripConnectionNamed(header http.Header) {
 	}
 }
 
-// stripCopies removes whatever else holds the token, such as a Referer.
-func stripCopies(r *http.Request, token string) {
+// stripCopies removes whatever else holds the token, such as a Referer, and
+// reports whether anything did.
+func stripCopies(r *http.Request, token string) (found bool) {
 	for name, values := range r.Header {
 		for _, value := range values {
 			if strings.Contains(value, token) {
 				delete(r.Header, name)
+				found = true
 				break
 			}
 		}
 	}
-	if strings.Contains(r.URL.RawQuery, token) {
-		_ = cutQuery(r, func(_, value string) bool { return strings.Contains(value, token) })
+	if !strings.Contains(r.RequestURI, token) {
+		return found
 	}
+	_ = cutQuery(r, func(_, value string) bool { return strings.Contains(value, token) }) // has parsed before
+	return true
 }

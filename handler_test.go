@@ -23,7 +23,24 @@ func header(name, value string) func(*http.Request) {
 // provider sees exactly the real key and nothing of the token.
 func TestTokenInEveryCarrier(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, strings.Replace(simple(up.URL), "provider demo", `provider other https://127.0.0.1 {
+	relay := startRelay(t, withOtherPlacements(simple(up.URL)))
+	token := relay.mint()
+	for name, put := range everyCarrier(token) {
+		t.Run(name, func(t *testing.T) {
+			up.mu.Lock()
+			up.seen = nil
+			up.mu.Unlock()
+			if res, body := relay.do(relay.request(put)); res.StatusCode != 200 {
+				t.Fatalf("got %d %s", res.StatusCode, body)
+			}
+			checkCredential(t, up.one(t), token)
+		})
+	}
+}
+
+// withOtherPlacements adds providers that read their keys elsewhere.
+func withOtherPlacements(config string) string {
+	return strings.Replace(config, "provider demo", `provider other https://127.0.0.1 {
 				credential header Xi-Api-Key
 				api_key none
 			}
@@ -31,10 +48,14 @@ func TestTokenInEveryCarrier(t *testing.T) {
 				credential query auth
 				api_key none
 			}
-			provider demo`, 1))
-	token := relay.mint()
+			provider demo`, 1)
+}
+
+// everyCarrier returns every way to put a token in a request to a relay of
+// whose providers one reads Xi-Api-Key and one the parameter auth.
+func everyCarrier(token string) map[string]func(*http.Request) {
 	query := func(q string) func(*http.Request) { return target("POST", "/v1/x?"+q) }
-	for name, put := range map[string]func(*http.Request){
+	return map[string]func(*http.Request){
 		"Authorization: Bearer":             header("Authorization", "Bearer "+token),
 		"Authorization: bearer":             header("Authorization", "bearer "+token),
 		"Authorization: Token":              header("Authorization", "Token "+token),
@@ -64,16 +85,6 @@ func TestTokenInEveryCarrier(t *testing.T) {
 			header("Referer", "https://app.example/?t="+token)(r)
 			query("continue=" + token + "&a=1")(r)
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			up.mu.Lock()
-			up.seen = nil
-			up.mu.Unlock()
-			if res, body := relay.do(relay.request(put)); res.StatusCode != 200 {
-				t.Fatalf("got %d %s", res.StatusCode, body)
-			}
-			checkCredential(t, up.one(t), token)
-		})
 	}
 }
 

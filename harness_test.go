@@ -390,3 +390,6 @@ func newServerRequest(t *testing.T) *http.Request {
 	ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any))
 	return r.WithContext(ctx)
 }
+
+// epoch is a time for which nothing depends on the clock.
+var epoch = time.Unix(0, 0)

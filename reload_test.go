@@ -1,0 +1,170 @@
+package relayapi
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func TestReloadKeepsCounts(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint(calls(3))
+	for i := range 3 {
+		if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
+			t.Fatalf("got %d %s", res.StatusCode, body)
+		}
+		relay.load(relay.lastConfig + strings.Repeat("\n", i))
+	}
+	res, body := relay.do(relay.request(bearer(token)))
+	wantRefusal(t, res, body, "calls_exhausted")
+}
+
+func TestRestartKeepsCounts(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint(calls(1))
+	relay.do(relay.request(bearer(token)))
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	relay.load(relay.lastConfig)
+	res, body := relay.do(relay.request(bearer(token)))
+	wantRefusal(t, res, body, "calls_exhausted")
+}
+
+// A config that fails, in whichever of its phases, leaves the running relay
+// whole: it still has its keys, its store and its counts.
+func TestFailedReloadLeavesTheRelayWhole(t *testing.T) {
+	up := newUpstream(t, nil)
+	for name, spoil := range map[string]func(config string, relay *testRelay) string{
+		"adapting":     func(c string, _ *testRelay) string { return strings.Replace(c, "provider demo", "provider", 1) },
+		"provisioning": func(c string, _ *testRelay) string { return strings.Replace(c, "RELAYAPI_TEST_KEY", "NOT_SET", 1) },
+		"another app's provisioning": func(c string, _ *testRelay) string {
+			return strings.Replace(c, "relayapi\n\t}", "relayapi\n\t\treverse_proxy /x localhost:1 {\n\t\t\ttrusted_proxies nonsense\n\t\t}\n\t}", 1)
+		},
+		"starting": func(c string, relay *testRelay) string {
+			// Another app takes an address that is in use; the relay may have started.
+			return c + "\nhttp://127.0.0.1:" + strings.TrimPrefix(up.URL, "http://127.0.0.1:") + " {\n}\n"
+		},
+		"starting the relay": func(c string, relay *testRelay) string {
+			return strings.Replace(c, "{dir}/relayapi.db", filepath.Join(relay.dir, "log", "relayapi.db"), 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t, simple(up.URL))
+			token := relay.mint(calls(2))
+			relay.do(relay.request(bearer(token)))
+			good := relay.lastConfig
+			if err := relay.tryLoad(spoil(good, relay)); err == nil {
+				t.Fatal("the config loads")
+			}
+			if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
+				t.Errorf("after the failed reload: %d %s", res.StatusCode, body)
+			}
+			relay.load(good + "\n")
+			res, body := relay.do(relay.request(bearer(token)))
+			wantRefusal(t, res, body, "calls_exhausted")
+		})
+	}
+}
+
+// A stream that outlives its config settles in the store all the same, and the
+// store closes when the last stream has ended.
+func TestStreamOutlivesItsConfig(t *testing.T) {
+	proceed, started := make(chan struct{}), make(chan struct{})
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "first ")
+		_ = http.NewResponseController(w).Flush()
+		close(started)
+		<-proceed
+		_, _ = io.WriteString(w, "last")
+	})
+	// The old servers wait for their requests only this long.
+	relay := newTestRelay(t)
+	relay.load(strings.ReplaceAll(strings.Replace(simple(up.URL), "{global}", testGlobal, 1), "grace_period 2s", "grace_period 1ms"))
+	res, err := relay.client.Do(relay.request(bearer(relay.mint(calls(1)))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	<-started
+	path := filepath.Join(relay.dir, "relayapi.db")
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if refs, _ := stores.References(path); refs != 1 {
+		t.Errorf("the store has %d references while a stream is live", refs)
+	}
+	close(proceed)
+	if body, err := io.ReadAll(res.Body); err != nil || string(body) != "first last" {
+		t.Errorf("the stream ends with %q, %v", body, err)
+	}
+	if !eventually(func() bool { refs, open := stores.References(path); return !open && refs == 0 }) {
+		t.Error("the store stays open")
+	}
+}
+
+func TestMissingKeysAreMadeOnce(t *testing.T) {
+	up := newUpstream(t, nil)
+	config := strings.Replace(simple(up.URL), "private_key {dir}/relay.pem", "", 1)
+	relay := startRelay(t, config)
+	before := relay.keyFiles()
+	if len(before) != 4 {
+		t.Fatalf("made %d key files", len(before))
+	}
+	relay.load(config + "\n")
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	relay.load(config)
+	for name, content := range relay.keyFiles() {
+		if before[name] != content {
+			t.Errorf("%s has changed", name)
+		}
+	}
+}
+
+// keyFiles returns the relay's own key files, and checks their modes.
+func (r *testRelay) keyFiles() map[string]string {
+	r.t.Helper()
+	files := make(map[string]string)
+	for _, name := range []string{encryptionKeyName, signingKeyName} {
+		for _, file := range []string{privateKeyFile(r.dir, name), publicKeyFile(r.dir, name)} {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			files[file] = string(data)
+		}
+		if info, _ := os.Stat(privateKeyFile(r.dir, name)); info.Mode().Perm() != 0o600 {
+			r.t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+	return files
+}
+
+// Whoever can write to a key file mints tokens.
+func TestKeyFileModes(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := newTestRelay(t)
+	file := privateKeyFile(relay.dir, "relay")
+	if err := os.Chmod(file, 0o602); err != nil {
+		t.Fatal(err)
+	}
+	if err := relay.tryLoad(simple(up.URL)); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a world-writable key: %v", err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	relay.load(simple(up.URL))
+	if !relay.logged(`"warn"`, "can be read by everybody", file) {
+		t.Error("no warning of a world-readable key")
+	}
+}

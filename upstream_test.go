@@ -1,0 +1,124 @@
+package relayapi
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/relayapi/caddy-relayapi/provider"
+	"go.uber.org/zap"
+)
+
+// What is wrong with a provider is said when the relay starts, and in words
+// that name what to write instead. No error quotes a key.
+func TestProvisionProviderRefuses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("two words"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TEST_KEY", realKey)
+	t.Setenv("TEST_KEY_AGAIN", realKey)
+	t.Setenv("OPENAI_API_KEY", "")
+	for name, tc := range map[string]struct {
+		name string
+		p    Provider
+		says string
+	}{
+		"preset without its variable": {"openai", Provider{}, "{env.OPENAI_API_KEY} is not set"},
+		"variable that is not set":    {"openai", Provider{APIKeys: []string{"{env.NO_SUCH}"}}, "{env.NO_SUCH} is not set"},
+		"file that is not there":      {"openai", Provider{APIKeys: []string{"{file./no/such}"}}, "{file./no/such} is not set"},
+		"file with more than a key":   {"openai", Provider{APIKeys: []string{"{file." + file + "}"}}, "one word"},
+		"literal key":                 {"openai", Provider{APIKeys: []string{realKey}}, "must be a placeholder"},
+		"placeholder of another kind": {"openai", Provider{APIKeys: []string{"{http.request.header.X}"}}, "must be a placeholder"},
+		"the same key twice":          {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}", "{env.TEST_KEY_AGAIN}"}}, "the same key"},
+		"keys and none":               {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, NoAPIKey: true}, "either none or keys"},
+		"unknown preset":              {"x", Provider{Preset: "opnai"}, "did you mean openai"},
+		"neither preset nor place":    {"x", Provider{BaseURL: "https://x.example"}, "credential header"},
+		"two places":                  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Query: "b"}}, "either in a header or in the query"},
+		"no base URL":                 {"openai-compatible", Provider{NoAPIKey: true}, "no base URL"},
+		"no key for a custom one":     {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a"}}, "api_key {env.NAME}"},
+		"no account":                  {"azure-openai", Provider{}, "resource"},
+		"account with a slash":        {"azure-openai", Provider{Preset: "azure-openai", Accounts: []string{"evil.example/"}}, "account"},
+		"another scheme":              {"openai", Provider{BaseURL: "ftp://x.example"}, "base URL must be"},
+		"user in the base URL":        {"openai", Provider{BaseURL: "https://a:b@x.example"}, "must not have a user"},
+		"query in the base URL":       {"openai", Provider{BaseURL: "https://x.example?a"}, "must not have a user, a query"},
+		"bad path":                    {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, Paths: []string{"x"}}, "does not start with a slash"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := tc.p.provision(tc.name, zap.NewNop())
+			if err == nil || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("says %v, want %q", err, tc.says)
+			}
+			if err != nil && leak(err.Error(), realKey, gramSize) {
+				t.Error("quotes the key")
+			}
+		})
+	}
+}
+
+func TestProvisionProvider(t *testing.T) {
+	t.Setenv("TEST_KEY", realKey)
+	for name, tc := range map[string]struct {
+		name            string
+		p               Provider
+		base, dial, key string
+	}{
+		"preset":                    {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}}, "https://api.openai.com", "api.openai.com:443", realKey},
+		"preset elsewhere":          {"openai", Provider{BaseURL: "http://127.0.0.1:9/x/", APIKeys: []string{"{env.TEST_KEY}"}}, "http://127.0.0.1:9/x", "127.0.0.1:9", realKey},
+		"preset by another name":    {"mine", Provider{Preset: "openai", NoAPIKey: true}, "https://api.openai.com", "api.openai.com:443", ""},
+		"account in the base URL":   {"azure", Provider{Preset: "azure-openai", Accounts: []string{"res"}, NoAPIKey: true}, "https://res.openai.azure.com", "res.openai.azure.com:443", ""},
+		"one that needs no key":     {"ollama", Provider{}, "http://127.0.0.1:11434", "127.0.0.1:11434", ""},
+		"IPv6":                      {"openai", Provider{BaseURL: "http://[::1]", NoAPIKey: true}, "http://[::1]", "[::1]:80", ""},
+		"custom":                    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "x-key"}, NoAPIKey: true}, "https://x.example", "x.example:443", ""},
+		"preset with other account": {"openai", Provider{BaseURL: "https://[2001:db8::1]:8443", NoAPIKey: true}, "https://[2001:db8::1]:8443", "[2001:db8::1]:8443", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := tc.p.provision(tc.name, zap.NewNop()); err != nil {
+				t.Fatal(err)
+			}
+			if tc.p.base.String() != tc.base || tc.p.dial != tc.dial || tc.p.keys.pick(epoch).key != tc.key {
+				t.Errorf("base %s, dial %s", tc.p.base, tc.p.dial)
+			}
+		})
+	}
+}
+
+// Every preset provisions with nothing but its accounts and a key.
+func TestEveryPresetProvisions(t *testing.T) {
+	t.Setenv("TEST_KEY", realKey)
+	for _, preset := range provider.All() {
+		p := Provider{Preset: preset.Name, APIKeys: []string{"{env.TEST_KEY}"}}
+		for range preset.Accounts {
+			p.Accounts = append(p.Accounts, "mine-1")
+		}
+		if preset.BaseURL == "" {
+			p.BaseURL = "https://x.example"
+		}
+		if err := p.provision("x", zap.NewNop()); err != nil {
+			t.Errorf("%s: %v", preset.Name, err)
+		}
+	}
+}
+
+// One line in a Caddyfile and a variable in the environment are a relay.
+func TestProvidersFromEnvironment(t *testing.T) {
+	for _, preset := range provider.All() {
+		if preset.Env != "" {
+			t.Setenv(preset.Env, "")
+		}
+	}
+	relay := newTestRelay(t)
+	oneLine := "{\n{global}\nrelayapi {\nstore sqlite {dir}/relayapi.db\n}\n}\nhttp://127.0.0.1:{port} {\n\trelayapi\n}"
+	if err := relay.tryLoad(oneLine); err == nil || !strings.Contains(err.Error(), "no provider") {
+		t.Errorf("without any variable: %v", err)
+	}
+	t.Setenv("OPENAI_API_KEY", realKey)
+	t.Setenv("GEMINI_API_KEY", realKey)
+	relay.load(oneLine)
+	if !relay.logged("relay is ready", `"providers":["gemini","openai"]`) {
+		t.Errorf("the log is %s", relay.log())
+	}
+	res, body := relay.do(relay.request())
+	wantRefusal(t, res, body, "invalid_token")
+}
