@@ -123,7 +123,7 @@ func (h *Handler) admit(r *http.Request, relay *relay, found found, rt *route, n
 	if strings.Contains(r.URL.Path, found.token) {
 		return nil, refuse("invalid_request", "the path holds the token")
 	}
-	request := grant.Request{Now: now, Method: r.Method, Path: r.URL.Path, Provider: named}
+	request := grant.Request{Now: now, Method: method(r), Path: r.URL.Path, Provider: named}
 	if err := permit.Permit(request); err != nil {
 		return nil, denied(err)
 	}
@@ -134,6 +134,16 @@ func (h *Handler) admit(r *http.Request, relay *relay, found found, rt *route, n
 		rt.secret = permit.provider.keys.pick(now)
 	}
 	return charge(r.Context(), relay, permit)
+}
+
+// method is the method that the provider will see: over HTTP/2 and HTTP/3 a
+// WebSocket comes as an extended CONNECT (RFC 8441, RFC 9220), of which
+// reverse_proxy makes a GET.
+func method(r *http.Request) string {
+	if r.Method == http.MethodConnect && (r.Header.Get(":protocol") == "websocket" || r.Proto == "websocket") {
+		return http.MethodGet
+	}
+	return r.Method
 }
 
 // denied turns an error of the token cache or the grant into a refusal.

@@ -126,11 +126,11 @@ func (g *Grant) Permit(r Request) error {
 	}
 	switch {
 	case r.Provider != "" && r.Provider != g.Provider:
-		return deny(NoProvider, "the path is for provider %q, the token for %q", r.Provider, g.Provider)
+		return deny(NoProvider, "the path is for provider %.64q, the token for %q", r.Provider, g.Provider)
 	case !g.provider.Match(r.Method, r.Path):
-		return deny(NoPath, "%s %s is not open at provider %s", r.Method, r.Path, g.Provider)
+		return deny(NoPath, "%s %.200s is not open at provider %s", r.Method, r.Path, g.Provider)
 	case g.token != nil && !g.token.Match(r.Method, r.Path):
-		return deny(NoPath, "the token does not allow %s %s", r.Method, r.Path)
+		return deny(NoPath, "the token does not allow %s %.200s", r.Method, r.Path)
 	}
 	return nil
 }

@@ -147,6 +147,10 @@ var presets = []Preset{
 			bearer, // temporary tokens
 			{Query: "token"},
 			{Query: "access_token"},
+			// Would send the answer elsewhere, past the relay:
+			// https://developers.deepgram.com/docs/callback
+			{Query: "callback"},
+			{Query: "callback_method"},
 		},
 		Env: "DEEPGRAM_API_KEY",
 		Routes: []string{
@@ -343,8 +347,10 @@ var presets = []Preset{
 		Title:      "OpenAI",
 		BaseURL:    "https://api.openai.com",
 		Credential: bearer,
-		AlsoReads:  openaiAccount,
-		Env:        "OPENAI_API_KEY",
+		AlsoReads: append([]Placement{
+			{Query: "call_id"}, // a socket would join a call whose media go past the relay
+		}, openaiAccount...),
+		Env: "OPENAI_API_KEY",
 		Routes: append([]string{
 			"POST /v1/responses/compact",
 			"POST /v1/responses/input_tokens",

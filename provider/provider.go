@@ -44,9 +44,10 @@ type Preset struct {
 	Credential Placement
 
 	// AlsoReads lists the other places from which the provider would take a
-	// credential, an account or project, or a different method. What a caller
-	// puts there must not reach the provider next to the relay's key: at best
-	// the provider refuses two credentials, at worst it prefers the caller's.
+	// credential, an account or project, a different method, or an address to
+	// send its answer to. What a caller puts there must not reach the provider
+	// next to the relay's key: at best the provider refuses two credentials, at
+	// worst it prefers the caller's.
 	AlsoReads []Placement
 
 	// Env is the variable in which the provider's own SDK looks for the key.
