@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,8 +85,9 @@ func adminMint(w http.ResponseWriter, r *http.Request) error {
 		return apiError(http.StatusBadRequest, fmt.Errorf("iss: the admin endpoint mints as %q only", relayIssuer))
 	case draft.Audience != "":
 		return apiError(http.StatusBadRequest, errors.New("aud: leave it out, it is this relay"))
-	case draft.Provider == "":
-		return apiError(http.StatusBadRequest, errors.New("provider is missing"))
+	case app.Providers[draft.Provider] == nil:
+		return apiError(http.StatusBadRequest, fmt.Errorf("provider %q: the relay has %s",
+			draft.Provider, strings.Join(slices.Sorted(maps.Keys(app.Providers)), ", ")))
 	}
 	m, err := relay.mint.mint(draft, time.Now())
 	if err != nil {

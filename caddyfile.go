@@ -2,6 +2,7 @@ package relayapi
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -73,6 +74,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		if _, taken := matcher["path"]; taken {
 			return nil, d.Err("prefix is a path matcher already: remove the other one or the prefix")
 		}
+		matcher = maps.Clone(matcher) // it may be a named one, which others use too
 		if matcher == nil {
 			matcher = make(caddy.ModuleMap)
 		}
@@ -173,6 +175,8 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 		d.Delete()
 	case "transport":
 		return own.takeTransport(d)
+	default:
+		d.RemainingArgs() // reverse_proxy's, whatever they read like
 	}
 	return nil
 }

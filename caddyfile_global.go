@@ -161,11 +161,11 @@ func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		p.BaseURL = d.Val()
 		if !strings.HasPrefix(p.BaseURL, "https://") && !strings.HasPrefix(p.BaseURL, "http://") {
-			return d.Errf("provider %s: %q is not a base URL, which starts with https:// or http://; a preset goes in the block", name, p.BaseURL)
+			return d.Errf("provider %s: a base URL starts with https:// or http://; a preset and a key go in the block", name) // quotes nothing: it may be a key
 		}
 	}
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("provider %s: there is more than a base URL on the line; a preset and a key go in the block", name)
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := p.unmarshalLine(d); err != nil {
@@ -196,8 +196,10 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 	case "api_key":
 		keys := d.RemainingArgs()
 		switch {
-		case len(keys) == 0 || p.NoAPIKey:
+		case len(keys) == 0:
 			return d.ArgErr()
+		case p.NoAPIKey:
+			return d.Err("api_key: either none or keys")
 		case len(keys) == 1 && keys[0] == "none":
 			p.NoAPIKey = true
 			return nil

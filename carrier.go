@@ -26,12 +26,14 @@ const (
 )
 
 // foreignHeaders are stripped whatever they hold: other credentials, headers
-// that select an account to charge, and those that turn one method into another.
+// that select an account to charge, and those that turn one method or path into
+// another.
 var foreignHeaders = []string{
 	"Cookie", "Proxy-Authorization",
 	"Openai-Organization", "Openai-Project", "X-Goog-User-Project",
 	"X-Goog-Iam-Authorization-Token", "X-Goog-Iam-Authority-Selector",
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+	"X-Original-Url", "X-Rewrite-Url",
 }
 
 // foreignProtocols are subprotocols that select an account.
@@ -80,7 +82,7 @@ var (
 // found is what carriers.take found.
 type found struct {
 	token string
-	bare  bool // a carrier outside Authorization held something: Caddy's logs would show it
+	bare  bool // Caddy's logs would show a token, or what may be one
 	err   error
 }
 
@@ -97,7 +99,7 @@ func (f *found) add(value string) {
 // take finds the token in r and empties every carrier, also when there is none
 // or more than one.
 func (c *carriers) take(r *http.Request) found {
-	var f found
+	f := found{bare: showsToken(r)}
 	stripConnectionNamed(r.Header)
 	for name, values := range r.Header {
 		carrier, strip := c.headers[textproto.CanonicalMIMEHeaderKey(name)]
@@ -121,6 +123,37 @@ func (c *carriers) take(r *http.Request) found {
 		f.bare = true
 	}
 	return f
+}
+
+// jwtStart is what every token starts with: `{"` in base64url. A log that leaves
+// out more requests than it must is better than one with a token in it, so
+// whatever looks remotely like one counts.
+const jwtStart = "eyJ"
+
+// showsToken reports whether Caddy's access log would show a token or a part of
+// one, be it ever so misplaced or misspelled. Caddy itself leaves out the
+// values of Authorization and cookies.
+func showsToken(r *http.Request) bool {
+	uri := r.RequestURI
+	if strings.ContainsRune(uri, '%') {
+		if plain, err := url.PathUnescape(uri); err == nil {
+			uri = plain
+		}
+	}
+	if strings.Contains(uri, jwtStart) {
+		return true
+	}
+	for name, values := range r.Header {
+		if name == authorization || name == "Cookie" || name == "Proxy-Authorization" {
+			continue
+		}
+		for _, value := range values {
+			if strings.Contains(value, jwtStart) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lastWord returns what follows the scheme: the token in "Bearer x", "Token x"
@@ -169,11 +202,11 @@ func (c *carriers) takeQuery(r *http.Request, f *found) {
 		return
 	}
 	err := cutQuery(r, func(name, value string) bool {
+		f.bare = f.bare || c.query[name] && value != ""
 		if !c.query[name] || !eccrypto.LooksLikeToken(value) {
 			return false
 		}
 		f.add(value)
-		f.bare = true
 		return true
 	})
 	if err != nil {
@@ -224,6 +257,15 @@ func stripConnectionNamed(header http.Header) {
 				delete(header, name)
 			}
 		}
+	}
+}
+
+// stripUpgrade lets only WebSockets switch protocols. What follows any other
+// upgrade would be requests that nobody has looked at.
+func stripUpgrade(r *http.Request) {
+	if upgrade := r.Header.Get("Upgrade"); upgrade != "" && (method(r) != http.MethodGet || !strings.EqualFold(upgrade, "websocket")) {
+		delete(r.Header, "Upgrade")
+		delete(r.Header, "Connection")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/spf13/cobra"
 )
@@ -29,8 +30,25 @@ The quickest way to a token, with the relay running on this machine:
     caddy relayapi token create --provider openai --calls 100 --ttl 24h`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(keygenCommand(), tokenCommand(), providersCommand())
+			refuseOthers(cmd)
 		},
 	})
+}
+
+// refuseOthers makes an error of a subcommand that cmd does not have. Cobra
+// prints the help and exits with 0 instead, and a script that mints would go on
+// with the help text as its token.
+func refuseOthers(cmd *cobra.Command) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		var names []string
+		for _, sub := range cmd.Commands() {
+			names = append(names, sub.Name())
+		}
+		return fmt.Errorf("no such command; %s has %s", cmd.CommandPath(), strings.Join(names, ", ")) // quotes nothing: it may be a token
+	}
 }
 
 func keygenCommand() *cobra.Command {
@@ -58,7 +76,7 @@ The key id (RFC 7638) goes to standard output.`,
 	}
 	dir := cmd.Flags().String("dir", ".", "Directory to write to")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if strings.ContainsAny(args[0], `/\`) || args[0] == "" {
+		if !grant.ValidName(args[0]) || strings.HasPrefix(args[0], ".") || strings.HasPrefix(args[0], "-") {
 			return fmt.Errorf("%q is not a plain name; the directory goes in --dir", args[0])
 		}
 		key, err := eccrypto.GenerateKey()
@@ -190,5 +208,5 @@ func adminAddress(flag string) string {
 	if flag == "" {
 		return caddy.DefaultAdminListen
 	}
-	return flag
+	return strings.TrimPrefix(flag, "http://")
 }

@@ -2,24 +2,13 @@ package relayapi
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	"github.com/relayapi/caddy-relayapi/eccrypto"
-	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 )
 
 func tokenCommand() *cobra.Command {
@@ -28,322 +17,35 @@ func tokenCommand() *cobra.Command {
 		Short: "Mints and inspects tokens",
 	}
 	cmd.AddCommand(createCommand(), inspectCommand())
+	refuseOthers(cmd)
 	return cmd
-}
-
-// createFlags are the flags of `token create`. Those that make claims carry the
-// claims' names.
-type createFlags struct {
-	provider, subject, id, ttl string
-	calls                      int64
-	paths                      []string
-	apiKeyFile, apiKeyEnv      string
-	asJSON                     bool
-
-	address                      string
-	keys                         string
-	recipient, issuerKey, issuer string
-}
-
-func createCommand() *cobra.Command {
-	var f createFlags
-	cmd := &cobra.Command{
-		Use:   "create --provider <name>",
-		Short: "Mints a token and prints it",
-		Long: `Mints a token and prints it to standard output; what there is to say of it goes
-to standard error. There are three ways:
-
-  1. The relay that runs on this machine mints it. This is what happens without
-     further flags; --address says where its admin endpoint is.
-  2. With --keys, the relay's own key files are used and no relay needs to run.
-     They are beside its store, by default in
-     ` + filepath.Join("<Caddy's data directory>", "relayapi") + `.
-  3. With --recipient, --issuer and --issuer-key, a back-end of yours mints it
-     with its own key for a relay anywhere. --recipient is the relay's public
-     key: a PEM or JWK file, or the URL of its JWKS.
-
-A token lives for --ttl and permits --calls calls in all; without --calls they
-are not limited.`,
-		Example: `  caddy relayapi token create --provider openai --calls 100 --ttl 24h --subject alice
-  caddy relayapi token create --provider openai --keys /var/lib/caddy/.local/share/caddy/relayapi
-  caddy relayapi token create --provider openai --issuer my-backend --issuer-key my-backend.pem \
-      --recipient https://relay.example.com/.well-known/jwks.json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
-	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.provider, "provider", "", "Provider that the token is for, by its name in the relay's config (required)")
-	flags.StringVar(&f.subject, "subject", "", "Who will use it (sub), for your own records")
-	flags.StringVar(&f.id, "id", "", "Token id (jti); default: a random one")
-	flags.StringVar(&f.ttl, "ttl", "24h", "How long it lives, such as 90s, 12h or 30d")
-	flags.Int64Var(&f.calls, "calls", 0, "How many calls it permits in all; 0: not limited")
-	flags.StringSliceVar(&f.paths, "paths", nil, "Paths that it is narrowed to, such as /v1/chat/completions or /v1/**")
-	flags.StringVar(&f.apiKeyFile, "api-key-file", "", "File with a real API key that the token carries, - for standard input")
-	flags.StringVar(&f.apiKeyEnv, "api-key-env", "", "Environment variable with a real API key that the token carries")
-	flags.BoolVar(&f.asJSON, "json", false, "Print the token with its id and expiry as JSON")
-	flags.StringVar(&f.address, "address", "", "Admin endpoint of the running relay (default "+caddy.DefaultAdminListen+")")
-	flags.StringVar(&f.keys, "keys", "", "Directory with the relay's key files, to mint without a running relay")
-	flags.StringVar(&f.recipient, "recipient", "", "Public key of the relay: a PEM or JWK file, or its JWKS URL")
-	flags.StringVar(&f.issuerKey, "issuer-key", "", "File with the private key of your issuer (PEM)")
-	flags.StringVar(&f.issuer, "issuer", "", "Name of your issuer in the relay's config")
-	_ = cmd.MarkFlagRequired("provider")
-	cmd.MarkFlagsRequiredTogether("recipient", "issuer", "issuer-key")
-	cmd.MarkFlagsMutuallyExclusive("address", "keys", "recipient")
-	cmd.MarkFlagsMutuallyExclusive("api-key-file", "api-key-env")
-	return cmd
-}
-
-func (f *createFlags) run(cmd *cobra.Command) error {
-	draft, err := f.draft(cmd, time.Now())
-	if err != nil {
-		return err
-	}
-	var m *minted
-	switch {
-	case f.keys != "":
-		m, err = mintWithKeyFiles(draft, f.keys)
-	case f.recipient != "":
-		m, err = f.mintAsIssuer(draft)
-	default:
-		m, err = mintAtRelay(draft, adminAddress(f.address))
-	}
-	if err != nil {
-		return plain(err)
-	}
-	if f.asJSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(m)
-	}
-	calls := "unlimited calls"
-	if f.calls > 0 {
-		calls = fmt.Sprintf("%d calls", f.calls)
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "token %s of issuer %s: provider %s, %s, until %s\n",
-		m.ID, m.Issuer, f.provider, calls, m.ExpiresAt.Format(time.RFC3339))
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), m.Token)
-	return err
-}
-
-// draft makes claims of the flags.
-func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, error) {
-	ttl, err := caddy.ParseDuration(f.ttl)
-	switch {
-	case err != nil || ttl < time.Second:
-		return nil, fmt.Errorf("--ttl %q is not a duration of a second or more, such as 90s, 12h or 30d", f.ttl)
-	case f.calls < 0:
-		return nil, fmt.Errorf("--calls %d is negative", f.calls)
-	}
-	c := &grant.Claims{
-		Provider:  f.provider,
-		Subject:   f.subject,
-		ID:        f.id,
-		IssuedAt:  grant.NumericDate(now.Unix()),
-		ExpiresAt: grant.NumericDate(now.Add(ttl).Unix()),
-	}
-	if f.calls > 0 {
-		c.Limits = &grant.Limits{Calls: &f.calls}
-	}
-	if len(f.paths) > 0 {
-		c.Allow = &grant.Allow{Paths: f.paths}
-	}
-	switch {
-	case f.apiKeyFile != "":
-		if c.APIKey, err = readSecret(cmd, f.apiKeyFile); err != nil {
-			return nil, fmt.Errorf("--api-key-file: %w", err)
-		}
-	case f.apiKeyEnv != "":
-		c.APIKey = strings.TrimSpace(os.Getenv(f.apiKeyEnv))
-	default:
-		return c, nil
-	}
-	if c.APIKey == "" {
-		return nil, errors.New("the API key that the token should carry is empty")
-	}
-	return c, nil
-}
-
-// mintAtRelay asks the running relay.
-func mintAtRelay(draft *grant.Claims, address string) (*minted, error) {
-	body, err := json.Marshal(draft)
-	if err != nil {
-		return nil, err
-	}
-	// A draft has no issuer, audience or id yet, and their empty strings would
-	// be claims.
-	var members map[string]any
-	if err := json.Unmarshal(body, &members); err != nil {
-		return nil, err
-	}
-	for name, value := range members {
-		if value == "" {
-			delete(members, name)
-		}
-	}
-	if body, err = json.Marshal(members); err != nil {
-		return nil, err
-	}
-	m := new(minted)
-	return m, askAdmin(address, "/relayapi/tokens", body, m)
 }
 
 // askAdmin posts to the admin endpoint and decodes the answer.
 func askAdmin(address, path string, body []byte, answer any) error {
 	res, err := caddycmd.AdminAPIRequest(address, http.MethodPost, path, nil, bytes.NewReader(body))
 	if err != nil {
+		// Only the text tells an answer from none.
+		if _, answered, ok := strings.Cut(err.Error(), "caddy responded with error: "); ok {
+			return adminRefusal(answered)
+		}
 		return fmt.Errorf("%w\n(is the relay running, and is its admin endpoint at %s? --address says otherwise; --keys works without)", err, address)
 	}
 	defer res.Body.Close()
-	return json.NewDecoder(res.Body).Decode(answer)
+	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
+		return fmt.Errorf("what answers at %s is not the admin endpoint of a relay (%w)", address, err)
+	}
+	return nil
 }
 
-// mintWithKeyFiles mints as the relay's own issuer, with the relay's key files.
-func mintWithKeyFiles(draft *grant.Claims, dir string) (*minted, error) {
-	signer, err := readPrivateKey(privateKeyFile(dir, signingKeyName), zap.NewNop())
-	if err != nil {
-		return nil, err
+// adminRefusal takes the message out of `HTTP 400: {"error":"…"}`.
+func adminRefusal(answered string) error {
+	var said struct {
+		Error string `json:"error"`
 	}
-	recipient, err := readRecipient(publicKeyFile(dir, encryptionKeyName))
-	if err != nil {
-		return nil, err
+	_, body, _ := strings.Cut(answered, ": ")
+	if err := json.Unmarshal([]byte(body), &said); err != nil || said.Error == "" {
+		return fmt.Errorf("the admin endpoint answered %s", strings.TrimSpace(answered))
 	}
-	m := &minter{issuer: grant.Issuer{Name: relayIssuer}, signer: signer, recipient: recipient}
-	return m.mint(draft, time.Now())
-}
-
-func (f *createFlags) mintAsIssuer(draft *grant.Claims) (*minted, error) {
-	signer, err := readPrivateKey(f.issuerKey, zap.NewNop())
-	if err != nil {
-		return nil, err
-	}
-	recipient, err := readRecipient(f.recipient)
-	if err != nil {
-		return nil, err
-	}
-	m := &minter{issuer: grant.Issuer{Name: f.issuer}, signer: signer, recipient: recipient}
-	return m.mint(draft, time.Now())
-}
-
-// readRecipient reads a relay's public key from a file or a URL.
-func readRecipient(source string) (*eccrypto.PublicKey, error) {
-	read := os.ReadFile
-	if strings.Contains(source, "://") {
-		read = fetch
-	}
-	data, err := read(source)
-	if err != nil {
-		return nil, fmt.Errorf("recipient: %w", err)
-	}
-	key, err := eccrypto.ParsePublicKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("recipient %s: %w", source, err)
-	}
-	return key, nil
-}
-
-// fetch gets a public key over HTTPS. Over HTTP whoever sits on the way could
-// replace it by his own and read the tokens that are made for it.
-func fetch(address string) ([]byte, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
-		return nil, fmt.Errorf("%s is not an https URL", address)
-	}
-	client := http.Client{Timeout: 10 * time.Second}
-	res, err := client.Get(address)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s", address, res.Status)
-	}
-	return io.ReadAll(io.LimitReader(res.Body, maxAdminBody))
-}
-
-func inspectCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "inspect [<file>]",
-		Short: "Tells what a token says and whether it is accepted",
-		Long: `Reads a token from a file or standard input, and prints its claims and whether
-the relay accepts it; if not, the rule that it breaks, as the relay's log has it.
-A real key that the token carries is not shown.
-
-The running relay is asked, because it has the keys and the configuration. With
---keys the relay's key files are used instead; then only tokens of the relay's
-own issuer verify, and what the configuration permits is not asked.
-
-Exits with 1 when the token is not accepted.`,
-		Example: "  caddy relayapi token create --provider openai | caddy relayapi token inspect",
-		Args:    cobra.MaximumNArgs(1),
-	}
-	address := cmd.Flags().String("address", "", "Admin endpoint of the running relay (default "+caddy.DefaultAdminListen+")")
-	keys := cmd.Flags().String("keys", "", "Directory with the relay's key files, to inspect without a running relay")
-	cmd.MarkFlagsMutuallyExclusive("address", "keys")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		file := "-"
-		if len(args) == 1 {
-			file = args[0]
-		}
-		token, err := readSecret(cmd, file)
-		switch {
-		case err != nil && eccrypto.LooksLikeToken(file):
-			return errors.New("the token goes in a file or to standard input: arguments can be seen by every user of the machine")
-		case err != nil:
-			return err
-		}
-		var i inspection
-		if *keys != "" {
-			i, err = inspectWithKeyFiles(token, *keys)
-		} else {
-			err = askAdmin(adminAddress(*address), "/relayapi/inspect", []byte(token), &i)
-		}
-		if err != nil {
-			return err
-		}
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(i); err != nil {
-			return err
-		}
-		if !i.Accepted {
-			return fmt.Errorf("the token is not accepted: %s", i.Rule)
-		}
-		return nil
-	}
-	return cmd
-}
-
-func inspectWithKeyFiles(token, dir string) (inspection, error) {
-	key, err := readPrivateKey(privateKeyFile(dir, encryptionKeyName), zap.NewNop())
-	if err != nil {
-		return inspection{}, err
-	}
-	signer, err := readPrivateKey(privateKeyFile(dir, signingKeyName), zap.NewNop())
-	if err != nil {
-		return inspection{}, err
-	}
-	opener, err := eccrypto.NewOpener([]*eccrypto.PrivateKey{key},
-		map[string]*eccrypto.PublicKey{relayIssuer: signer.Public()})
-	if err != nil {
-		return inspection{}, err
-	}
-	return inspect(func(token string) (*grant.Claims, error) {
-		opened, err := openToken(context.Background(), opener, token)
-		if err != nil {
-			return nil, err
-		}
-		claims, err := grant.ParseClaims(opened.Claims)
-		if err != nil {
-			return claims, err
-		}
-		return claims, claims.Lifetime().ValidAt(time.Now())
-	}, token), nil
-}
-
-// plain says of a denial only the rule: at the command line the claims were
-// flags, and their reason is not a code that anybody answers with.
-func plain(err error) error {
-	var d *grant.Denial
-	if errors.As(err, &d) {
-		return errors.New(d.Rule)
-	}
-	return err
+	return fmt.Errorf("the admin endpoint refuses: %s", said.Error)
 }

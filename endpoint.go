@@ -76,8 +76,12 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 }
 
 func (e *Endpoint) health() (int, string, []byte) {
-	if e.app.relay.Load() == nil {
+	relay := e.app.relay.Load()
+	switch {
+	case relay == nil:
 		return http.StatusServiceUnavailable, "application/json", []byte(`{"status":"starting"}` + "\n")
+	case relay.ledger.Err() != nil:
+		return http.StatusServiceUnavailable, "application/json", []byte(`{"status":"store unavailable"}` + "\n")
 	}
 	return http.StatusOK, "application/json", []byte(`{"status":"ok"}` + "\n")
 }

@@ -80,9 +80,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.hideFromLog(r, found.bare) {
 		defer h.logRequest(r, rt, start)
 	}
-	relay := h.app.relay.Load()
+	if preflight(w, r) {
+		return nil
+	}
+	stripUpgrade(r)
+	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		// Early data can be replayed by whoever is on the way (RFC 8470), and
+		// every replay would be a call.
+		return h.refuse(w, r, rt, refuse(codeTooEarly, "the request came as TLS early data"))
+	}
+	relay := h.app.running(r.Context())
 	if relay == nil || !relay.ledger.hold() {
-		return h.refuse(w, r, rt, refuse("not_ready", "the relay has not started or is shutting down"))
+		return h.refuse(w, r, rt, refuse(codeNotReady, "the relay has not started or is shutting down"))
 	}
 	defer func() { _ = relay.ledger.release() }() // logged by the store
 
@@ -100,12 +109,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // admit decides whether the request may pass, fills in its route and charges
 // its token.
 func (h *Handler) admit(r *http.Request, relay *relay, found found, rt *route, now time.Time) ([]tokenstore.Charge, *refusal) {
-	switch found.err {
-	case nil:
-	case errBadQuery:
-		return nil, refuse("invalid_request", found.err.Error())
-	default:
+	switch {
+	case found.err == errBadQuery:
+		return nil, refuse(codeInvalidRequest, found.err.Error())
+	case found.err != nil:
 		return nil, refuse(string(grant.Invalid), found.err.Error())
+	case strings.Contains(r.URL.Path, found.token):
+		return nil, refuse(codeInvalidRequest, "the path holds the token")
 	}
 	permit, err := relay.tokens.open(r.Context(), found.token)
 	if err != nil {
@@ -118,18 +128,16 @@ func (h *Handler) admit(r *http.Request, relay *relay, found found, rt *route, n
 		return nil, refuse(string(grant.NoPath), err.Error())
 	}
 	if err := grant.CheckURLPath(r.URL); err != nil {
-		return nil, refuse("invalid_request", err.Error())
-	}
-	if strings.Contains(r.URL.Path, found.token) {
-		return nil, refuse("invalid_request", "the path holds the token")
+		return nil, refuse(codeInvalidRequest, err.Error())
 	}
 	request := grant.Request{Now: now, Method: method(r), Path: r.URL.Path, Provider: named}
 	if err := permit.Permit(request); err != nil {
 		return nil, denied(err)
 	}
 	if err := cutQuery(r, func(name, _ string) bool { return permit.provider.query[name] }); err != nil {
-		return nil, refuse("invalid_request", err.Error())
+		return nil, refuse(codeInvalidRequest, err.Error())
 	}
+	rt.method, rt.path, rt.rawPath = request.Method, r.URL.Path, r.URL.RawPath
 	if rt.secret = permit.carried; rt.secret == nil {
 		rt.secret = permit.provider.keys.pick(now)
 	}
@@ -152,7 +160,7 @@ func denied(err error) *refusal {
 	if errors.As(err, &d) {
 		return refuse(string(d.Reason), d.Rule)
 	}
-	return refuse("not_ready", err.Error()) // the client is gone, or we are
+	return refuse(codeNotReady, err.Error()) // the client is gone, or we are
 }
 
 // stripPrefix removes the prefix and the provider's name from the request's
@@ -197,14 +205,14 @@ func charge(ctx context.Context, relay *relay, p *permit) ([]tokenstore.Charge, 
 	case err == nil:
 		return charges, nil
 	case errors.Is(err, tokenstore.ErrExhausted):
-		return nil, refuse("calls_exhausted", fmt.Sprintf("all %d calls are used", p.Calls))
+		return nil, refuse(codeCallsExhausted, fmt.Sprintf("all %d calls are used", p.Calls))
 	case errors.Is(err, tokenstore.ErrConflict):
-		return nil, refuse("token_conflict", "its identity is known with other claims")
+		return nil, refuse(codeConflict, "its identity is known with other claims")
 	case errors.Is(err, tokenstore.ErrPredates):
-		return nil, refuse("token_predates_store", fmt.Sprintf("iat %s is before the store was made, %s",
+		return nil, refuse(codePredates, fmt.Sprintf("iat %s is before the store was made, %s",
 			p.IssuedAt.UTC().Format(time.RFC3339), relay.ledger.Birth().UTC().Format(time.RFC3339)))
 	default:
-		return nil, refuse("store_unavailable", err.Error())
+		return nil, refuse(codeStoreUnavailable, err.Error())
 	}
 }
 
@@ -230,6 +238,11 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, rt *route, er
 	var netErr net.Error
 	switch {
 	case errors.As(err, &refused):
+	case rt.clientBroke.Load():
+		refused = refuse(codeInvalidRequest, "the request's body broke off")
+		if statusOf(err, http.StatusRequestEntityTooLarge) {
+			refused = refuse(codeTooLarge, "the request's body is longer than the site takes")
+		}
 	case rt.status.Load() != 0: // the provider did answer: one of the operator's response routes failed
 		h.logger.Error("handling the provider's answer", append(h.fields(r, rt), zap.Error(err))...)
 		if errors.As(err, &handlerErr) {
@@ -240,17 +253,33 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, rt *route, er
 		w.WriteHeader(handlerErr.StatusCode) // the client is gone
 		return nil
 	case errors.As(err, &netErr) && netErr.Timeout():
-		refused = refuse("provider_timeout", rt.secret.mask(err.Error()))
+		refused = refuse(codeProviderTimeout, rt.secret.mask(err.Error()))
 	default:
-		refused = refuse("provider_unreachable", rt.secret.mask(err.Error()))
+		refused = refuse(codeProviderUnreachable, rt.secret.mask(err.Error()))
 	}
 	return h.refuse(w, r, rt, refused)
+}
+
+// statusOf reports whether a handler error with a status is anywhere in err.
+func statusOf(err error, status int) bool {
+	for err != nil {
+		if handlerErr, ok := err.(caddyhttp.HandlerError); ok && handlerErr.StatusCode == status {
+			return true
+		}
+		err = errors.Unwrap(err)
+	}
+	return false
 }
 
 // refuse answers a request with a refusal and logs it.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt *route, f *refusal) error {
 	f.log(h.logger, h.fields(r, rt)...)
 	rt.status.Store(int32(answers[f.code].status))
+	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
+		// The client waits with its body for a word that does not come; the
+		// server would wait for the body.
+		w.Header().Set("Connection", "close")
+	}
 	f.write(w)
 	return nil
 }

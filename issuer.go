@@ -31,6 +31,9 @@ type Issuer struct {
 // provision checks the issuer and returns its public key, which the relay's own
 // issuer does not have yet.
 func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
+	if i == nil {
+		return nil, errors.New("it has no settings")
+	}
 	if !grant.ValidName(name) {
 		return nil, errors.New("a name has 1 to 64 letters, digits, dots, dashes and underscores")
 	}
@@ -50,7 +53,7 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	case i.PublicKey == "":
 		return nil, errors.New("public_key is missing: name the PEM or JWK file of the key that signs its tokens")
 	}
-	data, err := os.ReadFile(i.PublicKey)
+	data, err := os.ReadFile(expand(i.PublicKey))
 	if err != nil {
 		return nil, fmt.Errorf("public_key: %w", err)
 	}

@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,48 +49,66 @@ func readPrivateKey(file string, logger *zap.Logger) (*eccrypto.PrivateKey, erro
 	return key, nil
 }
 
-// ensureKeyPair reads the key pair called name in dir, or makes it. The caller
-// holds the lock of the store in dir, so nobody else is making it.
+// ensureKeyPair reads the key pair called name in dir, or makes it, and sees to
+// it that the public file is that of the private one. The caller holds the lock
+// of the store in dir, so nobody else is making it.
 func ensureKeyPair(dir, name string, logger *zap.Logger) (*eccrypto.PrivateKey, error) {
-	key, err := readPrivateKey(privateKeyFile(dir, name), logger)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
+	private, public := privateKeyFile(dir, name), publicKeyFile(dir, name)
+	key, err := readPrivateKey(private, logger)
+	if errors.Is(err, fs.ErrNotExist) {
+		if key, err = eccrypto.GenerateKey(); err != nil {
+			return nil, err
+		}
+		if err = writePrivateKey(private, key); err != nil {
+			return nil, err
+		}
+		logger.Info("made a key pair", zap.String("file", private), zap.String("key_id", key.Public().ID()))
 	}
-	if key, err = eccrypto.GenerateKey(); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if err := writeKeyPair(dir, name, key); err != nil {
+	want, err := key.Public().MarshalPEM()
+	if err != nil {
 		return nil, err
 	}
-	logger.Info("made a key pair", zap.String("file", privateKeyFile(dir, name)), zap.String("key_id", key.Public().ID()))
-	return key, nil
+	if have, err := os.ReadFile(public); err == nil && bytes.Equal(have, want) {
+		return key, nil
+	}
+	return key, writeFile(public, want, 0o644)
 }
 
-// writeKeyPair writes a key pair into dir and replaces nothing.
+// writeKeyPair writes a key pair into dir and replaces nothing: a private key
+// that was overwritten is gone.
 func writeKeyPair(dir, name string, key *eccrypto.PrivateKey) error {
-	private, err := key.MarshalPEM()
+	private, public := privateKeyFile(dir, name), publicKeyFile(dir, name)
+	for _, file := range []string{private, public} {
+		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", file, fs.ErrExist)
+		}
+	}
+	data, err := key.Public().MarshalPEM()
 	if err != nil {
 		return err
 	}
-	public, err := key.Public().MarshalPEM()
-	if err != nil {
+	if err := writePrivateKey(private, key); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := writeNewFile(privateKeyFile(dir, name), private, 0o600); err != nil {
-		return err
-	}
-	return writeNewFile(publicKeyFile(dir, name), public, 0o644)
+	return writeFile(public, data, 0o644)
 }
 
-// writeNewFile writes a file that is there whole or not at all, and replaces
-// none: a private key that was overwritten is gone.
-func writeNewFile(file string, data []byte, mode fs.FileMode) error {
-	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", file, fs.ErrExist)
+func writePrivateKey(file string, key *eccrypto.PrivateKey) error {
+	data, err := key.MarshalPEM()
+	if err != nil {
+		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return writeFile(file, data, 0o600)
+}
+
+// writeFile writes a file that is there whole or not at all.
+func writeFile(file string, data []byte, mode fs.FileMode) error {
 	tmp, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.tmp")
 	if err != nil {
 		return err

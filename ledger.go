@@ -27,6 +27,10 @@ type ledger struct {
 }
 
 func acquireLedger(ctx context.Context, path string) (*ledger, error) {
+	path, err := tokenstore.Resolve(path) // one store has one name
+	if err != nil {
+		return nil, err
+	}
 	pooled, _, err := stores.LoadOrNew(path, func() (caddy.Destructor, error) {
 		store, err := tokenstore.OpenSQLite(ctx, path)
 		if err != nil {

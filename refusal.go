@@ -9,43 +9,83 @@ import (
 	"go.uber.org/zap"
 )
 
-// answer is what a client sees of a refusal: a status, a type as the OpenAI and
-// Anthropic APIs name it, and a message that says what to do.
+// Codes of refusals that are not the policy's; those are [grant.Reason]s.
+const (
+	codePredates            = "token_predates_store"
+	codeConflict            = "token_conflict"
+	codeCallsExhausted      = "calls_exhausted"
+	codeInvalidRequest      = "invalid_request"
+	codeTooLarge            = "request_too_large"
+	codeTooEarly            = "too_early"
+	codeNotReady            = "not_ready"
+	codeStoreUnavailable    = "store_unavailable"
+	codeProviderRefusedKey  = "provider_refused_key"
+	codeAnswerWithheld      = "provider_answer_withheld"
+	codeProviderUnreachable = "provider_unreachable"
+	codeProviderTimeout     = "provider_timeout"
+)
+
+// Types of errors, as the OpenAI and Anthropic APIs name them.
+const (
+	authentication = "authentication_error"
+	permission     = "permission_error"
+	invalidRequest = "invalid_request_error"
+	ours           = "api_error"
+)
+
+// answer is what a client sees of a refusal.
 type answer struct {
 	status  int
 	kind    string
-	message string
-	detail  bool // append the broken rule: the holder is genuine and may know
-	retry   int  // seconds after which a retry can help; 0: it cannot
+	message string // says what to do
+	detail  bool   // append the broken rule: the holder is genuine and may know
+	retry   int    // seconds after which a retry can help; 0: it cannot
 }
 
 // answers has all refusals by code. One code, and so one body, serves every
 // token that does not verify: the difference is for the operator's log, and an
 // oracle to anyone else.
 var answers = map[string]answer{
-	string(grant.Invalid): {401, "authentication_error", "There is no valid relay token in this request. Put the token where the API key goes.", false, 0},
-	string(grant.Expired): {401, "authentication_error", "The relay token has expired. Ask your back-end for a new one.", true, 0},
-	"token_predates_store": {401, "authentication_error",
-		"The relay token was issued before this relay's records begin. Ask your back-end for a new one.", false, 0},
-	"token_conflict": {401, "authentication_error",
-		"Another relay token with the same id but other claims is in use. Ask your back-end for one with an id of its own.", false, 0},
-	string(grant.NotYetValid): {401, "authentication_error", "The relay token is not valid yet.", true, 0},
+	string(grant.Invalid): {status: 401, kind: authentication,
+		message: "There is no valid relay token in this request. Put the token where the API key goes."},
+	string(grant.Expired): {status: 401, kind: authentication, detail: true,
+		message: "The relay token has expired. Ask your back-end for a new one."},
+	string(grant.NotYetValid): {status: 401, kind: authentication, detail: true,
+		message: "The relay token is not valid yet."},
+	codePredates: {status: 401, kind: authentication,
+		message: "The relay token was issued before this relay's records begin. Ask your back-end for a new one."},
+	codeConflict: {status: 401, kind: authentication,
+		message: "Another relay token with the same id but other claims is in use. Ask your back-end for one with an id of its own."},
 
-	string(grant.BeyondGrant): {403, "permission_error", "The issuer of the relay token may not grant this.", true, 0},
-	string(grant.NoProvider):  {403, "permission_error", "The relay token does not permit this provider.", true, 0},
-	string(grant.NoPath):      {403, "permission_error", "The relay token does not permit this request.", true, 0},
-	// Not 429: SDKs retry that.
-	"calls_exhausted": {403, "permission_error", "The calls of the relay token are used up.", false, 0},
+	string(grant.BeyondGrant): {status: 403, kind: permission, detail: true,
+		message: "The issuer of the relay token may not grant this."},
+	string(grant.NoProvider): {status: 403, kind: permission, detail: true,
+		message: "The relay token does not permit this provider."},
+	string(grant.NoPath): {status: 403, kind: permission, detail: true,
+		message: "The relay token does not permit this request."},
+	codeCallsExhausted: {status: 403, kind: permission, // not 429, which SDKs retry
+		message: "The calls of the relay token are used up."},
 
-	"invalid_request": {400, "invalid_request_error", "The relay cannot read this request.", true, 0},
+	codeInvalidRequest: {status: 400, kind: invalidRequest, detail: true,
+		message: "The relay cannot read this request."},
+	codeTooLarge: {status: 413, kind: invalidRequest,
+		message: "The request's body is longer than this site takes."},
+	codeTooEarly: {status: 425, kind: invalidRequest, retry: 1,
+		message: "The request came as TLS early data, which can be replayed. Send it again."},
 
-	"not_ready":         {503, "api_error", "The relay is starting.", false, 1},
-	"store_unavailable": {503, "api_error", "The relay cannot count calls at present, so it admits none.", false, 5},
+	codeNotReady: {status: 503, kind: ours, retry: 1,
+		message: "The relay is starting."},
+	codeStoreUnavailable: {status: 503, kind: ours, retry: 5,
+		message: "The relay cannot count calls at present, so it admits none."},
 
-	"provider_refused_key":     {424, "api_error", "The provider did not accept the relay's key. Tell whoever runs this relay.", false, 0},
-	"provider_answer_withheld": {502, "api_error", "The provider's answer held what must not be passed on.", false, 0},
-	"provider_unreachable":     {502, "api_error", "The provider could not be reached or broke off before it answered.", false, 2},
-	"provider_timeout":         {504, "api_error", "The provider did not answer in time.", false, 2},
+	codeProviderRefusedKey: {status: 424, kind: ours, // SDKs do not retry it
+		message: "The provider did not accept the relay's key. Tell whoever runs this relay."},
+	codeAnswerWithheld: {status: 502, kind: ours,
+		message: "The provider's answer held what must not be passed on."},
+	codeProviderUnreachable: {status: 502, kind: ours, retry: 2,
+		message: "The provider could not be reached or broke off before it answered."},
+	codeProviderTimeout: {status: 504, kind: ours, retry: 2,
+		message: "The provider did not answer in time."},
 }
 
 // refusal is a request that the relay answers itself.
@@ -104,11 +144,4 @@ func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
 			zap.String("rule", f.rule),
 			zap.Int("status", answers[f.code].status))...)
 	}
-}
-
-// allowAnyOrigin lets a page of any origin read a response: what it may do is
-// decided by its token, not by where it comes from.
-func allowAnyOrigin(header http.Header) {
-	header.Set("Access-Control-Allow-Origin", "*")
-	header.Set("Access-Control-Expose-Headers", "*")
 }

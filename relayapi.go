@@ -15,6 +15,7 @@
 package relayapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -66,6 +67,7 @@ type App struct {
 	signers map[string]*eccrypto.PublicKey // of the configured issuers
 	ledger  *ledger                        // acquired by Start
 	relay   atomic.Pointer[relay]          // nil until Start is through
+	started chan struct{}                  // closed then
 }
 
 // relay is the running state of an App.
@@ -100,7 +102,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration and reads the files that it names. It
 // writes nothing: `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.ctx, a.logger = ctx, ctx.Logger()
+	a.ctx, a.logger, a.started = ctx, ctx.Logger(), make(chan struct{})
 	registerMetrics(ctx.GetMetricsRegistry())
 
 	if a.MaxTTL == 0 {
@@ -119,14 +121,21 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for _, file := range a.PrivateKeys {
-		key, err := readPrivateKey(file, a.logger)
+		key, err := readPrivateKey(expand(file), a.logger)
 		if err != nil {
 			return err
 		}
 		a.keys = append(a.keys, key)
 	}
-	return nil
+	if len(a.keys) == 0 {
+		return nil // they are made at Start
+	}
+	_, err := eccrypto.NewOpener(a.keys, a.signers) // finds out whether they can be used
+	return err
 }
+
+// expand replaces the placeholders in a path of the config, such as {env.HOME}.
+func expand(path string) string { return caddy.NewReplacer().ReplaceAll(path, "") }
 
 func (a *App) provisionStore() error {
 	if a.Store == nil {
@@ -141,7 +150,7 @@ func (a *App) provisionStore() error {
 	if a.Store.Path == "" {
 		a.Store.Path = defaultStorePath()
 	}
-	path, err := filepath.Abs(a.Store.Path)
+	path, err := filepath.Abs(expand(a.Store.Path))
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -224,12 +233,32 @@ func (a *App) Start() error {
 	}
 	mint := &minter{issuer: a.grants[relayIssuer], signer: signer, recipient: keys[0].Public()}
 	a.relay.Store(&relay{tokens: tokens, ledger: ledger, mint: mint})
+	close(a.started)
 	a.logger.Info("relay is ready",
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
 		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
 		zap.String("key_id", keys[0].Public().ID()),
 		zap.String("store", a.Store.Path))
 	return nil
+}
+
+// startWait is how long a request waits for a relay that is starting. Apps
+// start in random order, so that after a reload the HTTP servers may be first.
+const startWait = 5 * time.Second
+
+// running returns the running state, or nil when there is none before long.
+func (a *App) running(ctx context.Context) *relay {
+	if relay := a.relay.Load(); relay != nil {
+		return relay
+	}
+	timeout := time.NewTimer(startWait)
+	defer timeout.Stop()
+	select {
+	case <-a.started:
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return a.relay.Load()
 }
 
 // Stop does nothing: apps stop in random order, and requests that the HTTP

@@ -130,6 +130,43 @@ func TestMissingKeysAreMadeOnce(t *testing.T) {
 	}
 }
 
+// A public key file that is missing or another key's is made anew: tokens that
+// were minted for it would be refused.
+func TestPublicKeyFileFollowsThePrivateOne(t *testing.T) {
+	up := newUpstream(t, nil)
+	config := strings.Replace(simple(up.URL), "private_key {dir}/relay.pem", "", 1)
+	for name, spoil := range map[string]func(*testRelay) error{
+		"missing": func(r *testRelay) error { return os.Remove(publicKeyFile(r.dir, encryptionKeyName)) },
+		"another key's": func(r *testRelay) error {
+			return os.Rename(publicKeyFile(r.dir, "backend"), publicKeyFile(r.dir, encryptionKeyName))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t, config)
+			before := relay.keyFiles()
+			if err := caddy.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			backend, err := os.ReadFile(publicKeyFile(relay.dir, "backend"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := spoil(relay); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(publicKeyFile(relay.dir, "backend"), backend, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			relay.load(config)
+			for name, content := range relay.keyFiles() {
+				if before[name] != content {
+					t.Errorf("%s has changed", name)
+				}
+			}
+		})
+	}
+}
+
 // keyFiles returns the relay's own key files, and checks their modes.
 func (r *testRelay) keyFiles() map[string]string {
 	r.t.Helper()

@@ -16,9 +16,13 @@ type route struct {
 	provider *Provider
 	secret   *secret // the real key; only the transport reads it
 
-	connected atomic.Bool  // a connection to the provider was had
-	status    atomic.Int32 // that the provider answered with; 0: it did not answer
-	sent      atomic.Int64 // bytes of the answer's body that were passed on
+	// What the grant was asked about, for the transport to compare.
+	method, path, rawPath string
+
+	connected   atomic.Bool  // a connection to the provider was had
+	clientBroke atomic.Bool  // the client did not deliver the request's body
+	status      atomic.Int32 // that the provider answered with; 0: it did not answer
+	sent        atomic.Int64 // bytes of the answer's body that were passed on
 }
 
 type routeKey struct{}

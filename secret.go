@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"sync"
@@ -78,14 +79,27 @@ func (s *secret) makeGrams() {
 	size := min(gramSize, len(s.key))
 	for _, form := range []string{
 		s.key,
-		url.QueryEscape(s.key), strings.ToLower(url.QueryEscape(s.key)),
-		url.PathEscape(s.key), strings.ToLower(url.PathEscape(s.key)),
 		strings.ReplaceAll(s.key, "/", `\/`),
+		escape(s.key, "%%%02X"), escape(s.key, "%%%02x"), // in URLs
+		escape(s.key, `\u%04X`), escape(s.key, `\u%04x`), // in JSON
 	} {
 		for i := 0; i+size <= len(form); i++ {
 			s.grams[form[i:i+size]] = true
 		}
 	}
+}
+
+// escape writes everything but letters, digits and "-._~" in another form.
+func escape(s, form string) string {
+	var out strings.Builder
+	for i := range len(s) {
+		if c := s[i]; 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+			out.WriteByte(c)
+		} else {
+			fmt.Fprintf(&out, form, c)
+		}
+	}
+	return out.String()
 }
 
 // keyPool hands out the keys of one provider in turn.

@@ -52,17 +52,17 @@ func maskBody(res *http.Response, key *secret) error {
 		}
 		if err != nil {
 			res.Body.Close()
-			return refuse("provider_answer_withheld", "its error body does not unzip")
+			return refuse(codeAnswerWithheld, "its error body does not unzip")
 		}
 		reader = unzipped
 	default:
 		res.Body.Close()
-		return refuse("provider_answer_withheld", "its error body is encoded, which was not asked for")
+		return refuse(codeAnswerWithheld, "its error body is encoded, which was not asked for")
 	}
 	body, err := io.ReadAll(io.LimitReader(reader, maxErrorBody))
 	res.Body.Close()
 	if err != nil {
-		return refuse("provider_unreachable", "its error body broke off")
+		return refuse(codeProviderUnreachable, "its error body broke off")
 	}
 	text := key.mask(string(body))
 	res.Body = io.NopCloser(strings.NewReader(text))

@@ -69,8 +69,11 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	if err != nil {
 		return nil, claims, err
 	}
-	if p.APIKey != "" {
+	switch {
+	case p.APIKey != "":
 		p.carried = &secret{key: p.APIKey}
+	case p.provider.keyMissing:
+		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token brings none"}
 	}
 	return p, claims, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -78,16 +79,39 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if rt.connected.Load() {
 		return nil, errors.New("relayapi: a call that may have reached its provider is not sent again")
 	}
+	if method(r) != rt.method || r.URL.Path != rt.path || r.URL.RawPath != rt.rawPath {
+		// Only a config that was not written as a Caddyfile can do this.
+		return nil, errors.New("relayapi: the request was rewritten after its token was held against it")
+	}
 	out, err := rt.outgoing(r)
 	if err != nil {
 		return nil, err
 	}
 	res, err := t.HTTPTransport.RoundTrip(out)
 	if err != nil {
-		return nil, err
+		return nil, &maskedError{err, rt.secret}
 	}
 	return rt.incoming(res)
 }
+
+// maskedError is an error without the key: reverse_proxy logs it, and the
+// standard library quotes what it cannot parse of an answer.
+type maskedError struct {
+	error
+	key *secret
+}
+
+func (e *maskedError) Error() string { return e.key.mask(e.error.Error()) }
+func (e *maskedError) Unwrap() error { return e.error }
+
+// Timeout implements net.Error, which reverse_proxy asks without unwrapping.
+func (e *maskedError) Timeout() bool {
+	var netErr net.Error
+	return errors.As(e.error, &netErr) && netErr.Timeout()
+}
+
+// Temporary implements net.Error.
+func (e *maskedError) Temporary() bool { return false }
 
 // outgoing makes the request that goes over the wire.
 func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
@@ -99,7 +123,24 @@ func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
 	out.Trailer = nil
 	out.Host = rt.provider.base.Host
 	out.URL = rt.outgoingURL(r.URL)
+	if r.Body != nil && r.Body != http.NoBody {
+		out.Body = &clientBody{r.Body, rt}
+	}
 	return out, once(out)
+}
+
+// clientBody notes that it was the client who did not deliver the body.
+type clientBody struct {
+	io.ReadCloser
+	rt *route
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.rt.clientBroke.Store(true)
+	}
+	return n, err
 }
 
 // outgoingHeader copies the header without what the provider must not see and
@@ -110,7 +151,8 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 	for name, values := range header {
 		// Compared in canonical form: reverse_proxy spells some names otherwise.
 		switch canonical := http.CanonicalHeaderKey(name); {
-		case canonical == place.Header || privateHeaders[canonical] || strings.HasPrefix(canonical, "X-Forwarded-"):
+		case canonical == place.Header, privateHeaders[canonical], strings.HasPrefix(canonical, "X-Forwarded-"):
+			// left out
 		case canonical == "Accept-Encoding":
 			out[name] = []string{readableEncoding(values)}
 		case canonical == "Idempotency-Key" || canonical == "X-Idempotency-Key":
@@ -150,8 +192,8 @@ func readableEncoding(accept []string) string {
 
 func (rt *route) outgoingURL(u *url.URL) *url.URL {
 	base := rt.provider.base
-	out := *u
-	out.Scheme, out.Host = base.Scheme, base.Host
+	// Made anew: whatever else u holds, the grant was not asked about it.
+	out := url.URL{Scheme: base.Scheme, Host: base.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
 	if base.Path != "" {
 		out.Path = base.Path + u.Path
 		out.RawPath = base.EscapedPath() + u.EscapedPath()
@@ -174,11 +216,11 @@ func once(out *http.Request) error {
 	case out.Body == nil || out.Body == http.NoBody:
 		if replayed {
 			out.Body, out.GetBody = emptyBody{}, nil
+			out.TransferEncoding = []string{"identity"} // or it would be read for a while, to see whether it is empty
 		}
 	case out.ContentLength > 0 && out.ContentLength <= smallBody:
 		body := make([]byte, out.ContentLength)
-		_, err := io.ReadFull(out.Body, body)
-		if err != nil {
+		if _, err := io.ReadFull(out.Body, body); err != nil {
 			return err
 		}
 		out.Body = io.NopCloser(bytes.NewReader(body))
@@ -191,7 +233,7 @@ func once(out *http.Request) error {
 }
 
 // emptyBody is a body without content that the standard library does not know
-// to be one until it has read it.
+// to be one.
 type emptyBody struct{}
 
 func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
@@ -217,17 +259,18 @@ func (rt *route) incoming(res *http.Response) (*http.Response, error) {
 	}
 	if status == http.StatusUnauthorized {
 		res.Body.Close()
-		return nil, refuse("provider_refused_key", "the provider answered 401")
+		return nil, refuse(codeProviderRefusedKey, "the provider answered 401")
 	}
 	if name := cleanHeader(res.Header, rt.secret); name != "" {
 		res.Body.Close()
-		return nil, refuse("provider_answer_withheld", "its header "+name+" holds the key")
+		return nil, refuse(codeAnswerWithheld, "its header "+name+" holds the key")
 	}
 	if status >= 400 {
 		if err := maskBody(res, rt.secret); err != nil {
 			return nil, err
 		}
 	}
+	allowAnyOrigin(res.Header)
 	rt.status.Store(int32(status))
 	res.Body = rt.tap(res)
 	return res, nil

@@ -36,11 +36,14 @@ func TestAnswerIsCleaned(t *testing.T) {
 		w.WriteHeader(429)
 	}).URL))
 	res, _ := relay.do(relay.request(bearer(relay.mint())))
-	for _, name := range []string{"Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data", "Access-Control-Allow-Origin",
+	for _, name := range []string{"Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data",
 		"Access-Control-Allow-Credentials", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id"} {
 		if res.Header.Get(name) != "" {
 			t.Errorf("%s passes", name)
 		}
+	}
+	if got := res.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "*" {
+		t.Errorf("a page may read it from %v", got)
 	}
 	for _, name := range []string{"X-Request-Id", "X-Ratelimit-Remaining-Requests", "Retry-After"} {
 		if res.Header.Get(name) == "" {
@@ -427,6 +430,13 @@ func TestSecretMask(t *testing.T) {
 	} {
 		if got := key.mask(text); got != want {
 			t.Errorf("%q is masked as %q, want %q", text, got, want)
+		}
+	}
+	cased := &secret{key: "AbCdEfG/HiJkLmN+OpQrStU="}
+	for _, quoted := range []string{`AbCdEfG%2fHiJkLmN%2bOpQrStU%3d`, `AbCdEfG%2FHiJkLmN%2BOpQrStU%3D`, `AbCdEfG\/HiJkLmN\u002BOpQrStU=`,
+		`AbCdEfG\u002fHiJkLmN\u002bOpQrStU\u003d`} {
+		if got := cased.mask(quoted); strings.ContainsAny(got, "AbCdEfGHiJkLmNOpQrStU") && got != masked+"b"+masked {
+			t.Errorf("%q is masked as %q", quoted, got)
 		}
 	}
 	if got := (&secret{key: "short"}).mask("a short one"); got != "a *** one" {

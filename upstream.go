@@ -62,6 +62,7 @@ type Provider struct {
 	query      map[string]bool // parameters that could select a credential or an account
 	foreign    []string        // headers that could
 	keys       *keyPool
+	keyMissing bool // it wants a key, and tokens must bring theirs
 	routes     *grant.Routes
 }
 
@@ -187,11 +188,12 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 		if (c.Header == "") == (c.Query == "") {
 			return errors.New("credential goes either in a header or in the query")
 		}
-		p.credential = provider.Placement{Header: http.CanonicalHeaderKey(c.Header), Query: c.Query, Prefix: c.Prefix}
+		p.credential = provider.Placement{Header: c.Header, Query: c.Query, Prefix: c.Prefix}
 		if c.Prefix != "" {
 			p.credential.Prefix = strings.TrimSpace(c.Prefix) + " "
 		}
 	}
+	p.credential.Header = http.CanonicalHeaderKey(p.credential.Header)
 	p.query = make(map[string]bool)
 	for _, place := range append(preset.AlsoReads, p.credential) {
 		if place.Query != "" {
@@ -202,6 +204,7 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 	}
 	keys, err := p.readKeys(preset)
 	p.keys = newKeyPool(keys)
+	p.keyMissing = len(keys) == 0 && !preset.NoKey
 	return err
 }
 

@@ -86,7 +86,7 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 		// to it for another relay, and use it there.
 		return nil, deny(Invalid, "aud is not the id of the key that the token is encrypted to")
 	case ttl > maxTTL:
-		return nil, deny(BeyondGrant, "a lifetime of %d s is longer than the %d s that issuer %s may give", ttl, maxTTL, issuer.Name)
+		return nil, deny(BeyondGrant, "its lifetime, exp − iat, is longer than the %s that issuer %s may give", issuer.MaxTTL, issuer.Name)
 	case !slices.Contains(issuer.Providers, c.Provider):
 		return nil, deny(NoProvider, "issuer %s may not grant provider %q", issuer.Name, c.Provider)
 	case routes == nil:
@@ -126,7 +126,7 @@ func (g *Grant) Permit(r Request) error {
 	}
 	switch {
 	case r.Provider != "" && r.Provider != g.Provider:
-		return deny(NoProvider, "the path is for provider %.64q, the token for %q", r.Provider, g.Provider)
+		return deny(NoProvider, "the path is for another provider than the token, which is for %s", g.Provider)
 	case !g.provider.Match(r.Method, r.Path):
 		return deny(NoPath, "%s %.200s is not open at provider %s", r.Method, r.Path, g.Provider)
 	case g.token != nil && !g.token.Match(r.Method, r.Path):

@@ -176,7 +176,7 @@ func TestPermit(t *testing.T) {
 		"nbf within leeway":           {claims: claims("nbf", "1800000060"), request: request},
 		"nbf beyond leeway":           {claims("nbf", "1800000061"), request, NotYetValid, "not valid before"},
 		"path names its provider":     {claims: claims(), request: Request{issued, "POST", "/v1/x", "demo"}},
-		"path names another provider": {claims(), Request{issued, "POST", "/v1/x", "openai"}, NoProvider, "the path is for"},
+		"path names another provider": {claims(), Request{issued, "POST", "/v1/x", "openai"}, NoProvider, "the path is for another provider"},
 		"closed path":                 {claims(), Request{issued, "POST", "/v1/files", ""}, NoPath, "not open"},
 		"closed method":               {claims(), Request{issued, "DELETE", "/v1/x", ""}, NoPath, "not open"},
 		"narrowed, inside":            {claims: claims("allow", `{"paths":["/v1/*"]}`), request: request},

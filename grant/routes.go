@@ -131,6 +131,8 @@ func CheckPath(path, escaped string) error {
 		return errors.New("the path has an empty segment")
 	}
 	for segment := range strings.SplitSeq(path, "/") {
+		// Some servers cut parameters off before they resolve dots.
+		segment, _, _ = strings.Cut(segment, ";")
 		if segment == "." || segment == ".." {
 			return errors.New("the path has a dot segment")
 		}
@@ -147,4 +149,9 @@ func CheckPath(path, escaped string) error {
 }
 
 // CheckURLPath is [CheckPath] for a request's URL.
-func CheckURLPath(u *url.URL) error { return CheckPath(u.Path, u.RawPath) }
+func CheckURLPath(u *url.URL) error {
+	if u.Opaque != "" { // the target was "http:v1/x", which is sent instead of the path
+		return errors.New("the request target has no path")
+	}
+	return CheckPath(u.Path, u.RawPath)
+}

@@ -83,6 +83,9 @@ func TestCheckPath(t *testing.T) {
 		{"/v1/./x", "", false},
 		{"/v1/..", "", false},
 		{"/../v1", "", false},
+		{"/v1/..;/admin", "", false},
+		{"/v1/.;x=1/admin", "", false},
+		{"/v1/a;b=1/admin", "", true},
 		{"/v1/%2e%2e/x", "", false}, // was %252e
 		{"/v1/a\\b", "", false},
 		{"/v1/a\x00b", "", false},

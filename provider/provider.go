@@ -20,49 +20,49 @@ import (
 // Placement is where a provider reads its credential: a header or a query
 // parameter, never both.
 type Placement struct {
-	Header string // as the provider spells it, "Authorization"; empty if Query is set
-	Query  string // query parameter name; empty if Header is set
-	Prefix string // before the key in the header, with its trailing space: "Bearer ", or ""
+	Header string `json:"header,omitempty"` // as the provider spells it, "Authorization"; empty if Query is set
+	Query  string `json:"query,omitempty"`  // query parameter name; empty if Header is set
+	Prefix string `json:"prefix,omitempty"` // before the key in the header, with its trailing space: "Bearer ", or ""
 }
 
 // Preset is what the relay knows about one provider.
 type Preset struct {
-	Name  string // in a Caddyfile and in a token, "openai"
-	Title string // for people, "OpenAI"
+	Name  string `json:"name"`  // in a Caddyfile and in a token, "openai"
+	Title string `json:"title"` // for people, "OpenAI"
 
 	// BaseURL is what a request's path is appended to. It stops where the path
 	// that the provider's SDKs send begins, so that OpenAI-shaped APIs are all
 	// called as /v1/…. It may hold placeholders, "https://{resource}.example.com";
 	// it is empty where only the operator can know it.
-	BaseURL string
+	BaseURL string `json:"base_url,omitempty"`
 
 	// Accounts names the placeholders of BaseURL in the order in which a
 	// configuration gives their values.
-	Accounts []string
+	Accounts []string `json:"accounts,omitempty"`
 
 	// Credential is the one place the relay puts the key.
-	Credential Placement
+	Credential Placement `json:"credential"`
 
 	// AlsoReads lists the other places from which the provider would take a
 	// credential, an account or project, a different method, or an address to
 	// send its answer to. What a caller puts there must not reach the provider
 	// next to the relay's key: at best the provider refuses two credentials, at
 	// worst it prefers the caller's.
-	AlsoReads []Placement
+	AlsoReads []Placement `json:"also_reads,omitempty"`
 
 	// Env is the variable in which the provider's own SDK looks for the key.
-	Env string
+	Env string `json:"env,omitempty"`
 
 	// NoKey is set if the provider answers without a key.
-	NoKey bool
+	NoKey bool `json:"no_key,omitempty"`
 
 	// Routes are the inference routes as "METHOD /path", relative to BaseURL.
 	// In a path, * stands for one or more characters of one segment; nothing
 	// crosses a slash, also not a * at the end.
-	Routes []string
+	Routes []string `json:"routes"`
 
 	// Docs is the provider's page that these facts are from.
-	Docs string
+	Docs string `json:"docs"`
 }
 
 // Lookup returns the preset of that exact name.

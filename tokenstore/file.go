@@ -11,10 +11,10 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// resolve makes the directory of a store and returns the one path that all
+// Resolve makes the directory of a store and returns the one path that all
 // who mean this store agree on: the lock lies beside it, so two names for one
 // file must not lead to two locks.
-func resolve(path string) (string, error) {
+func Resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", err

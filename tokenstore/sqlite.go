@@ -49,7 +49,7 @@ func openSQLite(ctx context.Context, path string, now func() time.Time) (_ *SQLi
 			err = fmt.Errorf("opening store: %w", err)
 		}
 	}()
-	path, err = resolve(path)
+	path, err = Resolve(path)
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +168,9 @@ func (s *SQLite) enter(ctx context.Context) error {
 }
 
 func (s *SQLite) leave() { <-s.turn }
+
+// Err implements [Store].
+func (s *SQLite) Err() error { return s.stopped() }
 
 func (s *SQLite) stop(cause error) { s.down.Store(&cause) }
 

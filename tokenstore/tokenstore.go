@@ -63,6 +63,9 @@ type Store interface {
 	// Used tells how much of a counter is used.
 	Used(ctx context.Context, c Counter) (int64, error)
 
+	// Err is why the store admits nothing until it is opened again, or nil.
+	Err() error
+
 	// Birth is when the store was first made.
 	Birth() time.Time
 

@@ -1,0 +1,265 @@
+package relayapi
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/relayapi/caddy-relayapi/grant"
+)
+
+// send writes a request as it is and returns the answer and its body.
+func (r *testRelay) send(raw string) (*http.Response, string) {
+	r.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL, "http://"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, raw); err != nil {
+		r.t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(res.Body)
+	return res, string(body)
+}
+
+// What is sent is what the policy has seen, whatever form the target has and
+// whatever a handler before the relay makes of it.
+func TestTargetWithoutPath(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, strings.Replace(simple(up.URL), "log\n", "log\n\t\trewrite * /v1/chat/completions\n", 1))
+	token := relay.mint()
+	for _, target := range []string{"http:v1/files", "http:v1/files?x=1"} {
+		res, body := relay.send(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+			target, strings.TrimPrefix(relay.URL, "http://"), token))
+		if res.StatusCode/100 != 4 || len(up.requests()) != 0 {
+			t.Errorf("%s: %d %s", target, res.StatusCode, body)
+		}
+	}
+}
+
+// A JSON config can make reverse_proxy rewrite what was permitted.
+func TestRewriteAfterPolicyGoesNowhere(t *testing.T) {
+	up := newUpstream(t, nil)
+	for _, rewrite := range []string{`{"uri":"/v1/files"}`, `{"method":"DELETE"}`, `{"strip_path_prefix":"/v1"}`} {
+		relay := newTestRelay(t)
+		config, err := adapt(relay.fill(simple(up.URL)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config = bytes.Replace(config, []byte(`"handler":"reverse_proxy"`), []byte(`"handler":"reverse_proxy","rewrite":`+rewrite), 1)
+		if err := relay.run(config); err != nil {
+			t.Fatal(err)
+		}
+		if res, body := relay.do(relay.request(bearer(relay.mint()))); res.StatusCode != 502 || len(up.requests()) != 0 {
+			t.Errorf("%s: %d %s", rewrite, res.StatusCode, body)
+		}
+	}
+}
+
+// Whoever is on the way can send early data again, and every time it would be
+// a call.
+func TestEarlyDataIsNotACall(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, nil).URL))
+	h := &Handler{app: activeApp(t), carriers: newCarriers(nil), logger: nopLogger(), access: nopLogger()}
+	token := relay.mint(calls(1))
+	r := newServerRequest(t)
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.TLS = &tls.ConnectionState{HandshakeComplete: false}
+	rec := newRecorder()
+	if err := h.ServeHTTP(rec, r, nil); err != nil {
+		t.Fatal(err)
+	}
+	wantRefusal(t, rec.Result(), rec.Body.String(), codeTooEarly)
+	if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
+		t.Errorf("the call was charged: %s", body)
+	}
+}
+
+func activeApp(t *testing.T) *App {
+	t.Helper()
+	app, err := caddy.ActiveContext().App("relayapi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app.(*App)
+}
+
+// Only a WebSocket switches protocols: what follows another upgrade are
+// requests that nobody has looked at.
+func TestOtherUpgradesDoNotHappen(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint()
+	for name, edits := range map[string][]func(*http.Request){
+		"h2c":               {target("GET", "/v1/x"), header("Upgrade", "h2c")},
+		"websocket by POST": {header("Upgrade", "websocket")},
+	} {
+		before := len(up.requests())
+		relay.do(relay.request(append(edits, bearer(token), header("Connection", "Upgrade"))...))
+		seen := up.requests()
+		if len(seen) != before+1 || seen[before].Header.Get("Upgrade") != "" || seen[before].Header.Get("Connection") != "" {
+			t.Errorf("%s: the provider received %d requests, the last with Upgrade %q", name, len(seen)-before, seen[len(seen)-1].Header.Get("Upgrade"))
+		}
+	}
+}
+
+// A token that was put nearly where it belongs is refused, and is in no log
+// either: that is when an operator looks at logs, and shows them around.
+func TestMisplacedTokenIsNotLogged(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, nil).URL))
+	token := relay.mint()
+	for name, edits := range map[string][]func(*http.Request){
+		"query with a line break":    {target("POST", "/v1/x?key="+token+"%0A")},
+		"query with a scheme":        {target("POST", "/v1/x?token=Bearer%20"+token)},
+		"another parameter":          {target("POST", "/v1/x?access_token="+token)},
+		"an escaped parameter":       {target("POST", "/v1/x?access_token=%65%79%4A"+token[3:])},
+		"another provider's header":  {header("Xi-Api-Key", token)},
+		"named by Connection":        {header("X-Api-Token", token), header("Connection", "X-Api-Token")},
+		"cut off":                    {header("X-Api-Token", token[:200])},
+		"in the path":                {header("X-Api-Token", token), target("POST", "/v1/"+token+"/x")},
+		"in the path, and no token":  {target("POST", "/v1/"+token+"/x")},
+		"in a header of a user's":    {header("X-My-Token", "token="+token)},
+		"two tokens in one carrier":  {header("X-Api-Token", token), header("X-Api-Token", relay.mint())},
+		"a key instead of the token": {header("X-Api-Key", "sk-ant-0123456789abcdef")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, body := relay.do(relay.request(edits...))
+			if res.StatusCode/100 != 4 || leak(body, token, 16) {
+				t.Errorf("got %d %s", res.StatusCode, body)
+			}
+		})
+	}
+	if !eventually(func() bool { return strings.Count(relay.log(), `"handled request"`) == 12 }) {
+		t.Errorf("%d lines for 12 requests", strings.Count(relay.log(), `"handled request"`))
+	}
+	if log := relay.log(); leak(log, token, 16) || strings.Contains(log, "sk-ant-") {
+		t.Error("the log shows a token or a key")
+	}
+}
+
+// With a prefix, the provider's name is what the client writes.
+func TestProviderSegmentIsNotQuoted(t *testing.T) {
+	relay := startRelay(t, strings.Replace(simple(newUpstream(t, nil).URL), "log\n\t\trelayapi", "log\n\t\trelayapi {\n\t\t\tprefix /api\n\t\t}", 1))
+	token := relay.mint()
+	for _, path := range []string{"/api/" + token + "/v1/x", "/api/" + token[:64] + "/v1/x"} {
+		res, body := relay.do(relay.request(header("X-Api-Token", token), target("POST", path)))
+		if res.StatusCode/100 != 4 || leak(body, token, 16) {
+			t.Errorf("got %d %s", res.StatusCode, body)
+		}
+	}
+	if leak(relay.log(), token, 16) {
+		t.Error("the log shows a piece of the token")
+	}
+}
+
+// What cannot be parsed of an answer is quoted by the standard library, in an
+// error that reverse_proxy logs.
+func TestKeyInBrokenAnswer(t *testing.T) {
+	up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nX-Echo %s\r\n\r\n", realKey)
+	})
+	relay := startRelay(t, simple(up.URL))
+	res, body := relay.do(relay.request(bearer(relay.mint())))
+	wantRefusal(t, res, body, codeProviderUnreachable)
+	if log := relay.log(); leak(log, realKey, gramSize) || !strings.Contains(log, "malformed MIME header") {
+		t.Error("the log shows a piece of the key, or nothing of the error")
+	}
+}
+
+// A client that breaks off is not the provider's fault.
+func TestClientThatBreaksOff(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, strings.Replace(simple(up.URL), "log\n", "log\n\t\trequest_body {\n\t\t\tmax_size 20\n\t\t}\n", 1))
+	token := relay.mint()
+	req := relay.request(bearer(token))
+	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", 100))), -1
+	res, body := relay.do(req)
+	wantRefusal(t, res, body, codeTooLarge)
+
+	conn, err := net.Dial("tcp", strings.TrimPrefix(relay.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /v1/x HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nContent-Length: 10\r\n\r\n12", token)
+	_ = conn.(*net.TCPConn).CloseWrite()
+	defer conn.Close()
+	if !relay.logged(`"refused"`, codeInvalidRequest, "broke off") {
+		t.Error("nothing in the log says that the client broke off")
+	}
+}
+
+// A store that admits nothing makes a relay that is not healthy.
+func TestHealthFollowsTheStore(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, nil).URL))
+	if err := activeApp(t).ledger.Store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if res, body := relay.do(relay.request(target("GET", "/health"))); res.StatusCode != 503 || !strings.Contains(body, "store unavailable") {
+		t.Errorf("got %d %s", res.StatusCode, body)
+	}
+	res, body := relay.do(relay.request(bearer(relay.mint(calls(1)))))
+	wantRefusal(t, res, body, codeStoreUnavailable)
+}
+
+// A page of any origin can call the relay; the token decides what it may do.
+func TestPreflight(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	res, _ := relay.do(relay.request(target("OPTIONS", "/v1/chat/completions"), header("Origin", "https://app.example"),
+		header("Access-Control-Request-Method", "POST"), header("Access-Control-Request-Headers", "authorization,x-stainless-os")))
+	if res.StatusCode != 204 || res.Header.Get("Access-Control-Allow-Origin") != "*" ||
+		res.Header.Get("Access-Control-Allow-Headers") != "authorization,x-stainless-os" ||
+		!strings.Contains(res.Header.Get("Access-Control-Allow-Methods"), "POST") || len(up.requests()) != 0 {
+		t.Errorf("got %d %v", res.StatusCode, res.Header)
+	}
+	res, body := relay.do(relay.request(target("OPTIONS", "/v1/chat/completions"), header("Origin", "https://app.example")))
+	wantRefusal(t, res, body, string(grant.Invalid)) // an OPTIONS that is no preflight
+}
+
+// Two spellings of one store are one store, and placeholders are replaced.
+func TestStorePath(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := newTestRelay(t)
+	t.Setenv("TEST_DIR", relay.dir)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(relay.dir, link); err != nil {
+		t.Fatal(err)
+	}
+	relay.load(simple(up.URL))
+	token := relay.mint(calls(1))
+	relay.do(relay.request(bearer(token)))
+	for _, path := range []string{link + "/relayapi.db", "{env.TEST_DIR}/relayapi.db"} {
+		relay.load(strings.Replace(simple(up.URL), "{dir}/relayapi.db", path, 1))
+		res, body := relay.do(relay.request(bearer(token)))
+		wantRefusal(t, res, body, codeCallsExhausted)
+	}
+}
+
+// What only a JSON config can say wrongly is said at start as well.
+func TestIssuerWithoutSettings(t *testing.T) {
+	app := &App{Providers: map[string]*Provider{}, Issuers: map[string]*Issuer{"backend": nil}}
+	if err := app.provisionIssuers(); err == nil || !strings.Contains(err.Error(), "issuer backend") {
+		t.Errorf("says %v", err)
+	}
+}
