@@ -82,13 +82,23 @@ func (r *testRelay) load(caddyfile string) {
 	}
 }
 
+// tryLoad loads a config on a port of its own. On the same port, Linux would
+// hand some connections to the servers of the config before, which close them.
 func (r *testRelay) tryLoad(caddyfile string) error {
+	before := *r
+	if r.lastConfig != "" {
+		r.port = freePort(r.t)
+		r.URL = strings.Replace(r.URL, before.port, r.port, 1)
+	}
 	r.lastConfig = caddyfile
 	config, err := adapt(r.fill(caddyfile))
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.run(config)
 	}
-	return r.run(config)
+	if err != nil {
+		r.port, r.URL = before.port, before.URL
+	}
+	return err
 }
 
 // run runs a JSON config.
