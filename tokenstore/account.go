@@ -33,7 +33,7 @@ type account struct {
 	used     time.Time
 	refilled time.Time
 	empty    time.Time     // until then, nothing is left to be granted
-	granted  chan struct{} // closed when the next grant is published
+	granted  chan struct{} // closed when the grant is published that covers the need
 	err      error         // of the latest commit
 	returns  uint64        // the batch that has units of this account to return
 
@@ -91,8 +91,7 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 			a.empty = now.Add(emptyFor)
 		}
 	}
-	close(a.granted)
-	a.granted = make(chan struct{})
+	close(g.done)
 }
 
 // sendBack queues units that have left the lease to be returned.

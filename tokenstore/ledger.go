@@ -247,12 +247,16 @@ func (l *Ledger) adopt(a *account, limit int64) {
 	}
 }
 
-// wait waits for a grant, or for the token to be known.
+// wait waits for a grant or, where none is needed, for the token to be known.
 func (l *Ledger) wait(ctx context.Context, granted <-chan struct{}, learned *<-chan error) error {
+	known := *learned
+	if granted != nil {
+		known = nil
+	}
 	select {
 	case <-granted:
 		return nil
-	case err := <-*learned:
+	case err := <-known:
 		*learned = nil
 		return err
 	case <-ctx.Done():

@@ -49,6 +49,7 @@ type grant struct {
 	limit       int64
 	need, ahead int64
 	granted     int64
+	done        chan struct{} // closed when the outcome is published
 }
 
 // size is how much is granted with some units remaining under the limit.
@@ -161,8 +162,9 @@ func (l *Ledger) flush() {
 func (a *account) request() *grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: max(0, a.ahead-a.lease)}
+	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: max(0, a.ahead-a.lease), done: a.granted}
 	a.need, a.asked = 0, false
+	a.granted = make(chan struct{})
 	return g
 }
 
