@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -19,7 +20,7 @@ func storePath(t testing.TB) string {
 	return filepath.Join(t.TempDir(), "relay.db")
 }
 
-func openAt(t testing.TB, path string) *SQLite {
+func openAt(t testing.TB, path string) *Ledger {
 	t.Helper()
 	s, err := openSQLite(context.Background(), path, atNoon)
 	if err != nil {
@@ -33,13 +34,13 @@ func openAt(t testing.TB, path string) *SQLite {
 	return s
 }
 
-func openNew(t testing.TB) *SQLite {
+func openNew(t testing.TB) *Ledger {
 	t.Helper()
 	return openAt(t, storePath(t))
 }
 
 // reopen closes a store and opens it again.
-func reopen(t testing.TB, s *SQLite, path string) *SQLite {
+func reopen(t testing.TB, s *Ledger, path string) *Ledger {
 	t.Helper()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -63,22 +64,23 @@ func subjectTokens(amount, limit int64) Charge {
 	return Charge{Counter: Counter{Scope: ScopeSubject, ID: "acme/user-1", Unit: UnitTokens}, Amount: amount, Limit: limit}
 }
 
-func admit(t testing.TB, s *SQLite, tok *Token, charges ...Charge) {
+func admit(t testing.TB, s *Ledger, tok *Token, charges ...Charge) {
 	t.Helper()
 	if err := s.Admit(context.Background(), tok, charges); err != nil {
 		t.Fatalf("Admit: %v", err)
 	}
 }
 
-func wantRefused(t testing.TB, s *SQLite, want error, tok *Token, charges ...Charge) {
+func wantRefused(t testing.TB, s *Ledger, want error, tok *Token, charges ...Charge) {
 	t.Helper()
 	if err := s.Admit(context.Background(), tok, charges); !errors.Is(err, want) {
 		t.Fatalf("Admit: %v, want %v", err, want)
 	}
 }
 
-func wantUsed(t testing.TB, s *SQLite, c Counter, want int64) {
+func wantUsed(t testing.TB, s *Ledger, c Counter, want int64) {
 	t.Helper()
+	s.flush() // what the writer is about has been published then
 	got, err := s.Used(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -89,9 +91,9 @@ func wantUsed(t testing.TB, s *SQLite, c Counter, want int64) {
 }
 
 // row reads what the table holds of a token; ok tells whether there is a row.
-func row(t testing.TB, s *SQLite, tok *Token) (got Token, firstSeen time.Time, ok bool) {
+func row(t testing.TB, s *Ledger, tok *Token) (got Token, firstSeen time.Time, ok bool) {
 	t.Helper()
-	rows, err := s.db.Query(`SELECT issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen
+	rows, err := raw(s).Query(`SELECT issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen
 		FROM tokens WHERE issuer = ? AND id = ?`, tok.Issuer, tok.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -109,4 +111,17 @@ func row(t testing.TB, s *SQLite, tok *Token) (got Token, firstSeen time.Time, o
 	copy(got.Fingerprint[:], fingerprint)
 	got.IssuedAt, got.ExpiresAt = time.Unix(issued, 0).UTC(), time.Unix(expires, 0).UTC()
 	return got, time.Unix(seen, 0).UTC(), true
+}
+
+// raw is the database under a ledger.
+func raw(s *Ledger) *sql.DB { return s.db.(*sqliteDB).db }
+
+// block keeps the ledger's writer from its one connection until release.
+func block(t testing.TB, s *Ledger) (release func()) {
+	t.Helper()
+	conn, err := raw(s).Conn(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = conn.Close() }
 }

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -16,34 +16,34 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// SQLite is a [Store] in one file, for one process.
-type SQLite struct {
+// sqliteDB is a database in one file, for one process.
+type sqliteDB struct {
 	db    *sql.DB
 	stmts statements
 	lock  *flock.Flock
+	path  string
+	file  os.FileInfo // what path was when it was opened
 	birth time.Time
 	now   func() time.Time
-	known known
-
-	// turn is held by whoever uses the one connection, and by Close. It is
-	// ours rather than the pool's so that a context can end the wait for a
-	// turn without ending the transaction that follows.
-	turn chan struct{}
-	// down says why nothing is done any more: closed, or the disk failed.
-	down atomic.Pointer[error]
-	// closed is guarded by turn.
-	closed bool
 }
 
 // OpenSQLite opens the store at path, and makes it, its directory and its
 // tables where they are missing. It fails with [ErrLocked] while anybody has
 // the store open, with [ErrNewer] when a later version has changed its
 // tables, and with [ErrWorldWritable] when everybody may write to its file.
-func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
+func OpenSQLite(ctx context.Context, path string) (*Ledger, error) {
 	return openSQLite(ctx, path, time.Now)
 }
 
-func openSQLite(ctx context.Context, path string, now func() time.Time) (_ *SQLite, err error) {
+func openSQLite(ctx context.Context, path string, now func() time.Time) (*Ledger, error) {
+	db, err := openDB(ctx, path, now)
+	if err != nil {
+		return nil, err
+	}
+	return newLedger(db, now), nil
+}
+
+func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("opening store: %w", err)
@@ -57,7 +57,7 @@ func openSQLite(ctx context.Context, path string, now func() time.Time) (_ *SQLi
 	if err != nil {
 		return nil, err
 	}
-	s := &SQLite{lock: lock, now: now, known: newKnown(), turn: make(chan struct{}, 1)}
+	s := &sqliteDB{lock: lock, path: path, now: now}
 	if err := protect(path); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -68,7 +68,7 @@ func openSQLite(ctx context.Context, path string, now func() time.Time) (_ *SQLi
 }
 
 // connect opens the database and reads what is needed before the first call.
-func (s *SQLite) connect(ctx context.Context, path string) error {
+func (s *sqliteDB) connect(ctx context.Context, path string) error {
 	db, err := sql.Open("sqlite", dsn(path))
 	if err != nil {
 		return err
@@ -77,6 +77,9 @@ func (s *SQLite) connect(ctx context.Context, path string) error {
 	// only meet in its busy handler, which is not fair.
 	db.SetMaxOpenConns(1)
 	s.db = db
+	if s.file, err = os.Stat(path); err != nil {
+		return err
+	}
 	if err := migrate(ctx, db); err != nil {
 		return err
 	}
@@ -110,7 +113,7 @@ func dsn(path string) string {
 }
 
 // born reads the store's birth. A store without one is being made just now.
-func (s *SQLite) born(ctx context.Context) error {
+func (s *sqliteDB) born(ctx context.Context) error {
 	_, err := s.db.ExecContext(ctx,
 		`INSERT INTO meta (key, value) VALUES ('birth', ?) ON CONFLICT (key) DO NOTHING`, s.now().Unix())
 	if err != nil {
@@ -122,27 +125,19 @@ func (s *SQLite) born(ctx context.Context) error {
 	return err
 }
 
-// Birth is when the store was first made, to the second.
-func (s *SQLite) Birth() time.Time { return s.birth }
+// birthday is when the store was first made, to the second.
+func (s *sqliteDB) birthday() time.Time { return s.birth }
 
-// Close waits for what is under way, brings everything into the one file and
-// lets others open it. Closing twice does nothing.
-func (s *SQLite) Close() error {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	s.stop(errClosed)
+// close brings everything into the one file and lets others open it.
+func (s *sqliteDB) close() error {
 	// SQLite does this by itself when the last connection closes, but only
 	// tries, and not at all while somebody else is reading.
 	_, err := s.db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
 	return errors.Join(err, s.stmts.close(), s.release())
 }
 
-// release gives up what OpenSQLite took, the lock last.
-func (s *SQLite) release() error {
+// release gives up what openDB took, the lock last.
+func (s *sqliteDB) release() error {
 	var err error
 	if s.db != nil {
 		err = s.db.Close()
@@ -150,50 +145,36 @@ func (s *SQLite) release() error {
 	return errors.Join(err, s.lock.Unlock())
 }
 
-// enter waits for a turn with the connection.
-func (s *SQLite) enter(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return unavailable(context.Cause(ctx))
-	}
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return unavailable(context.Cause(ctx))
-	}
-	if err := s.stopped(); err != nil {
-		s.leave()
-		return err
-	}
-	return nil
-}
-
-func (s *SQLite) leave() { <-s.turn }
-
-// Err implements [Store].
-func (s *SQLite) Err() error { return s.stopped() }
-
-func (s *SQLite) stop(cause error) { s.down.Store(&cause) }
-
-func (s *SQLite) stopped() error {
-	if cause := s.down.Load(); cause != nil {
-		return unavailable(*cause)
-	}
-	return nil
-}
-
-// failed reports an error of the database. One that casts doubt on what the
-// disk holds stops the store: after a failed fsync the kernel may have dropped
-// the pages and call the next one a success. A full disk is not of that kind;
-// SQLite has undone the transaction, and the next one may find room.
-func (s *SQLite) failed(cause error) error {
+// failed marks an error of the database that casts doubt on what the disk
+// holds: after a failed fsync the kernel may have dropped the pages and call
+// the next one a success. A full disk is not of that kind; SQLite has undone
+// the transaction, and the next one may find room.
+func failed(cause error) error {
 	var e *sqlite.Error
-	if errors.As(cause, &e) {
-		switch e.Code() & 0xff { // the rest of the code says which of its kind
-		case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-			s.stop(fmt.Errorf("closed until restart: %w", cause))
+	if !errors.As(cause, &e) {
+		return cause
+	}
+	switch e.Code() {
+	case sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC:
+	default:
+		if kind := e.Code() & 0xff; kind != sqlite3.SQLITE_CORRUPT && kind != sqlite3.SQLITE_NOTADB {
+			return cause
 		}
 	}
-	return unavailable(cause)
+	return fmt.Errorf("%w: %w", errBroken, cause)
 }
 
-var _ Store = (*SQLite)(nil)
+// present makes sure that the file that is open is still the one that a restart
+// would open. SQLite would go on counting in one that was removed.
+func (s *sqliteDB) present() error {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return fmt.Errorf("the store is gone: %w", err)
+	}
+	if !os.SameFile(info, s.file) {
+		return fmt.Errorf("%w: the store was replaced by another file", errBroken)
+	}
+	return nil
+}
+
+var _ backend = (*sqliteDB)(nil)

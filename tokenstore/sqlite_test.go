@@ -46,7 +46,7 @@ func TestCommitsReachTheDisk(t *testing.T) {
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "fullfsync": "1",
 	} {
 		var got string
-		if err := s.db.QueryRow(`PRAGMA ` + pragma).Scan(&got); err != nil || got != want {
+		if err := raw(s).QueryRow(`PRAGMA ` + pragma).Scan(&got); err != nil || got != want {
 			t.Errorf("%s is %q (%v), want %q", pragma, got, err, want)
 		}
 	}
@@ -156,7 +156,7 @@ func TestCloseWaitsForWhatIsUnderWay(t *testing.T) {
 func TestNewerStoreIsRefused(t *testing.T) {
 	path := storePath(t)
 	s := openAt(t, path)
-	if _, err := s.db.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`); err != nil {
+	if _, err := raw(s).Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -189,7 +189,7 @@ func TestFullDiskAdmitsNothingUntilThereIsRoom(t *testing.T) {
 	admit(t, s, tok, tok.calls(1, 1000))
 	resize := func(pages string) {
 		t.Helper()
-		if _, err := s.db.Exec(`PRAGMA max_page_count = ` + pages); err != nil {
+		if _, err := raw(s).Exec(`PRAGMA max_page_count = ` + pages); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -212,13 +212,40 @@ func TestFullDiskAdmitsNothingUntilThereIsRoom(t *testing.T) {
 	wantUsed(t, s, TokenCounter("acme", "b"), 1)
 }
 
+// A store that was removed or replaced counts nothing that would be forgotten.
+func TestStoreThatIsTakenAway(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(1, 10))
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, s, ErrUnavailable, tok, tok.calls(1, 10))
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	admit(t, s, tok, tok.calls(1, 10)) // it is back
+
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, s, ErrUnavailable, tok, tok.calls(1, 10))
+	if s.Err() == nil {
+		t.Error("a store that was replaced is not said to be broken")
+	}
+}
+
 func TestCorruptDatabaseClosesTheStore(t *testing.T) {
 	path := storePath(t)
 	s := openAt(t, path)
 	tok := newToken("a")
 	admit(t, s, tok, tok.calls(1, 10))
 	var root int64
-	if err := s.db.QueryRow(`SELECT rootpage FROM sqlite_schema WHERE name = 'counters'`).Scan(&root); err != nil {
+	if err := raw(s).QueryRow(`SELECT rootpage FROM sqlite_schema WHERE name = 'counters'`).Scan(&root); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -1,15 +1,36 @@
 // Package tokenstore is the ledger: it counts what tokens have used, so that a limit holds.
 //
-// The argument is short. A call is admitted only after its charges are on
-// disk, so what is durable is never less than what was served: a crash, a full
-// disk or a killed process can lose units, and cannot give any away. A charge
-// is added by one statement that compares with the limit in force as it
-// writes, inside a transaction that holds the only write lock, so what is
-// durable never passes that limit, however many calls arrive together. All
-// charges of a call are in one transaction, so it takes all of them or none.
-// Giving back is the one step that lowers a count. It is tried once and never
-// repeated, because a lost return costs units and a doubled one would grant
-// them.
+// # Why a limit holds
+//
+// Waiting for a disk on every call would bound the rate of calls by that of
+// fsync. So the [Ledger] leases units: it adds several to a counter in the
+// database, many counters in one commit, and serves calls from memory until
+// they are gone. Three rules make that exact:
+//
+//  1. A grant is durable first and in memory second. A call is served only from
+//     a lease, so what is durable is never less than what was served, whenever
+//     the process dies.
+//  2. A grant is sized by what the database says is used, against the limit in
+//     force, in the transaction that adds it and holds the only write lock. So
+//     what is durable never passes the limit in force when it was granted. A
+//     lower limit takes the lease back, in the transaction in which the next
+//     grant is asked for.
+//  3. A return leaves memory first and reaches the database second, at most
+//     once. A lost one loses units; none is granted twice.
+//
+// Together: served ≤ durable ≤ limit. A crash can lose what is leased and not
+// served, and cannot give any away. That is, for each counter in use, no more
+// than 64 units, a hundredth of the limit and an eighth of what remained, and
+// one for each call that was waiting. Limits under 200 are hardly leased ahead:
+// there nearly every call waits for a commit, which it shares with others.
+//
+// A call takes all its charges or none: it holds the locks of all its counters
+// while it looks, and takes only when every lease has enough.
+//
+// A commit that fails grants nothing, and those who waited for it are refused.
+// The next may succeed, as when a full disk has room again; after a failed
+// fsync or a corrupt page nothing is granted until the store is opened again,
+// because then nobody knows what the disk holds.
 //
 // A ledger can only vouch for what it has seen. A store that is new, because
 // it is the first or because the one before was lost, would let every token
@@ -43,7 +64,7 @@ type Token struct {
 type Store interface {
 	// Admit makes the token known at its first use and takes all charges or
 	// none. When it returns nil, both are durable. A known token without
-	// charges needs no durable step.
+	// charges needs no durable step, nor do charges that a lease covers.
 	//
 	// It fails with an [*ExhaustedError] that names the first counter with not
 	// enough left, with [ErrConflict], with [ErrPredates], and for any other
@@ -51,13 +72,11 @@ type Store interface {
 	// be tried again: when a commit's outcome is in doubt, that costs units and
 	// never grants them twice.
 	//
-	// The context bounds the wait for the store. Once writing has begun it is
-	// no longer asked, so that there is an outcome to report.
+	// The context bounds the wait for the store.
 	Admit(ctx context.Context, t *Token, charges []Charge) error
 
-	// Settle gives charges back, never below zero; their limits are not looked
-	// at. Call it at most once for what was admitted and do not retry it:
-	// losing it only loses units. Give it a context that outlives the request.
+	// Settle gives back charges that were admitted; their limits are not looked
+	// at. Call it at most once for each: more would grant units twice.
 	Settle(ctx context.Context, charges []Charge) error
 
 	// Used tells how much of a counter is used.
@@ -69,7 +88,7 @@ type Store interface {
 	// Birth is when the store was first made.
 	Birth() time.Time
 
-	// Close waits for what is under way. Afterwards every other method but
+	// Close returns what is leased. Afterwards every other method but
 	// Birth fails with [ErrUnavailable].
 	Close() error
 }

@@ -1,0 +1,211 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// writer is the queue of what is to be made durable. One goroutine drains it:
+// whatever has come in during one commit goes into the next together, so that
+// the number of commits follows the disk and not the calls.
+type writer struct {
+	wake     chan struct{}
+	flushing sync.Mutex // held from draining the queue to publishing the outcome
+
+	mu sync.Mutex
+	queue
+}
+
+// learning is a token that is to be made known.
+type learning struct {
+	token *Token
+	done  chan<- error
+}
+
+// batch is what one commit makes durable.
+type batch struct {
+	tokens  []*knowing
+	returns []Charge // first, so that what is returned can be granted
+	grants  []*grant
+}
+
+func (b *batch) empty() bool { return len(b.tokens)+len(b.returns)+len(b.grants) == 0 }
+
+// knowing is a token in a batch, and what the database has of it then.
+type knowing struct {
+	token  *Token
+	record record // with the latest expiry of the identity
+	err    error  // ErrConflict
+}
+
+// grant is a counter in a batch: units that are needed and some ahead, under a
+// limit, and what was granted of them.
+type grant struct {
+	counter     Counter
+	limit       int64
+	need, ahead int64
+	granted     int64
+	done        chan struct{} // closed when the outcome is published
+}
+
+// size is how much is granted with some units remaining under the limit.
+func (g *grant) size(used int64) int64 {
+	remaining := max(0, g.limit-used)
+	need := min(g.need, remaining)
+	return need + share(g.ahead, remaining-need)
+}
+
+func newWriter() *writer { return &writer{wake: make(chan struct{}, 1)} }
+
+// ask queues an account for a grant. The caller holds its lock.
+func (w *writer) ask(a *account) {
+	if a.asked {
+		return
+	}
+	a.asked = true
+	w.mu.Lock()
+	w.accounts = append(w.accounts, a)
+	w.mu.Unlock()
+	w.signal()
+}
+
+// learn queues a token to be made known; the channel says how that went.
+func (w *writer) learn(t *Token) <-chan error {
+	done := make(chan error, 1)
+	w.mu.Lock()
+	w.learning = append(w.learning, learning{t, done})
+	w.mu.Unlock()
+	w.signal()
+	return done
+}
+
+// giveBack queues units to be returned, and tells in which batch they will be.
+// They have left memory already: should the return fail, they are lost, and
+// never granted twice.
+func (w *writer) giveBack(c Counter, units int64) (batch uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.returns = append(w.returns, Charge{Counter: c, Amount: units})
+	w.signal()
+	return w.number
+}
+
+func (w *writer) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// queue is what the writer has taken to be one batch.
+type queue struct {
+	number   uint64
+	accounts []*account
+	learning []learning
+	returns  []Charge
+}
+
+// drain takes the whole queue.
+func (w *writer) drain() queue {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	q := w.queue
+	w.queue = queue{number: q.number + 1}
+	return q
+}
+
+// write is the ledger's one writer.
+func (l *Ledger) write() {
+	for {
+		select {
+		case <-l.writer.wake:
+			l.flush()
+		case <-l.done:
+			return // Close flushes what is left
+		}
+	}
+}
+
+// flush commits what is queued and publishes the outcome.
+func (l *Ledger) flush() {
+	l.writer.flushing.Lock()
+	defer l.writer.flushing.Unlock()
+	q := l.writer.drain()
+	b := batch{returns: q.returns}
+	for _, a := range q.accounts {
+		b.grants = append(b.grants, a.request())
+	}
+	for _, k := range q.learning {
+		b.tokens = append(b.tokens, &knowing{token: k.token})
+	}
+	if b.empty() {
+		return
+	}
+	err := l.db.commit(context.Background(), &b)
+	if errors.Is(err, errBroken) {
+		l.stop(err)
+	}
+	now := l.now()
+	for i, k := range q.learning {
+		k.done <- l.outcome(b.tokens[i], err)
+	}
+	for i, a := range q.accounts {
+		a.publish(b.grants[i], q.number, err, l.writer, now)
+	}
+}
+
+// request is what the account asks for now. From here on it may ask again.
+func (a *account) request() *grant {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: max(0, a.ahead-a.lease), done: a.granted}
+	a.need, a.asked = 0, false
+	a.granted = make(chan struct{})
+	return g
+}
+
+// outcome remembers a token that was made known.
+func (l *Ledger) outcome(k *knowing, err error) error {
+	switch {
+	case err != nil:
+		return unavailable(err)
+	case k.err != nil:
+		return k.err
+	}
+	l.known.add(k.token, k.record.expires)
+	return nil
+}
+
+// sweep returns the leases of idle accounts, and forgets accounts.
+func (l *Ledger) sweep() {
+	for {
+		select {
+		case <-l.sweeper.C:
+			for i := range l.accounts {
+				l.sweepShard(&l.accounts[i], l.now())
+			}
+		case <-l.done:
+			return
+		}
+	}
+}
+
+func (l *Ledger) sweepShard(s *shard, now time.Time) {
+	s.mu.Lock()
+	accounts := slices.Collect(maps.Values(s.accounts))
+	s.mu.Unlock() // an account's lock is never taken with a shard's held
+	for _, a := range accounts {
+		if !a.sweep(l.writer, now) {
+			continue
+		}
+		s.mu.Lock()
+		if s.accounts[a.counter] == a {
+			delete(s.accounts, a.counter)
+		}
+		s.mu.Unlock()
+	}
+}
