@@ -7,12 +7,15 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
 func init() {
@@ -21,10 +24,18 @@ func init() {
 
 // adminAPI adds the relay's endpoints to Caddy's admin API:
 //
-//	POST /relayapi/tokens   mints a token; the body has its claims
-//	POST /relayapi/inspect  tells what a token says and whether it is accepted; the body is the token
+//	POST   /relayapi/tokens                mints a token; the body has its claims
+//	GET    /relayapi/tokens                lists the tokens that were used, by issuer, subject, provider, status
+//	GET    /relayapi/tokens/{issuer}/{id}  tells about one
+//	PATCH  /relayapi/tokens/{issuer}/{id}  changes its limit or its label, disables or enables it
+//	DELETE /relayapi/tokens/{issuer}/{id}  revokes it, also before it is used
+//	POST   /relayapi/revocations           revokes the tokens of a subject, of an issuer, or all
+//	GET    /relayapi/usage                 tells what was used, by day, provider, issuer and subject
+//	GET    /relayapi/keys                  tells the relay's public keys and the issuers' key ids
+//	POST   /relayapi/inspect               tells what a token says and whether it is accepted; the body is the token
 //
-// Whoever reaches the admin endpoint can mint.
+// A path without {issuer} means the relay's own issuer. Whoever reaches the
+// admin endpoint can mint.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -35,89 +46,185 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Routes returns the relay's admin routes.
+// Routes returns the relay's admin routes. Their patterns have no methods, so
+// that a wrong one is refused in JSON, as all else.
 func (adminAPI) Routes() []caddy.AdminRoute {
+	token := adminMethods{
+		http.MethodGet: adminShow, http.MethodPatch: adminUpdate, http.MethodDelete: adminRevoke,
+	}
 	return []caddy.AdminRoute{
-		{Pattern: "/relayapi/tokens", Handler: caddy.AdminHandlerFunc(adminMint)},
-		{Pattern: "/relayapi/inspect", Handler: caddy.AdminHandlerFunc(adminInspect)},
+		{Pattern: "/relayapi/tokens", Handler: adminMethods{http.MethodGet: adminList, http.MethodPost: adminMint}},
+		{Pattern: "/relayapi/tokens/{id}", Handler: token},
+		{Pattern: "/relayapi/tokens/{issuer}/{id}", Handler: token},
+		{Pattern: "/relayapi/revocations", Handler: adminMethods{http.MethodPost: adminRevokeMany}},
+		{Pattern: "/relayapi/usage", Handler: adminMethods{http.MethodGet: adminUsage}},
+		{Pattern: "/relayapi/keys", Handler: adminMethods{http.MethodGet: adminKeys}},
+		{Pattern: "/relayapi/inspect", Handler: adminMethods{http.MethodPost: adminInspect}},
 	}
 }
 
 // maxAdminBody bounds what the admin endpoints read: a token or its claims.
 const maxAdminBody = 64 << 10
 
-// adminRequest checks the method, reads the body and finds the running relay.
-// That is done late: routers are provisioned before apps, and outlive them.
-func adminRequest(r *http.Request, method string) (*App, *relay, []byte, error) {
-	if r.Method != method {
-		return nil, nil, nil, apiError(http.StatusMethodNotAllowed, fmt.Errorf("use %s", method))
+// adminRequest is a request to the admin endpoint, and the relay it is for.
+type adminRequest struct {
+	*http.Request
+	app   *App
+	relay *relay
+	body  []byte
+}
+
+// adminMethods are what answers a path, by method. The answers become JSON.
+type adminMethods map[string]func(*adminRequest) (answer any, err error)
+
+// ServeHTTP implements [caddy.AdminHandler].
+func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	handle := m[r.Method]
+	if handle == nil {
+		methods := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+		w.Header().Set("Allow", methods)
+		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("use %s", methods))
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxAdminBody+1))
 	switch {
 	case err != nil:
-		return nil, nil, nil, apiError(http.StatusBadRequest, errors.New("the request body broke off"))
+		return apiError(http.StatusBadRequest, errors.New("the request body broke off"))
 	case len(body) > maxAdminBody:
-		return nil, nil, nil, apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", maxAdminBody))
+		return apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", maxAdminBody))
 	}
+	app, relay, err := runningRelay()
+	if err != nil {
+		return apiError(http.StatusServiceUnavailable, err)
+	}
+	defer func() { _ = relay.ledger.release() }() // logged by the store
+	answer, err := handle(&adminRequest{r, app, relay, body})
+	var refused caddy.APIError
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, tokenstore.ErrUnavailable):
+		return apiError(http.StatusServiceUnavailable, err)
+	case err != nil:
+		return apiError(http.StatusInternalServerError, err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(w).Encode(answer)
+}
+
+// runningRelay finds the running relay, whose ledger is then to be released.
+// That is done late: routers are provisioned before apps, and outlive them.
+func runningRelay() (*App, *relay, error) {
 	value, err := caddy.ActiveContext().AppIfConfigured("relayapi")
 	if err != nil {
-		return nil, nil, nil, apiError(http.StatusServiceUnavailable, errors.New("no relay is configured: the running config has no relayapi directive"))
+		return nil, nil, errors.New("no relay is configured: the running config has no relayapi directive")
 	}
 	app := value.(*App)
 	relay := app.relay.Load()
-	if relay == nil {
-		return nil, nil, nil, apiError(http.StatusServiceUnavailable, errors.New("the relay has not started"))
+	if relay == nil || !relay.ledger.hold() {
+		return nil, nil, errors.New("the relay has not started or is shutting down")
 	}
-	return app, relay, body, nil
+	return app, relay, nil
 }
 
-func adminMint(w http.ResponseWriter, r *http.Request) error {
-	app, relay, body, err := adminRequest(r, http.MethodPost)
+// parameters are the parameters of the query. One that is not known or is there
+// twice is refused: a filter that is passed over would select too much.
+func (r *adminRequest) parameters(known ...string) (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return err
+		return nil, apiError(http.StatusBadRequest, errors.New("the query does not parse"))
 	}
-	draft, err := grant.ParseDraft(body)
+	for name, all := range values {
+		if !slices.Contains(known, name) {
+			return nil, apiError(http.StatusBadRequest, fmt.Errorf("unknown query parameter: there are %s", strings.Join(known, ", ")))
+		}
+		if len(all) > 1 {
+			return nil, apiError(http.StatusBadRequest, fmt.Errorf("%s is given twice", name))
+		}
+	}
+	return values, nil
+}
+
+func adminMint(r *adminRequest) (any, error) {
+	draft, err := grant.ParseDraft(r.body)
 	if err != nil {
-		return apiError(http.StatusBadRequest, err)
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	switch {
 	case draft.Issuer != "" && draft.Issuer != relayIssuer:
-		return apiError(http.StatusBadRequest, fmt.Errorf("iss: the admin endpoint mints as %q only", relayIssuer))
+		return nil, apiError(http.StatusBadRequest, fmt.Errorf("iss: the admin endpoint mints as %q only", relayIssuer))
 	case draft.Audience != "":
-		return apiError(http.StatusBadRequest, errors.New("aud: leave it out, it is this relay"))
-	case app.Providers[draft.Provider] == nil:
-		return apiError(http.StatusBadRequest, fmt.Errorf("provider %q: the relay has %s",
-			draft.Provider, strings.Join(slices.Sorted(maps.Keys(app.Providers)), ", ")))
+		return nil, apiError(http.StatusBadRequest, errors.New("aud: leave it out, it is this relay"))
+	case r.app.Providers[draft.Provider] == nil:
+		return nil, apiError(http.StatusBadRequest, fmt.Errorf("provider %q: the relay has %s",
+			draft.Provider, strings.Join(slices.Sorted(maps.Keys(r.app.Providers)), ", ")))
 	}
-	m, err := relay.mint.mint(draft, time.Now())
+	m, err := r.relay.mint.mint(draft, time.Now())
 	if err != nil {
-		return apiError(http.StatusBadRequest, err)
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	// What the relay would refuse it does not hand out.
-	if _, err := app.open(r, m.Token); err != nil {
-		return apiError(http.StatusBadRequest, err)
+	if _, err := r.open(m.Token); err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
 	}
-	return writeJSON(w, m)
+	return m, nil
 }
 
-func adminInspect(w http.ResponseWriter, r *http.Request) error {
-	app, _, body, err := adminRequest(r, http.MethodPost)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, inspect(func(token string) (*grant.Claims, error) { return app.open(r, token) },
-		strings.TrimSpace(string(body))))
+func adminInspect(r *adminRequest) (any, error) {
+	return inspect(r.open, strings.TrimSpace(string(r.body))), nil
 }
 
 // open opens a token as a request would, path aside. It returns the claims also
 // of one that is refused, as far as they verified.
-func (a *App) open(r *http.Request, token string) (*grant.Claims, error) {
-	tokens := a.relay.Load().tokens
-	permit, claims, err := tokens.compile(r.Context(), token)
+func (r *adminRequest) open(token string) (*grant.Claims, error) {
+	permit, claims, err := r.relay.tokens.compile(r.Context(), token)
 	if err != nil {
 		return claims, err
 	}
 	return claims, permit.ValidAt(time.Now())
+}
+
+// relayKey is a key that tokens are encrypted to.
+type relayKey struct {
+	ID      string          `json:"id"`
+	Current bool            `json:"current"` // the one to encrypt to
+	JWK     json.RawMessage `json:"jwk"`
+}
+
+// issuerKeys are the keys that verify an issuer's tokens.
+type issuerKeys struct {
+	Issuer string   `json:"issuer"`
+	KeyIDs []string `json:"key_ids"`
+}
+
+func adminKeys(r *adminRequest) (any, error) {
+	if _, err := r.parameters(); err != nil {
+		return nil, err
+	}
+	public := r.relay.tokens.opener.Keys()
+	data, err := eccrypto.MarshalJWKS(public...)
+	if err != nil {
+		return nil, err
+	}
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(data, &set); err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Keys    []relayKey   `json:"keys"`
+		Issuers []issuerKeys `json:"issuers"`
+	}
+	for i, key := range public {
+		answer.Keys = append(answer.Keys, relayKey{ID: key.ID(), Current: i == 0, JWK: set.Keys[i]})
+	}
+	signers := maps.Clone(r.app.signers)
+	signers[relayIssuer] = r.relay.mint.signer.Public()
+	for _, name := range slices.Sorted(maps.Keys(signers)) {
+		answer.Issuers = append(answer.Issuers, issuerKeys{name, []string{signers[name].ID()}})
+	}
+	return answer, nil
 }
 
 // apiError makes an error of the admin API. For a denial only the rule is said.
@@ -129,11 +236,8 @@ func apiError(status int, err error) error {
 	return caddy.APIError{HTTPStatus: status, Err: err}
 }
 
-func writeJSON(w http.ResponseWriter, v any) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	return json.NewEncoder(w).Encode(v)
-}
-
 // Interface guards
-var _ caddy.AdminRouter = (*adminAPI)(nil)
+var (
+	_ caddy.AdminRouter  = (*adminAPI)(nil)
+	_ caddy.AdminHandler = adminMethods(nil)
+)

@@ -44,6 +44,8 @@ var notProxied = []struct{ name, why string }{
 //	    prefix <path>
 //	    health <path>
 //	    jwks   <path>
+//	    token_status <path>
+//	    mint   <path>
 //	    transport http { ... }
 //	    log_requests
 //	    # and the subdirectives of reverse_proxy, but for
@@ -112,10 +114,11 @@ func (own *directive) routes(matcher caddy.ModuleMap, proxy *reverseproxy.Handle
 		}
 		values = append(values, httpcaddyfile.ConfigValue{Class: "route", Value: route})
 	}
-	for _, name := range []string{"health", "jwks"} {
+	for _, name := range endpointNames {
 		if path := own.endpoints[name]; path != "" {
+			endpoint := &Endpoint{Name: name, LogRequests: own.handler.LogRequests && name == "token_status"}
 			add(caddy.ModuleMap{"path": caddyconfig.JSON(caddyhttp.MatchPath{path}, nil)},
-				caddyconfig.JSONModuleObject(&Endpoint{Name: name}, "handler", "relayapi_endpoint", nil))
+				caddyconfig.JSONModuleObject(endpoint, "handler", "relayapi_endpoint", nil))
 		}
 	}
 	add(matcher,
@@ -143,7 +146,7 @@ func takeOwn(d *caddyfile.Dispenser) (*directive, error) {
 			}
 		}
 		switch name {
-		case "prefix", "health", "jwks", "transport", "log_requests":
+		case "prefix", "health", "jwks", "token_status", "mint", "transport", "log_requests":
 			if seen[name] {
 				return nil, d.Errf("%s is given twice", name)
 			}
@@ -163,7 +166,7 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 		path, err := takePath(d)
 		own.handler.Prefix = strings.TrimSuffix(path, "/")
 		return err
-	case "health", "jwks":
+	case "health", "jwks", "token_status", "mint":
 		path, err := takePath(d)
 		own.endpoints[name] = path
 		return err

@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,8 +17,9 @@ import (
 //	    store sqlite [<path>]
 //	    private_key <pem-file>...
 //	    max_ttl <duration>
+//	    limit token|subject|issuer calls <n> [per day|month]
 //	    issuer <name> {
-//	        public_key <pem-or-jwk-file>
+//	        public_key <pem-or-jwk-file> | secret {env.X}
 //	        providers <name>...
 //	        carried_keys
 //	        max_ttl <duration>
@@ -64,12 +66,14 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		a.PrivateKeys = append(a.PrivateKeys, files...)
 	case "max_ttl":
 		return unmarshalDuration(d, &a.MaxTTL)
+	case "limit":
+		return a.unmarshalLimit(d)
 	case "issuer":
 		return a.unmarshalIssuer(d)
 	case "provider":
 		return a.unmarshalProvider(d)
 	default:
-		return d.Errf("unknown subdirective %s: there are store, private_key, max_ttl, issuer and provider", d.Val())
+		return d.Errf("unknown subdirective %s: there are store, private_key, max_ttl, limit, issuer and provider", d.Val())
 	}
 	return nil
 }
@@ -84,6 +88,27 @@ func unmarshalDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 		return d.Errf("%q is not a duration of a second or more, such as 90s, 12h or 30d", args[0])
 	}
 	*to = caddy.Duration(duration)
+	return nil
+}
+
+// unmarshalLimit reads a line such as `limit subject calls 20 per day`.
+func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 3 && len(args) != 5 || args[1] != "calls" || len(args) == 5 && args[3] != "per" {
+		return d.Err("write `limit token|subject|issuer calls <n> [per day|month]`")
+	}
+	calls, err := strconv.ParseInt(args[2], 10, 64)
+	if err != nil {
+		return d.Errf("limit: %q is not a number of calls", args[2])
+	}
+	l := Limit{Scope: args[0], Calls: calls}
+	if len(args) == 5 {
+		l.Per = args[4]
+	}
+	if err := l.validate(); err != nil {
+		return d.Errf("limit: %v", err)
+	}
+	a.Limits = append(a.Limits, l)
 	return nil
 }
 
@@ -120,6 +145,18 @@ func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
 			if !d.AllArgs(&i.PublicKey) {
 				return d.ArgErr()
 			}
+		case "secret":
+			if name == relayIssuer {
+				return d.Errf("issuer %s is the relay's own and mints at the admin endpoint: remove secret or choose another name", name)
+			}
+			args := d.RemainingArgs()
+			switch {
+			case i.Secret != "":
+				return d.Err("secret is given twice")
+			case len(args) != 1 || !placeholder.MatchString(args[0]): // quotes nothing: it may be a secret
+				return d.Err("secret takes a placeholder, {env.NAME} or {file.PATH}: a literal one would show up in the config, and {$NAME} makes one")
+			}
+			i.Secret = args[0]
 		case "providers":
 			providers := d.RemainingArgs()
 			if len(providers) == 0 {
@@ -136,11 +173,14 @@ func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unknown subdirective %s: an issuer has public_key, providers, carried_keys and max_ttl", d.Val())
+			return d.Errf("unknown subdirective %s: an issuer has public_key or secret, providers, carried_keys and max_ttl", d.Val())
 		}
 	}
-	if i.PublicKey == "" && name != relayIssuer {
-		return d.Errf("issuer %s has no public_key: name the PEM or JWK file of the key that signs its tokens", name)
+	switch {
+	case i.PublicKey == "" && i.Secret == "" && name != relayIssuer:
+		return d.Errf("issuer %s has no public_key: name the PEM or JWK file of the key that signs its tokens, or give it a secret to mint with over HTTP", name)
+	case i.PublicKey != "" && i.Secret != "":
+		return d.Errf("issuer %s has a public_key and a secret: it signs its tokens itself or mints over HTTP, remove one", name)
 	}
 	if a.Issuers == nil {
 		a.Issuers = make(map[string]*Issuer)

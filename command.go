@@ -20,16 +20,17 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "relayapi",
 		Usage: "<command>",
-		Short: "Mints and inspects the tokens of a relay",
+		Short: "Mints and manages the tokens of a relay",
 		Long: `A relay lets a front-end call an API with an encrypted token in the place of
-the API key. These commands make keys and tokens, tell what a token says, and
-list the providers that the relay knows.
+the API key. These commands make keys and tokens, tell what a token says and
+what it has used, change and revoke tokens, and list the providers that the
+relay knows.
 
 The quickest way to a token, with the relay running on this machine:
 
     caddy relayapi token create --provider openai --calls 100 --ttl 24h`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(keygenCommand(), tokenCommand(), providersCommand())
+			cmd.AddCommand(keygenCommand(), tokenCommand(), usageCommand(), providersCommand())
 			refuseOthers(cmd)
 		},
 	})

@@ -101,7 +101,7 @@ func (f *createFlags) run(cmd *cobra.Command) error {
 	case f.recipient != "":
 		return errors.New("--recipient goes with --issuer and --issuer-key, or with --keys")
 	default:
-		m, err = mintAtRelay(draft, adminAddress(f.address))
+		m, err = mintAtRelay(draft, f.address)
 	}
 	if err != nil {
 		return plain(err)
@@ -183,7 +183,7 @@ func mintAtRelay(draft *grant.Claims, address string) (*minted, error) {
 		return nil, err
 	}
 	m := new(minted)
-	return m, askAdmin(address, "/relayapi/tokens", body, m)
+	return m, askAdmin(address, http.MethodPost, "/relayapi/tokens", body, m, keysWork)
 }
 
 // mintWithKeyFiles mints as the relay's own issuer, with the relay's key files.

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/spf13/cobra"
@@ -32,7 +32,7 @@ Exits with 1 when the token is not accepted.`,
 		Example: "  caddy relayapi token create --provider openai | caddy relayapi token inspect",
 		Args:    cobra.MaximumNArgs(1),
 	}
-	address := cmd.Flags().String("address", "", "Admin endpoint of the running relay (default "+caddy.DefaultAdminListen+")")
+	address := addressFlag(cmd)
 	keys := cmd.Flags().String("keys", "", "Directory with the relay's key files, to inspect without a running relay")
 	cmd.MarkFlagsMutuallyExclusive("address", "keys")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -54,7 +54,7 @@ Exits with 1 when the token is not accepted.`,
 		if *keys != "" {
 			i, err = inspectWithKeyFiles(token, *keys)
 		} else {
-			err = askAdmin(adminAddress(*address), "/relayapi/inspect", []byte(token), &i)
+			err = askAdmin(*address, http.MethodPost, "/relayapi/inspect", []byte(token), &i, keysWork)
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -14,15 +15,24 @@ func init() {
 	caddy.RegisterModule(Endpoint{})
 }
 
-// Endpoint answers what a relay says of itself, without a token.
+// Endpoint answers what a relay says of itself and of its tokens, and mints.
 type Endpoint struct {
 	// Which one: `health` says whether the relay admits calls, `jwks` serves the
-	// public keys that tokens are encrypted to (RFC 7517, section 5).
+	// public keys that tokens are encrypted to (RFC 7517, section 5),
+	// `token_status` tells what is left of the token in the request, and `mint`
+	// mints for a back-end that shows its issuer's secret.
 	Name string `json:"endpoint"`
 
-	app    *App
-	answer func() (status int, contentType string, body []byte)
+	// For `token_status`: leave requests that carry their token outside
+	// `Authorization` in Caddy's access log. See the handler `relayapi`.
+	LogRequests bool `json:"log_requests,omitempty"`
+
+	app   *App
+	serve http.HandlerFunc
 }
+
+// endpointNames are the endpoints, in the order of their routes.
+var endpointNames = []string{"health", "jwks", "token_status", "mint"}
 
 // CaddyModule returns the Caddy module information.
 func (Endpoint) CaddyModule() caddy.ModuleInfo {
@@ -41,38 +51,52 @@ func (e *Endpoint) Provision(ctx caddy.Context) error {
 	e.app = app.(*App)
 	switch e.Name {
 	case "health":
-		e.answer = e.health
+		e.serve = public(e.health, "no-store")
 	case "jwks":
-		e.answer = e.jwks
+		e.serve = public(e.jwks, "public, max-age=300") // a new key is in use after that
+	case "token_status":
+		e.serve = newStatusEndpoint(e.app, ctx.Logger(), e.LogRequests).ServeHTTP
+	case "mint":
+		mint, err := newMintEndpoint(e.app, ctx.Logger())
+		if err != nil {
+			return err
+		}
+		e.serve = mint.ServeHTTP
 	default:
-		return fmt.Errorf("endpoint %q is neither health nor jwks", e.Name)
+		return fmt.Errorf("endpoint %q is none of %q", e.Name, endpointNames)
 	}
 	return nil
 }
 
-// ServeHTTP answers GET and HEAD.
+// ServeHTTP answers the request, whatever comes. It returns no error to Caddy,
+// which would log the request with it.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	header := w.Header()
-	allowAnyOrigin(header)
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		header.Set("Allow", "GET, HEAD")
-		w.WriteHeader(http.StatusMethodNotAllowed)
-		return nil
-	}
-	status, contentType, body := e.answer()
-	header.Set("Content-Type", contentType)
-	header.Set("Content-Length", strconv.Itoa(len(body)))
-	if e.Name == "jwks" && status == http.StatusOK {
-		header.Set("Cache-Control", "public, max-age=300") // a new key is in use after that
-	} else {
+	e.serve(w, r)
+	return nil
+}
+
+// public answers GET and HEAD with what everybody may know.
+func public(answer func() (status int, contentType string, body []byte), cacheControl string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		allowAnyOrigin(header)
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			header.Set("Allow", "GET, HEAD")
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		status, contentType, body := answer()
+		header.Set("Content-Type", contentType)
+		header.Set("Content-Length", strconv.Itoa(len(body)))
 		header.Set("Cache-Control", "no-store")
+		if status == http.StatusOK {
+			header.Set("Cache-Control", cacheControl)
+		}
+		w.WriteHeader(status)
+		if r.Method != http.MethodHead {
+			_, _ = w.Write(body) // a client that is gone needs no answer
+		}
 	}
-	w.WriteHeader(status)
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	_, err := w.Write(body)
-	return err
 }
 
 func (e *Endpoint) health() (int, string, []byte) {
@@ -96,6 +120,21 @@ func (e *Endpoint) jwks() (int, string, []byte) {
 		return http.StatusInternalServerError, "application/json", []byte(`{"status":"error"}` + "\n")
 	}
 	return http.StatusOK, "application/jwk-set+json", keys
+}
+
+// writeJSON answers what is for one client only, and returns how many bytes of
+// it were sent.
+func writeJSON(w http.ResponseWriter, v any) (sent int64) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings, numbers and times of this era marshal
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(len(body)+1))
+	header.Set("Cache-Control", "no-store")
+	n, _ := w.Write(append(body, '\n')) // a client that is gone needs no answer
+	return int64(n)
 }
 
 // Interface guards

@@ -95,20 +95,27 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer func() { _ = relay.ledger.release() }() // logged by the store
 
-	charges, refused := h.admit(r, relay, found, rt, start)
+	permit, refused := h.permit(r, relay, found, rt, start)
+	if refused != nil {
+		return h.refuse(w, r, rt, refused)
+	}
+	// Registered before it is charged: a revocation that comes after the charge
+	// finds the call, and one that comes before refuses it.
+	ctx, done := relay.ledger.live.add(r.Context(), rt)
+	defer done()
+	charges, refused := h.charge(ctx, relay, permit, start)
 	if refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
 	// Deferred, because reverse_proxy panics when a stream breaks.
-	defer h.settle(relay, rt, charges)
+	defer h.settle(relay, rt, charges, start)
 
-	err := next.ServeHTTP(w, r.WithContext(withRoute(r.Context(), rt)))
+	err := next.ServeHTTP(w, r.WithContext(withRoute(ctx, rt)))
 	return h.conclude(w, r, rt, err)
 }
 
-// admit decides whether the request may pass, fills in its route and charges
-// its token.
-func (h *Handler) admit(r *http.Request, relay *relay, found found, rt *route, now time.Time) ([]tokenstore.Charge, *refusal) {
+// permit decides whether the token permits the request, and fills in its route.
+func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, now time.Time) (*permit, *refusal) {
 	switch {
 	case found.err == errBadQuery:
 		return nil, refuse(codeInvalidRequest, found.err.Error())
@@ -121,7 +128,7 @@ func (h *Handler) admit(r *http.Request, relay *relay, found found, rt *route, n
 	if err != nil {
 		return nil, denied(err)
 	}
-	rt.grant, rt.provider = permit.Grant, permit.provider
+	rt.grant, rt.token, rt.provider = permit.Grant, permit.token, permit.provider
 
 	named, err := h.stripPrefix(r)
 	if err != nil {
@@ -141,7 +148,7 @@ func (h *Handler) admit(r *http.Request, relay *relay, found found, rt *route, n
 	if rt.secret = permit.carried; rt.secret == nil {
 		rt.secret = permit.provider.keys.pick(now)
 	}
-	return charge(r.Context(), relay, permit)
+	return permit, nil
 }
 
 // method is the method that the provider will see: over HTTP/2 and HTTP/3 a
@@ -192,39 +199,68 @@ func cutProvider(path, prefix string) (name, rest string, ok bool) {
 }
 
 // charge makes the token known to the ledger and takes what the call costs.
-func charge(ctx context.Context, relay *relay, p *permit) ([]tokenstore.Charge, *refusal) {
-	var charges []tokenstore.Charge
-	if p.Calls > 0 {
-		charges = []tokenstore.Charge{{Counter: tokenstore.TokenCounter(p.Issuer, p.ID), Amount: 1, Limit: p.Calls}}
+func (h *Handler) charge(ctx context.Context, relay *relay, p *permit, now time.Time) ([]tokenstore.Charge, *refusal) {
+	terms, err := relay.ledger.Know(ctx, p.token)
+	if err != nil {
+		return nil, uncharged(relay, p, err)
 	}
-	err := relay.ledger.Admit(ctx, &tokenstore.Token{
-		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider,
-		Fingerprint: p.Fingerprint, IssuedAt: p.IssuedAt, ExpiresAt: p.ExpiresAt,
-	}, charges)
+	var charges []tokenstore.Charge
+	limit, limited := p.Calls, p.Calls > 0
+	if terms.CallsLimited {
+		limit, limited = terms.CallsLimit, true
+	}
+	if limited {
+		charges = append(charges, tokenstore.Charge{Counter: tokenstore.TokenCounter(p.Issuer, p.ID), Amount: 1, Limit: limit})
+	}
+	for _, l := range h.app.Limits {
+		charges = append(charges, l.charge(p.token, now))
+	}
+	if err := relay.ledger.Admit(ctx, p.token, charges); err != nil {
+		return nil, uncharged(relay, p, err)
+	}
+	return charges, nil
+}
+
+// uncharged turns an error of the ledger into a refusal.
+func uncharged(relay *relay, p *permit, err error) *refusal {
+	var used *tokenstore.ExhaustedError
 	switch {
-	case err == nil:
-		return charges, nil
-	case errors.Is(err, tokenstore.ErrExhausted):
-		return nil, refuse(codeCallsExhausted, fmt.Sprintf("all %d calls are used", p.Calls))
+	case errors.As(err, &used):
+		return refuse(codeCallsExhausted, exhausted(used))
 	case errors.Is(err, tokenstore.ErrConflict):
-		return nil, refuse(codeConflict, "its identity is known with other claims")
+		return refuse(codeConflict, "its identity is known with other claims")
+	case errors.Is(err, tokenstore.ErrRevoked):
+		return refuse(codeRevoked, "the token is revoked")
+	case errors.Is(err, tokenstore.ErrDisabled):
+		return refuse(codeDisabled, "the token is disabled")
+	case errors.Is(err, tokenstore.ErrPruned):
+		return refuse(string(grant.Expired), "it had expired, and what it used is forgotten")
 	case errors.Is(err, tokenstore.ErrPredates):
-		return nil, refuse(codePredates, fmt.Sprintf("iat %s is before the store was made, %s",
+		return refuse(codePredates, fmt.Sprintf("iat %s is before the store was made, %s",
 			p.IssuedAt.UTC().Format(time.RFC3339), relay.ledger.Birth().UTC().Format(time.RFC3339)))
 	default:
-		return nil, refuse(codeStoreUnavailable, err.Error())
+		return refuse(codeStoreUnavailable, err.Error())
 	}
 }
 
-// settle gives the call back if no connection to the provider was had. It does
-// so also when the client is gone, so its context is not the request's.
-func (h *Handler) settle(relay *relay, rt *route, charges []tokenstore.Charge) {
-	if rt.connected.Load() || len(charges) == 0 {
-		return
-	}
-	if err := relay.ledger.Settle(context.Background(), charges); err != nil {
+// settle gives the call back if no connection to the provider was had, and
+// records what was used.
+func (h *Handler) settle(relay *relay, rt *route, charges []tokenstore.Charge, start time.Time) {
+	used := tokenstore.Usage{BytesIn: rt.received.Load(), BytesOut: rt.sent.Load(), Duration: time.Since(start)}
+	if rt.connected.Load() {
+		used.Calls = 1
+	} else if err := relay.ledger.Settle(context.Background(), charges); err != nil {
 		h.logger.Error("a call could not be given back", zap.String("token_id", rt.grant.ID), zap.Error(err))
 	}
+	switch status := rt.status.Load(); {
+	case status == 0 || status >= 500:
+		used.ProviderErrors = 1
+	case status >= 400:
+		used.ClientErrors = 1
+	default:
+		used.Succeeded = 1
+	}
+	relay.ledger.Observe(rt.token, used)
 }
 
 // conclude turns an error of the next handler into an answer, where none was

@@ -212,7 +212,7 @@ func TestClientThatBreaksOff(t *testing.T) {
 // A store that admits nothing makes a relay that is not healthy.
 func TestHealthFollowsTheStore(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
-	if err := activeApp(t).ledger.Store.Close(); err != nil {
+	if err := activeApp(t).ledger.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if res, body := relay.do(relay.request(target("GET", "/health"))); res.StatusCode != 503 || !strings.Contains(body, "store unavailable") {

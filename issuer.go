@@ -1,9 +1,11 @@
 package relayapi
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,6 +20,12 @@ type Issuer struct {
 	// JWK, P-256 for ES256 or Ed25519 for EdDSA.
 	PublicKey string `json:"public_key,omitempty"`
 
+	// Instead of a public key: the secret with which the back-end mints over
+	// HTTP, at the endpoint `mint`. It is a placeholder `{env.NAME}` or
+	// `{file.PATH}`, so that it does not stand in the config, and holds 16 or
+	// more characters. The relay then signs the issuer's tokens with its own key.
+	Secret string `json:"secret,omitempty"`
+
 	// The providers that its tokens may name. Default: none.
 	Providers []string `json:"providers,omitempty"`
 
@@ -26,10 +34,15 @@ type Issuer struct {
 
 	// The longest lifetime of its tokens. Default: that of the relay.
 	MaxTTL caddy.Duration `json:"max_ttl,omitempty"`
+
+	digest [sha256.Size]byte // of the secret
 }
 
-// provision checks the issuer and returns its public key, which the relay's own
-// issuer does not have yet.
+// minSecret is the length of the shortest secret that is accepted.
+const minSecret = 16
+
+// provision checks the issuer and returns its public key, which neither the
+// relay's own issuer has yet nor one that the relay signs for.
 func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	if i == nil {
 		return nil, errors.New("it has no settings")
@@ -48,10 +61,16 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	switch {
 	case name == relayIssuer && i.PublicKey != "":
 		return nil, errors.New("this is the relay's own issuer, which makes its own key: remove public_key or choose another name")
+	case name == relayIssuer && i.Secret != "":
+		return nil, errors.New("this is the relay's own issuer, which mints at the admin endpoint: remove secret or choose another name")
 	case name == relayIssuer:
 		return nil, nil
-	case i.PublicKey == "":
-		return nil, errors.New("public_key is missing: name the PEM or JWK file of the key that signs its tokens")
+	case i.PublicKey == "" && i.Secret == "":
+		return nil, errors.New("public_key is missing: name the PEM or JWK file of the key that signs its tokens, or give it a secret to mint with over HTTP")
+	case i.PublicKey != "" && i.Secret != "":
+		return nil, errors.New("it has a public_key and a secret: it signs its tokens itself or mints over HTTP, remove one")
+	case i.Secret != "":
+		return nil, i.readSecret()
 	}
 	data, err := os.ReadFile(expand(i.PublicKey))
 	if err != nil {
@@ -62,6 +81,26 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 		return nil, fmt.Errorf("public_key %s: %w", i.PublicKey, err)
 	}
 	return key, nil
+}
+
+// readSecret resolves the placeholder. Its errors quote no value, which might be
+// a secret that was put in the wrong place.
+func (i *Issuer) readSecret() error {
+	if !placeholder.MatchString(i.Secret) {
+		return errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}: a literal one would show up in the config ({$NAME} makes one)")
+	}
+	value, _ := caddy.NewReplacer().GetString(i.Secret[1 : len(i.Secret)-1])
+	value = strings.TrimSpace(value)
+	switch {
+	case value == "":
+		return fmt.Errorf("%s is not set or empty: set it to a secret of %d or more characters, such as `openssl rand -hex 32` makes", i.Secret, minSecret)
+	case !grant.ValidAPIKey(value): // it goes where keys go, in a header
+		return fmt.Errorf("%s does not hold one word of printable ASCII", i.Secret)
+	case len(value) < minSecret:
+		return fmt.Errorf("%s holds fewer than %d characters, which can be guessed: `openssl rand -hex 32` makes a good one", i.Secret, minSecret)
+	}
+	i.digest = sha256.Sum256([]byte(value))
+	return nil
 }
 
 // grant returns what i may grant, under the relay's own longest lifetime.

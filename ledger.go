@@ -12,16 +12,19 @@ import (
 // it stops the old one, and both must count in the same place.
 var stores = caddy.NewUsagePool()
 
-// pooledStore is a store in the pool.
-type pooledStore struct{ tokenstore.Store }
+// pooledStore is a store in the pool, and the calls that are under way on it.
+type pooledStore struct {
+	*tokenstore.Ledger
+	live live
+}
 
 // Destruct closes the store when the last config has let go of it.
-func (s pooledStore) Destruct() error { return s.Close() }
+func (s *pooledStore) Destruct() error { return s.Close() }
 
 // ledger is one config's hold on a store. Requests hold it too: a config is
 // cleaned up while its streams are live, and they settle later.
 type ledger struct {
-	tokenstore.Store
+	*pooledStore
 	path string
 	refs atomic.Int64 // the config's own and one per request; 0 is released
 }
@@ -36,12 +39,12 @@ func acquireLedger(ctx context.Context, path string) (*ledger, error) {
 		if err != nil {
 			return nil, err
 		}
-		return pooledStore{store}, nil
+		return &pooledStore{Ledger: store}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	l := &ledger{Store: pooled.(pooledStore).Store, path: path}
+	l := &ledger{pooledStore: pooled.(*pooledStore), path: path}
 	l.refs.Store(1)
 	return l, nil
 }

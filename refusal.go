@@ -13,10 +13,15 @@ import (
 const (
 	codePredates            = "token_predates_store"
 	codeConflict            = "token_conflict"
+	codeRevoked             = "token_revoked"
+	codeDisabled            = "token_disabled"
 	codeCallsExhausted      = "calls_exhausted"
 	codeInvalidRequest      = "invalid_request"
 	codeTooLarge            = "request_too_large"
 	codeTooEarly            = "too_early"
+	codeMethodNotAllowed    = "method_not_allowed"
+	codeMintUnauthorized    = "mint_unauthorized"
+	codeRateLimited         = "rate_limited"
 	codeNotReady            = "not_ready"
 	codeStoreUnavailable    = "store_unavailable"
 	codeProviderRefusedKey  = "provider_refused_key"
@@ -30,6 +35,7 @@ const (
 	authentication = "authentication_error"
 	permission     = "permission_error"
 	invalidRequest = "invalid_request_error"
+	rateLimit      = "rate_limit_error"
 	ours           = "api_error"
 )
 
@@ -57,13 +63,18 @@ var answers = map[string]answer{
 	codeConflict: {status: 401, kind: authentication,
 		message: "Another relay token with the same id but other claims is in use. Ask your back-end for one with an id of its own."},
 
+	codeRevoked: {status: 401, kind: authentication,
+		message: "The relay token was revoked. Ask your back-end for a new one."},
+	codeDisabled: {status: 401, kind: authentication,
+		message: "The relay token is disabled."},
+
 	string(grant.BeyondGrant): {status: 403, kind: permission, detail: true,
 		message: "The issuer of the relay token may not grant this."},
 	string(grant.NoProvider): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit this provider."},
 	string(grant.NoPath): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit this request."},
-	codeCallsExhausted: {status: 403, kind: permission, // not 429, which SDKs retry
+	codeCallsExhausted: {status: 403, kind: permission, detail: true, // not 429, which SDKs retry
 		message: "The calls of the relay token are used up."},
 
 	codeInvalidRequest: {status: 400, kind: invalidRequest, detail: true,
@@ -72,6 +83,13 @@ var answers = map[string]answer{
 		message: "The request's body is longer than this site takes."},
 	codeTooEarly: {status: 425, kind: invalidRequest, retry: 1,
 		message: "The request came as TLS early data, which can be replayed. Send it again."},
+
+	codeMethodNotAllowed: {status: 405, kind: invalidRequest, detail: true,
+		message: "This endpoint does not take the request's method."},
+	codeMintUnauthorized: {status: 401, kind: authentication,
+		message: "There is no valid mint secret in this request. Send it as Authorization: Bearer."},
+	codeRateLimited: {status: 429, kind: rateLimit, detail: true, retry: 1,
+		message: "There are too many requests. Wait before the next one."},
 
 	codeNotReady: {status: 503, kind: ours, retry: 1,
 		message: "The relay is starting."},
@@ -92,6 +110,8 @@ var answers = map[string]answer{
 type refusal struct {
 	code string
 	rule string // exactly what was broken; for the log, and for the client where answer.detail says so
+
+	retry int // seconds after which a retry can help, where that is later than the answer says
 }
 
 func refuse(code, rule string) *refusal { return &refusal{code: code, rule: rule} }
@@ -112,9 +132,15 @@ type errorDetail struct {
 	Message string `json:"message"`
 }
 
-// write answers the request. The relay does so itself, instead of returning an
-// error to Caddy, because a site's HTML error page would break SDKs.
+// write answers the request, so that a page of any origin can read it.
 func (f *refusal) write(w http.ResponseWriter) {
+	allowAnyOrigin(w.Header())
+	f.writeAnswer(w)
+}
+
+// writeAnswer answers the request. The relay does so itself, instead of
+// returning an error to Caddy, because a site's HTML error page would break SDKs.
+func (f *refusal) writeAnswer(w http.ResponseWriter) {
 	a := answers[f.code]
 	message := a.message
 	if a.detail && f.rule != "" {
@@ -122,12 +148,11 @@ func (f *refusal) write(w http.ResponseWriter) {
 	}
 	body, _ := json.Marshal(errorBody{"error", errorDetail{a.kind, f.code, message}}) // strings marshal
 	header := w.Header()
-	allowAnyOrigin(header)
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	if a.retry > 0 {
-		header.Set("Retry-After", strconv.Itoa(a.retry))
+	if retry := max(a.retry, f.retry); retry > 0 {
+		header.Set("Retry-After", strconv.Itoa(retry))
 	} else {
 		header.Set("X-Should-Retry", "false")
 	}

@@ -16,6 +16,7 @@ package relayapi
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -56,6 +57,9 @@ type App struct {
 	// The longest lifetime of any token. Default: 30 days.
 	MaxTTL caddy.Duration `json:"max_ttl,omitempty"`
 
+	// What tokens, subjects and issuers may use, whatever the tokens say.
+	Limits []Limit `json:"limits,omitempty"`
+
 	// The APIs that tokens may name. Default: every preset whose environment
 	// variable is set.
 	Providers map[string]*Provider `json:"providers,omitempty"`
@@ -72,9 +76,10 @@ type App struct {
 
 // relay is the running state of an App.
 type relay struct {
-	tokens *tokenCache
-	ledger *ledger
-	mint   *minter
+	tokens  *tokenCache
+	ledger  *ledger
+	mint    *minter
+	secrets *secretIssuers
 }
 
 // StoreConfig says where the ledger is kept.
@@ -110,6 +115,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if a.MaxTTL < 0 {
 		return errors.New("max_ttl must be positive")
+	}
+	for _, l := range a.Limits {
+		if err := l.validate(); err != nil {
+			return fmt.Errorf("limit: %w", err)
+		}
 	}
 	if err := a.provisionStore(); err != nil {
 		return err
@@ -186,13 +196,21 @@ func (a *App) provisionIssuers() error {
 	own := &Issuer{Providers: slices.Sorted(maps.Keys(a.Providers)), CarriedKeys: true}
 	a.grants = map[string]grant.Issuer{relayIssuer: own.grant(relayIssuer, a.MaxTTL)}
 	a.signers = make(map[string]*eccrypto.PublicKey)
-	for name, issuer := range a.Issuers {
+	holders := make(map[[sha256.Size]byte]string) // of secrets, by digest
+	for _, name := range slices.Sorted(maps.Keys(a.Issuers)) {
+		issuer := a.Issuers[name]
 		signer, err := issuer.provision(name, a)
 		if err != nil {
 			return fmt.Errorf("issuer %s: %w", name, err)
 		}
 		if signer != nil {
 			a.signers[name] = signer
+		}
+		if issuer.Secret != "" {
+			if holder := holders[issuer.digest]; holder != "" {
+				return fmt.Errorf("issuer %s: %s holds the same secret as that of issuer %s; each needs its own", name, issuer.Secret, holder)
+			}
+			holders[issuer.digest] = name
 		}
 		a.grants[name] = issuer.grant(name, a.MaxTTL)
 	}
@@ -223,6 +241,13 @@ func (a *App) Start() error {
 	}
 	signers := maps.Clone(a.signers)
 	signers[relayIssuer] = signer.Public()
+	secrets := &secretIssuers{guesses: newGuesses()}
+	for name, issuer := range a.Issuers {
+		if issuer.Secret != "" { // what the endpoint mints, the relay signs in the issuer's name
+			signers[name] = signer.Public()
+			secrets.add(&minter{issuer: a.grants[name], signer: signer, recipient: keys[0].Public()}, issuer.digest)
+		}
+	}
 	opener, err := eccrypto.NewOpener(keys, signers)
 	if err != nil {
 		return err
@@ -232,7 +257,7 @@ func (a *App) Start() error {
 		return err
 	}
 	mint := &minter{issuer: a.grants[relayIssuer], signer: signer, recipient: keys[0].Public()}
-	a.relay.Store(&relay{tokens: tokens, ledger: ledger, mint: mint})
+	a.relay.Store(&relay{tokens: tokens, ledger: ledger, mint: mint, secrets: secrets})
 	close(a.started)
 	a.logger.Info("relay is ready",
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
 // route is what the handler decided about one request, and what became of it.
@@ -13,6 +14,7 @@ import (
 // be printed by any placeholder.
 type route struct {
 	grant    *grant.Grant
+	token    *tokenstore.Token
 	provider *Provider
 	secret   *secret // the real key; only the transport reads it
 
@@ -22,6 +24,7 @@ type route struct {
 	connected   atomic.Bool  // a connection to the provider was had
 	clientBroke atomic.Bool  // the client did not deliver the request's body
 	status      atomic.Int32 // that the provider answered with; 0: it did not answer
+	received    atomic.Int64 // bytes of the request's body
 	sent        atomic.Int64 // bytes of the answer's body that were passed on
 }
 

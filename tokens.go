@@ -8,6 +8,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
 // tokenCacheSize bounds the memory for opened tokens, about 1 KiB each.
@@ -25,6 +26,7 @@ type tokenCache struct {
 // permit is an opened token: its grant, bound to this config.
 type permit struct {
 	*grant.Grant
+	token    *tokenstore.Token // as the ledger knows it
 	provider *Provider
 	carried  *secret // nil: the provider's own keys
 }
@@ -68,6 +70,10 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	p.Grant, err = grant.Compile(claims, c.issuers[opened.Issuer], opened.KeyID, routes)
 	if err != nil {
 		return nil, claims, err
+	}
+	p.token = &tokenstore.Token{
+		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider,
+		Fingerprint: p.Fingerprint, IssuedAt: p.IssuedAt, ExpiresAt: p.ExpiresAt,
 	}
 	switch {
 	case p.APIKey != "":

@@ -88,6 +88,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	res, err := t.HTTPTransport.RoundTrip(out)
+	if err != nil && context.Cause(r.Context()) == errEnded {
+		return nil, refuse(codeRevoked, "the token was revoked or disabled during the call")
+	}
 	if err != nil {
 		return nil, &maskedError{err, rt.secret}
 	}
@@ -129,7 +132,8 @@ func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
 	return out, once(out)
 }
 
-// clientBody notes that it was the client who did not deliver the body.
+// clientBody counts a body, and notes that it was the client who did not deliver
+// it.
 type clientBody struct {
 	io.ReadCloser
 	rt *route
@@ -137,6 +141,7 @@ type clientBody struct {
 
 func (b *clientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	b.rt.received.Add(int64(n))
 	if err != nil && err != io.EOF {
 		b.rt.clientBroke.Store(true)
 	}

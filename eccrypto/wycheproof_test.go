@@ -103,7 +103,7 @@ func TestWycheproofEncryption(t *testing.T) {
 			}
 		}
 	}
-	tally(t, valid, 2, invalid, 57)
+	tally(t, valid, 2, invalid, 58)
 }
 
 // wantProfileRefusal fails if the whole Open takes a vector: it may not, valid
@@ -140,7 +140,7 @@ func TestWycheproofSignatures(t *testing.T) {
 			}
 		}
 	}
-	tally(t, valid, 3, invalid, 56)
+	tally(t, valid, 3, invalid, 58)
 }
 
 // verifyVector does for one signature what a relay does for an issuer: it

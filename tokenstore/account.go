@@ -30,6 +30,7 @@ type account struct {
 	need     int64 // units that those who wait lack
 	limit    int64 // in force at the latest charge
 	asked    bool  // stands in the writer's queue
+	written  bool  // is in the batch that is being committed
 	used     time.Time
 	refilled time.Time
 	empty    time.Time     // until then, nothing is left to be granted
@@ -49,6 +50,9 @@ func newAccount(c Counter, seq uint64, now time.Time) *account {
 // share is how much of what remains may be granted ahead of need: with little
 // left, what a crash would lose must be little.
 func share(ahead, remaining int64) int64 { return min(ahead, remaining/8) }
+
+// sum adds without running over: amounts come from requests.
+func sum(a, b int64) int64 { return a + min(b, math.MaxInt64-a) }
 
 // take takes units from the lease. The caller holds the lock of every account
 // that it charges, so it takes from all of them or from none.
@@ -77,7 +81,7 @@ func (a *account) grow(now time.Time) {
 func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.err = err
+	a.err, a.written = err, false
 	switch {
 	case err != nil:
 	case a.limit < g.limit:
@@ -101,9 +105,14 @@ func (a *account) sendBack(units int64, w *writer) {
 	}
 }
 
-// giveBack puts units into the lease again. They are durable, and unserved.
-func (a *account) giveBack(units int64, now time.Time) {
-	a.lease += units
+// giveBack puts the units of a charge into the lease again. They are durable,
+// and unserved. Those of a limit that was lowered since are no longer its own.
+func (a *account) giveBack(c Charge, w *writer, now time.Time) {
+	if c.Limit > a.limit {
+		a.sendBack(c.Amount, w)
+	} else {
+		a.lease += c.Amount
+	}
 	a.empty = time.Time{}
 	a.used = now
 }
@@ -119,7 +128,7 @@ func (a *account) sweep(w *writer, now time.Time) (forget bool) {
 	}
 	a.sendBack(a.lease, w)
 	a.lease = 0
-	forget = idle >= forgetPast && !a.asked
+	forget = idle >= forgetPast && !a.asked && !a.written
 	a.gone.Store(forget)
 	return forget
 }

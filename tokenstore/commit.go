@@ -42,9 +42,13 @@ func (s *sqliteDB) giveBack(ctx context.Context, tx *sql.Tx, b *batch) error {
 func (s *sqliteDB) know(ctx context.Context, tx *sql.Tx, b *batch) error {
 	for _, k := range b.tokens {
 		t := k.token
-		k.record.fingerprint, k.err = t.Fingerprint, nil
+		k.record, k.err = record{fingerprint: t.Fingerprint, callsLimit: noLimit}, nil
+		var limit sql.NullInt64
 		err := tx.StmtContext(ctx, s.stmts.knowToken).QueryRowContext(ctx, t.Issuer, t.ID, t.Subject, t.Provider,
-			t.Fingerprint[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix()).Scan(&k.record.expires)
+			t.Fingerprint[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix()).Scan(&k.record.expires, &k.record.disabled, &limit)
+		if limit.Valid {
+			k.record.callsLimit = limit.Int64
+		}
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			k.err = ErrConflict

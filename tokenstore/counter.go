@@ -14,6 +14,7 @@ const (
 	ScopeToken   Scope = "token"
 	ScopeSubject Scope = "subject"
 	ScopeIssuer  Scope = "issuer"
+	ScopeAll     Scope = "all" // of revocations only
 )
 
 // Unit says what is counted.

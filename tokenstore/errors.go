@@ -16,6 +16,19 @@ var (
 	// existed, so that nobody knows what it has used.
 	ErrPredates = errors.New("tokenstore: the token was issued before this store existed")
 
+	// ErrRevoked means that the token was taken back.
+	ErrRevoked = errors.New("tokenstore: the token is revoked")
+
+	// ErrDisabled means that an operator has disabled the token for now.
+	ErrDisabled = errors.New("tokenstore: the token is disabled")
+
+	// ErrPruned means that the token had expired long ago, and what it has used
+	// is forgotten. The clock was turned back.
+	ErrPruned = errors.New("tokenstore: the token expired before what is kept here begins")
+
+	// ErrUnknown means that no such token was used here.
+	ErrUnknown = errors.New("tokenstore: no such token was used here")
+
 	// ErrUnavailable means that the store could not do what it was asked.
 	// Nothing was admitted.
 	ErrUnavailable = errors.New("tokenstore: store unavailable")
@@ -31,7 +44,8 @@ var (
 	// ErrWorldWritable means that anybody on the machine could change the counts.
 	ErrWorldWritable = errors.New("tokenstore: the store's file may be written by everybody")
 
-	errClosed = errors.New("the store is closed")
+	errClosed    = errors.New("the store is closed")
+	errForgotten = errors.New("the token was pushed out of memory at once")
 )
 
 // ExhaustedError says which counter has not enough left.

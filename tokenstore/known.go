@@ -21,7 +21,12 @@ type identity struct{ issuer, id string }
 type record struct {
 	fingerprint [32]byte
 	expires     int64
+	disabled    bool
+	callsLimit  int64 // noLimit: that of the claims
 }
+
+// noLimit stands for no override of a limit.
+const noLimit = -1
 
 func newKnown() known {
 	cache, err := lru.New2Q[identity, record](knownSize)
@@ -31,24 +36,18 @@ func newKnown() known {
 	return known{cache}
 }
 
-// covers reports whether nothing needs to be written for t.
-func (k known) covers(t *Token) (bool, error) {
+// find returns what is remembered of a token, and whether that covers t: it is
+// the same token and lives as long. It fails with [ErrConflict] when another
+// token has its identity.
+func (k known) find(t *Token) (r record, covered bool, err error) {
 	r, ok := k.cache.Get(identity{t.Issuer, t.ID})
-	if !ok {
-		return false, nil
+	switch {
+	case !ok:
+		return r, false, nil
+	case r.fingerprint != t.Fingerprint:
+		return r, false, ErrConflict
 	}
-	return r.covers(t)
+	return r, t.ExpiresAt.Unix() <= r.expires, nil
 }
 
-// covers reports whether the row lives as long as t. It fails with
-// [ErrConflict] when it belongs to another token.
-func (r record) covers(t *Token) (bool, error) {
-	if r.fingerprint != t.Fingerprint {
-		return false, ErrConflict
-	}
-	return t.ExpiresAt.Unix() <= r.expires, nil
-}
-
-func (k known) add(t *Token, expires int64) {
-	k.cache.Add(identity{t.Issuer, t.ID}, record{t.Fingerprint, expires})
-}
+func (k known) add(t *Token, r record) { k.cache.Add(identity{t.Issuer, t.ID}, r) }

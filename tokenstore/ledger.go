@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// Ledger is a [Store] that admits calls from memory: it leases units from its
-// database, many counters in one commit, and serves calls from the leases.
+// Ledger admits calls from memory: it leases units from its database, many
+// counters in one commit, and serves calls from the leases. Its methods may be
+// called concurrently.
 type Ledger struct {
 	db    backend
 	now   func() time.Time
@@ -22,6 +23,10 @@ type Ledger struct {
 	// tokens do not meet.
 	accounts [64]shard
 	seq      atomic.Uint64
+
+	revoked      atomic.Pointer[revocations]
+	pruned       atomic.Int64 // tokens that expired by then are forgotten, in unix seconds
+	observations observations
 
 	writer  *writer
 	sweeper *time.Ticker
@@ -47,10 +52,37 @@ type backend interface {
 	used(ctx context.Context, c Counter) (int64, error)
 	birthday() time.Time
 	close() error
+
+	// The operator's side. Errors are [ErrUnknown] or [ErrUnavailable].
+	records(ctx context.Context, f Filter, limit int) ([]Record, error)
+	record(ctx context.Context, issuer, id string) (Record, error)
+	update(ctx context.Context, issuer, id string, c Change) error
+	revoke(ctx context.Context, r Revocation, now time.Time) error
+	revocations(ctx context.Context) ([]Revocation, error)
+	addUsage(ctx context.Context, seen map[observed]*observation) error
+	usage(ctx context.Context, f UsageFilter) ([]UsageRow, error)
+	prune(ctx context.Context, before time.Time) (removed int64, err error)
+	prunedThrough(ctx context.Context) (seconds int64, err error)
 }
 
 // errBroken means that the database must not be used again before a restart.
 var errBroken = errors.New("closed until restart")
+
+// openLedger reads what memory has to know from the start, and starts.
+func openLedger(ctx context.Context, db backend, now func() time.Time) (*Ledger, error) {
+	revoked, err := db.revocations(ctx)
+	if err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	pruned, err := db.prunedThrough(ctx)
+	if err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	l := newLedger(db, now)
+	l.revoked.Store(new(revocations).with(revoked...))
+	l.pruned.Store(pruned)
+	return l, nil
+}
 
 func newLedger(db backend, now func() time.Time) *Ledger {
 	l := &Ledger{
@@ -60,38 +92,46 @@ func newLedger(db backend, now func() time.Time) *Ledger {
 	for i := range l.accounts {
 		l.accounts[i].accounts = make(map[Counter]*account)
 	}
+	l.revoked.Store(new(revocations))
 	l.running.Go(l.write)
 	l.running.Go(l.sweep)
 	return l
 }
 
-// Birth implements [Store].
+// Birth is when the store was first made.
 func (l *Ledger) Birth() time.Time { return l.db.birthday() }
 
 // birthGrace is how far an issuer's clock may be behind the store's.
 const birthGrace = 60 * time.Second
 
-// Admit implements [Store].
+// Admit makes the token known at its first use and takes all charges or none.
+// When it returns nil, both are durable. A known token without charges needs no
+// durable step, nor do charges that a lease covers.
+//
+// It fails with an [*ExhaustedError] that names a counter with not enough left,
+// with [ErrConflict], [ErrPredates], [ErrRevoked], [ErrDisabled] or [ErrPruned],
+// and for any other reason with [ErrUnavailable]. A failed Admit has admitted
+// nothing. It may be tried again: when a commit's outcome is in doubt, that
+// costs units and never grants them twice.
+//
+// The context bounds the wait for the store.
 func (l *Ledger) Admit(ctx context.Context, t *Token, charges []Charge) error {
-	if err := l.stopped(); err != nil {
-		return err
-	}
 	if err := checkCharges(charges); err != nil {
 		return unavailable(err)
 	}
 	if len(charges) > 0 && t.IssuedAt.Before(l.Birth().Add(-birthGrace)) {
 		return ErrPredates
 	}
-	covered, err := l.known.covers(t)
+	known, err := l.record(t)
 	if err != nil {
 		return err
 	}
-	var learned <-chan error
-	if !covered {
-		learned = l.writer.learn(t)
-	}
-	if covered && len(charges) == 0 {
+	if known != nil && len(charges) == 0 {
 		return nil
+	}
+	var learned <-chan error
+	if known == nil {
+		learned = l.writer.learn(t)
 	}
 	return l.charge(ctx, charges, learned)
 }
@@ -102,13 +142,14 @@ func (l *Ledger) charge(ctx context.Context, charges []Charge, learned <-chan er
 	var room [4]claim // more than that are rare, and go to the heap
 	claims := l.claim(room[:0], charges)
 	for first := true; ; first = false {
-		short, err := l.tryTake(claims, learned == nil, first)
-		if err != nil || short == nil && learned == nil {
+		taken, err := l.tryTake(claims, learned == nil, first)
+		if err != nil || taken {
 			return err
 		}
-		if err := l.wait(ctx, short, &learned); err != nil {
+		if err := l.wait(ctx, claims, learned); err != nil {
 			return err
 		}
+		learned = nil
 	}
 }
 
@@ -117,18 +158,19 @@ type claim struct {
 	account *account
 	units   int64
 	limit   int64
+	granted <-chan struct{} // to wait on, when the lease has not enough
 }
 
 // claim finds the accounts of charges, each once, in the order of locking.
 func (l *Ledger) claim(claims []claim, charges []Charge) []claim {
 	for _, c := range charges {
-		a := l.account(c.Counter)
-		i := slices.IndexFunc(claims, func(k claim) bool { return k.account == a })
+		// By its counter: the account may be forgotten and made anew meanwhile.
+		i := slices.IndexFunc(claims, func(k claim) bool { return k.account.counter == c.Counter })
 		if i < 0 {
-			claims = append(claims, claim{a, c.Amount, c.Limit})
+			claims = append(claims, claim{account: l.account(c.Counter), units: c.Amount, limit: c.Limit})
 			continue
 		}
-		claims[i].units += c.Amount
+		claims[i].units = sum(claims[i].units, c.Amount)
 		claims[i].limit = min(claims[i].limit, c.Limit)
 	}
 	sortClaims(claims)
@@ -149,34 +191,33 @@ func (l *Ledger) account(c Counter) *account {
 }
 
 // tryTake takes all claims, if every lease has enough and the token is known.
-// Otherwise it asks for what is missing and returns a channel to wait on; both
-// results are nil too when only the token is not known yet. first is whether
-// the call has not waited yet, so that a failed commit is not its own.
-func (l *Ledger) tryTake(claims []claim, known, first bool) (granted <-chan struct{}, err error) {
+// Otherwise it asks for what is missing; the claims have what to wait on. first
+// is whether the call has not waited yet, so that a failed commit is not its own.
+func (l *Ledger) tryTake(claims []claim, known, first bool) (taken bool, err error) {
 	now := l.now()
 	l.lockAll(claims)
 	defer unlockAll(claims)
+	enough := true
 	for i := range claims {
 		c := &claims[i]
 		a := c.account
 		l.adopt(a, c.limit)
-		if a.lease >= c.units {
-			continue
-		}
+		c.granted = nil
 		switch {
+		case c.units <= min(a.lease, c.limit):
+			continue
 		case !first && a.err != nil:
-			return nil, unavailable(a.err)
-		case now.Before(a.empty):
-			return nil, &ExhaustedError{Counter: a.counter, Limit: c.limit}
+			return false, unavailable(a.err)
+		case c.units > c.limit || now.Before(a.empty):
+			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
 		}
-		a.need += c.units - a.lease
+		a.need = sum(a.need, c.units-a.lease)
 		l.writer.ask(a)
-		if granted == nil {
-			granted = a.granted
-		}
+		c.granted = a.granted
+		enough = false
 	}
-	if granted != nil || !known {
-		return granted, nil
+	if !enough || !known {
+		return false, nil
 	}
 	for i := range claims {
 		a := claims[i].account
@@ -185,7 +226,7 @@ func (l *Ledger) tryTake(claims []claim, known, first bool) (granted <-chan stru
 			l.writer.ask(a)
 		}
 	}
-	return nil, nil
+	return true, nil
 }
 
 // lock locks the account of a counter.
@@ -240,6 +281,7 @@ func (l *Ledger) adopt(a *account, limit int64) {
 	if limit < a.limit {
 		a.sendBack(a.lease, l.writer)
 		a.lease = 0
+		a.ahead = min(a.ahead, limit/aheadShare)
 	}
 	if limit != a.limit {
 		a.limit = limit
@@ -247,27 +289,37 @@ func (l *Ledger) adopt(a *account, limit int64) {
 	}
 }
 
-// wait waits for a grant or, where none is needed, for the token to be known.
-func (l *Ledger) wait(ctx context.Context, granted <-chan struct{}, learned *<-chan error) error {
-	known := *learned
-	if granted != nil {
-		known = nil
+// wait waits for all grants that are asked for, and for the token to be known.
+// Who looked again after the first grant would ask twice for the others.
+func (l *Ledger) wait(ctx context.Context, claims []claim, learned <-chan error) (err error) {
+	for i := 0; i <= len(claims) && err == nil; i++ {
+		var granted <-chan struct{}
+		var known <-chan error
+		if i == len(claims) {
+			known = learned
+		} else {
+			granted = claims[i].granted
+		}
+		if granted == nil && known == nil {
+			continue
+		}
+		select {
+		case <-granted:
+		case err = <-known:
+		case <-ctx.Done():
+			err = unavailable(context.Cause(ctx))
+		case <-l.done:
+			err = unavailable(errClosed)
+		}
 	}
-	select {
-	case <-granted:
-		return nil
-	case err := <-known:
-		*learned = nil
-		return err
-	case <-ctx.Done():
-		return unavailable(context.Cause(ctx))
-	case <-l.done:
-		return unavailable(errClosed)
-	}
+	return err
 }
 
-// Settle implements [Store]. The units go back to the lease, and from there to
-// the database when it is idle.
+// Settle gives back charges that were admitted, or a part of their amounts.
+// Call it at most once for each: more would grant units twice. The units go
+// back to the lease, and from there to the database when it is idle. Where the
+// limit they were admitted under is no longer in force they go to the database:
+// they may be more than a lower one permits.
 func (l *Ledger) Settle(_ context.Context, charges []Charge) error {
 	for _, c := range charges {
 		c.Limit = 0 // what is given back needs no limit
@@ -280,13 +332,13 @@ func (l *Ledger) Settle(_ context.Context, charges []Charge) error {
 	}
 	for _, c := range charges {
 		a := l.lock(c.Counter)
-		a.giveBack(c.Amount, l.now())
+		a.giveBack(c, l.writer, l.now())
 		a.mu.Unlock()
 	}
 	return nil
 }
 
-// Used implements [Store].
+// Used tells how much of a counter is used.
 func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, unavailable(err)
@@ -303,7 +355,8 @@ func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	return used - a.lease, nil
 }
 
-// Close implements [Store]. The leases go back first.
+// Close returns what is leased. Afterwards every other method but Birth fails
+// with [ErrUnavailable].
 func (l *Ledger) Close() error {
 	l.closer.Do(func() {
 		l.stop(errClosed)
@@ -315,12 +368,12 @@ func (l *Ledger) Close() error {
 			l.sweepShard(&l.accounts[i], l.now().Add(2*forgetPast))
 		}
 		l.flush()
-		l.closed = l.db.close()
+		l.closed = errors.Join(l.writeUsage(), l.db.close())
 	})
 	return l.closed
 }
 
-// Err implements [Store].
+// Err is why the ledger admits nothing until it is opened again, or nil.
 func (l *Ledger) Err() error { return l.stopped() }
 
 func (l *Ledger) stop(cause error) { l.down.CompareAndSwap(nil, &cause) }
@@ -331,5 +384,3 @@ func (l *Ledger) stopped() error {
 	}
 	return nil
 }
-
-var _ Store = (*Ledger)(nil)

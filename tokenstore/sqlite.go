@@ -40,7 +40,7 @@ func openSQLite(ctx context.Context, path string, now func() time.Time) (*Ledger
 	if err != nil {
 		return nil, err
 	}
-	return newLedger(db, now), nil
+	return openLedger(ctx, db, now)
 }
 
 func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB, err error) {

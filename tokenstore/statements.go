@@ -14,7 +14,7 @@ const (
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (issuer, id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)
 		WHERE fingerprint = excluded.fingerprint
-		RETURNING expires_at`
+		RETURNING expires_at, disabled, calls_limit`
 
 	// How much is granted was decided in the same transaction, which holds the
 	// write lock since it began.

@@ -34,7 +34,7 @@
 //
 // A ledger can only vouch for what it has seen. A store that is new, because
 // it is the first or because the one before was lost, would let every token
-// start again from nothing; so a store knows its [Store.Birth] and refuses to
+// start again from nothing; so a store knows its [Ledger.Birth] and refuses to
 // charge tokens that were issued before it.
 //
 // The ledger holds identities and numbers. It never sees a token's bytes or a
@@ -42,7 +42,6 @@
 package tokenstore
 
 import (
-	"context"
 	"time"
 )
 
@@ -58,37 +57,4 @@ type Token struct {
 	Fingerprint [32]byte
 	// IssuedAt and ExpiresAt are kept to the second.
 	IssuedAt, ExpiresAt time.Time
-}
-
-// Store is a ledger. Its methods may be called concurrently.
-type Store interface {
-	// Admit makes the token known at its first use and takes all charges or
-	// none. When it returns nil, both are durable. A known token without
-	// charges needs no durable step, nor do charges that a lease covers.
-	//
-	// It fails with an [*ExhaustedError] that names the first counter with not
-	// enough left, with [ErrConflict], with [ErrPredates], and for any other
-	// reason with [ErrUnavailable]. A failed Admit has admitted nothing. It may
-	// be tried again: when a commit's outcome is in doubt, that costs units and
-	// never grants them twice.
-	//
-	// The context bounds the wait for the store.
-	Admit(ctx context.Context, t *Token, charges []Charge) error
-
-	// Settle gives back charges that were admitted; their limits are not looked
-	// at. Call it at most once for each: more would grant units twice.
-	Settle(ctx context.Context, charges []Charge) error
-
-	// Used tells how much of a counter is used.
-	Used(ctx context.Context, c Counter) (int64, error)
-
-	// Err is why the store admits nothing until it is opened again, or nil.
-	Err() error
-
-	// Birth is when the store was first made.
-	Birth() time.Time
-
-	// Close returns what is leased. Afterwards every other method but
-	// Birth fails with [ErrUnavailable].
-	Close() error
 }

@@ -42,12 +42,13 @@ type knowing struct {
 	err    error  // ErrConflict
 }
 
-// grant is a counter in a batch: units that are needed and some ahead, under a
-// limit, and what was granted of them.
+// grant is a counter in a batch: units that are needed and some ahead, of which
+// some are leased already, under a limit, and what was granted of them.
 type grant struct {
 	counter     Counter
 	limit       int64
 	need, ahead int64
+	lease       int64
 	granted     int64
 	done        chan struct{} // closed when the outcome is published
 }
@@ -56,7 +57,7 @@ type grant struct {
 func (g *grant) size(used int64) int64 {
 	remaining := max(0, g.limit-used)
 	need := min(g.need, remaining)
-	return need + share(g.ahead, remaining-need)
+	return need + max(0, share(g.ahead, remaining-need)-g.lease)
 }
 
 func newWriter() *writer { return &writer{wake: make(chan struct{}, 1)} }
@@ -135,6 +136,9 @@ func (l *Ledger) flush() {
 	l.writer.flushing.Lock()
 	defer l.writer.flushing.Unlock()
 	q := l.writer.drain()
+	if errors.Is(l.stopped(), errClosed) {
+		q.accounts, q.learning = nil, nil // nobody waits: a grant would be lost
+	}
 	b := batch{returns: q.returns}
 	for _, a := range q.accounts {
 		b.grants = append(b.grants, a.request())
@@ -145,10 +149,7 @@ func (l *Ledger) flush() {
 	if b.empty() {
 		return
 	}
-	err := l.db.commit(context.Background(), &b)
-	if errors.Is(err, errBroken) {
-		l.stop(err)
-	}
+	err := l.commit(&b)
 	now := l.now()
 	for i, k := range q.learning {
 		k.done <- l.outcome(b.tokens[i], err)
@@ -158,12 +159,25 @@ func (l *Ledger) flush() {
 	}
 }
 
+// commit makes a batch durable. What came during a commit that broke the store
+// is refused as well: the next one might succeed, on pages the kernel dropped.
+func (l *Ledger) commit(b *batch) error {
+	if errors.Is(l.stopped(), errBroken) {
+		return errBroken
+	}
+	err := l.db.commit(context.Background(), b)
+	if errors.Is(err, errBroken) {
+		l.stop(err)
+	}
+	return err
+}
+
 // request is what the account asks for now. From here on it may ask again.
 func (a *account) request() *grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: max(0, a.ahead-a.lease), done: a.granted}
-	a.need, a.asked = 0, false
+	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.ahead, lease: a.lease, done: a.granted}
+	a.need, a.asked, a.written = 0, false, true
 	a.granted = make(chan struct{})
 	return g
 }
@@ -176,7 +190,10 @@ func (l *Ledger) outcome(k *knowing, err error) error {
 	case k.err != nil:
 		return k.err
 	}
-	l.known.add(k.token, k.record.expires)
+	l.known.add(k.token, k.record)
+	if k.record.disabled {
+		return ErrDisabled
+	}
 	return nil
 }
 
@@ -188,6 +205,7 @@ func (l *Ledger) sweep() {
 			for i := range l.accounts {
 				l.sweepShard(&l.accounts[i], l.now())
 			}
+			_ = l.writeUsage() // what failed is tried again
 		case <-l.done:
 			return
 		}

@@ -1,0 +1,244 @@
+package relayapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"go.uber.org/zap"
+)
+
+func adminList(r *adminRequest) (any, error) {
+	q, err := r.parameters("issuer", "subject", "provider", "status", "after", "limit")
+	if err != nil {
+		return nil, err
+	}
+	f := tokenstore.Filter{
+		Issuer: q.Get("issuer"), Subject: q.Get("subject"), Provider: q.Get("provider"),
+		Status: tokenstore.Status(q.Get("status")), After: q.Get("after"),
+	}
+	statuses := []tokenstore.Status{"", tokenstore.Active, tokenstore.Disabled, tokenstore.Expired, tokenstore.Revoked}
+	if !slices.Contains(statuses, f.Status) {
+		return nil, apiError(http.StatusBadRequest, errors.New("status is active, disabled, expired or revoked"))
+	}
+	if f.After != "" {
+		if _, err := parseIdentity(f.After); err != nil || !strings.Contains(f.After, "/") {
+			return nil, apiError(http.StatusBadRequest, errors.New("after is not what `next` of a page before says"))
+		}
+	}
+	if q.Has("limit") {
+		if f.Limit, err = strconv.Atoi(q.Get("limit")); err != nil || f.Limit < 1 || f.Limit > maxPage {
+			return nil, apiError(http.StatusBadRequest, fmt.Errorf("limit is a number from 1 to %d", maxPage))
+		}
+	}
+	page, err := r.relay.ledger.Tokens(r.Context(), f)
+	if page.Records == nil {
+		page.Records = []tokenstore.Record{} // in JSON a list, though empty
+	}
+	return page, err
+}
+
+// maxPage is how many tokens one page of a list can have.
+const maxPage = 1000
+
+// identity is what a token is known by.
+type identity struct{ issuer, id string }
+
+func (i identity) String() string { return i.issuer + "/" + i.id }
+
+func (i identity) matches(t *tokenstore.Token) bool { return t.Issuer == i.issuer && t.ID == i.id }
+
+// parseIdentity reads `[issuer/]id`. The errors quote nothing: it may be a token.
+func parseIdentity(s string) (identity, error) {
+	issuer, id, ok := strings.Cut(s, "/")
+	if !ok {
+		issuer, id = relayIssuer, s
+	}
+	switch {
+	case eccrypto.LooksLikeToken(strings.TrimSpace(s)):
+		return identity{}, errors.New("this is a whole token, and its id is wanted: `token inspect` tells it (jti)")
+	case !grant.ValidName(issuer) || !grant.ValidName(id):
+		return identity{}, errors.New("a token is named by [issuer/]id, each of 1 to 64 letters, digits, dots, dashes and underscores")
+	}
+	return identity{issuer, id}, nil
+}
+
+// identity is the token that the path names.
+func (r *adminRequest) identity() (identity, error) {
+	name := r.PathValue("id")
+	if issuer := r.PathValue("issuer"); issuer != "" {
+		name = issuer + "/" + name
+	}
+	i, err := parseIdentity(name)
+	if err != nil {
+		return i, apiError(http.StatusBadRequest, err)
+	}
+	return i, nil
+}
+
+// known answers for a token that the ledger does not have.
+func (i identity) known(err error) error {
+	if !errors.Is(err, tokenstore.ErrUnknown) {
+		return err
+	}
+	return apiError(http.StatusNotFound,
+		fmt.Errorf("no token %s was used here. A token is known from its first call on; revoking works before", i))
+}
+
+func adminShow(r *adminRequest) (any, error) {
+	i, err := r.identity()
+	if err != nil {
+		return nil, err
+	}
+	record, err := r.relay.ledger.Token(r.Context(), i.issuer, i.id)
+	return record, i.known(err)
+}
+
+// updated is a token after a change.
+type updated struct {
+	tokenstore.Record
+	Ended int `json:"ended_calls"` // that were under way
+}
+
+func adminUpdate(r *adminRequest) (any, error) {
+	i, err := r.identity()
+	if err != nil {
+		return nil, err
+	}
+	change, err := parseChange(r.body)
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	ledger := r.relay.ledger
+	if change.Disabled != nil && !*change.Disabled {
+		record, err := ledger.Token(r.Context(), i.issuer, i.id)
+		switch {
+		case err != nil:
+			return nil, i.known(err)
+		case record.Status == tokenstore.Revoked:
+			return nil, apiError(http.StatusConflict, fmt.Errorf("token %s is revoked, and that is for good: mint another", i))
+		}
+	}
+	record, err := ledger.Update(r.Context(), i.issuer, i.id, change)
+	if err != nil {
+		return nil, i.known(err)
+	}
+	answer := updated{Record: record}
+	if change.Disabled != nil && *change.Disabled {
+		answer.Ended = ledger.live.end(i.matches)
+	}
+	r.app.logger.Info("token changed", zap.String("issuer", i.issuer), zap.String("token_id", i.id),
+		zap.String("status", string(record.Status)), zap.Int64p("calls_limit", record.CallsLimit), zap.Int("ended_calls", answer.Ended))
+	return answer, nil
+}
+
+// maxLabel is how many characters a label can have.
+const maxLabel = 200
+
+// parseChange reads {"calls_limit": n|null, "disabled": bool, "label": "…"}.
+func parseChange(body []byte) (c tokenstore.Change, err error) {
+	members, err := parseMembers(body, "calls_limit", "disabled", "label")
+	if err != nil {
+		return c, err
+	}
+	if len(members) == 0 {
+		return c, errors.New("nothing to change: there are calls_limit, disabled and label")
+	}
+	if data, ok := members["calls_limit"]; ok {
+		if err := json.Unmarshal(data, &c.CallsLimit); err != nil || c.CallsLimit != nil && (*c.CallsLimit < 0 || *c.CallsLimit > grant.MaxCalls) {
+			return c, fmt.Errorf("calls_limit is a whole number from 0 to %d, or null for the limit in the token's claims", int64(grant.MaxCalls))
+		}
+		if c.CallsLimit == nil {
+			noLimit := int64(tokenstore.NoLimit)
+			c.CallsLimit = &noLimit
+		}
+	}
+	if data, ok := members["disabled"]; ok {
+		if err := json.Unmarshal(data, &c.Disabled); err != nil || c.Disabled == nil {
+			return c, errors.New("disabled is true or false")
+		}
+	}
+	if data, ok := members["label"]; ok {
+		if err := json.Unmarshal(data, &c.Label); err != nil || c.Label == nil || !validLabel(*c.Label) {
+			return c, fmt.Errorf("label is a text of at most %d printable characters", maxLabel)
+		}
+	}
+	return c, nil
+}
+
+func validLabel(s string) bool {
+	return utf8.RuneCountInString(s) <= maxLabel &&
+		!strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError })
+}
+
+// parseMembers reads a JSON object as strictly as claims are read: names that
+// are not known or come twice are refused, and so is anything after it.
+func parseMembers(data []byte, known ...string) (map[string]json.RawMessage, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') || !utf8.Valid(data) {
+		return nil, errors.New("the request body is not a JSON object")
+	}
+	members := make(map[string]json.RawMessage)
+	for dec.More() {
+		t, err := dec.Token()
+		name, ok := t.(string)
+		var value json.RawMessage
+		if err != nil || !ok || dec.Decode(&value) != nil {
+			return nil, errors.New("the request body does not parse")
+		}
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("unknown member: there are %s", strings.Join(known, ", "))
+		}
+		if members[name] != nil {
+			return nil, fmt.Errorf("%s is given twice", name)
+		}
+		members[name] = value
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, errors.New("the request body does not parse")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("there is something after the JSON object")
+	}
+	return members, nil
+}
+
+func adminUsage(r *adminRequest) (any, error) {
+	q, err := r.parameters("provider", "issuer", "subject", "from", "to")
+	if err != nil {
+		return nil, err
+	}
+	f := tokenstore.UsageFilter{Provider: q.Get("provider"), Issuer: q.Get("issuer"), Subject: q.Get("subject")}
+	for name, day := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
+		if !q.Has(name) {
+			continue
+		}
+		if *day, err = time.Parse(time.DateOnly, q.Get(name)); err != nil || day.Unix() <= 0 {
+			return nil, apiError(http.StatusBadRequest, fmt.Errorf("%s is a day such as 2026-01-31", name))
+		}
+	}
+	if q.Has("from") && q.Has("to") && f.To.Before(f.From) {
+		return nil, apiError(http.StatusBadRequest, errors.New("to is before from"))
+	}
+	rows, err := r.relay.ledger.UsageReport(r.Context(), f)
+	if rows == nil {
+		rows = []tokenstore.UsageRow{} // in JSON a list, though empty
+	}
+	return usageReport{rows}, err
+}
+
+// usageReport is what was used, by day, provider, issuer and subject.
+type usageReport struct {
+	Usage []tokenstore.UsageRow `json:"usage"`
+}

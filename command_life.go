@@ -1,0 +1,270 @@
+package relayapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"github.com/spf13/cobra"
+)
+
+func listCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Lists the tokens that were used",
+		Long: `Lists the tokens that were used at this relay, by issuer and id, with what they
+have used. A token that was never used is not known here.
+
+CALLS are those that reached the provider. LIMIT is what "token update --calls"
+has set; with - the limit in the token's claims is in force.`,
+		Example: `  caddy relayapi token list --subject alice
+  caddy relayapi token list --status revoked --all --json`,
+		Args: cobra.NoArgs,
+	}
+	q := filterFlags(cmd, "issuer", "subject", "provider")
+	status := cmd.Flags().String("status", "", "Only tokens that are active, disabled, expired or revoked")
+	limit := cmd.Flags().Int("limit", 100, "How many at most")
+	all := cmd.Flags().Bool("all", false, "All there are")
+	asJSON := cmd.Flags().Bool("json", false, "Print JSON")
+	address := addressFlag(cmd)
+	cmd.MarkFlagsMutuallyExclusive("limit", "all")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *limit < 1 {
+			return fmt.Errorf("--limit %d is not positive", *limit)
+		}
+		query := q()
+		setIf(query, "status", *status)
+		page, err := listTokens(*address, query, *limit, *all)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), page)
+		}
+		if page.Next != "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "there are more: --all lists them")
+		}
+		return printRecords(cmd.OutOrStdout(), page.Records)
+	}
+	return cmd
+}
+
+// listTokens asks for pages until it has as many tokens as wanted.
+func listTokens(address string, query url.Values, limit int, all bool) (tokenstore.Page, error) {
+	whole := tokenstore.Page{Records: []tokenstore.Record{}}
+	for all || len(whole.Records) < limit {
+		n := maxPage
+		if !all {
+			n = min(n, limit-len(whole.Records))
+		}
+		query.Set("limit", strconv.Itoa(n))
+		var page tokenstore.Page
+		if err := askAdmin(address, http.MethodGet, "/relayapi/tokens?"+query.Encode(), nil, &page, otherAddress); err != nil {
+			return whole, err
+		}
+		whole.Records = append(whole.Records, page.Records...)
+		whole.Next = page.Next
+		if page.Next == "" {
+			break
+		}
+		query.Set("after", page.Next)
+	}
+	return whole, nil
+}
+
+func showCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show <id>",
+		Short: "Tells what the relay knows of a token",
+		Long: `Tells what the relay knows of a token by its id, [issuer/]id: what it has used,
+and what was said of it with update and revoke. What the token permits only the
+token itself says: "token inspect".`,
+		Example: "  caddy relayapi token show my-backend/3f9c",
+		Args:    oneID,
+	}
+	asJSON := cmd.Flags().Bool("json", false, "Print JSON")
+	address := addressFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		uri, err := tokenURI(args[0])
+		if err != nil {
+			return err
+		}
+		var record tokenstore.Record
+		if err := askAdmin(*address, http.MethodGet, uri, nil, &record, otherAddress); err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), record)
+		}
+		return printRecord(cmd.OutOrStdout(), record)
+	}
+	return cmd
+}
+
+func updateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "update <id>",
+		Short: "Changes a token's limit or label, disables or enables it",
+		Long: `Changes what the relay says of a token that was used here. The token itself
+stays as it is, and whoever holds it needs no other; the change acts on its next
+request.
+
+--calls sets how many calls it permits in all, those that were counted so far
+among them; 0 permits none. A token that was minted without a limit is counted
+from then on only. --calls-from-claims makes the limit in its claims the one in
+force again.
+
+--disable refuses the token until --enable, and ends the calls that are under
+way. To take a token back for good, see revoke.`,
+		Example: `  caddy relayapi token update 3f9c --calls 500
+  caddy relayapi token update my-backend/3f9c --disable --label "asked alice about this"`,
+		Args: oneID,
+	}
+	flags := cmd.Flags()
+	limit := flags.Int64("calls", 0, "How many calls it permits in all, from now on")
+	fromClaims := flags.Bool("calls-from-claims", false, "Take --calls back: the limit in the token's claims holds again")
+	disable := flags.Bool("disable", false, "Refuse it until it is enabled, and end its calls")
+	enable := flags.Bool("enable", false, "Admit it again")
+	label := flags.String("label", "", `A note to yourself; "" removes it`)
+	asJSON := flags.Bool("json", false, "Print JSON")
+	address := addressFlag(cmd)
+	cmd.MarkFlagsMutuallyExclusive("calls", "calls-from-claims")
+	cmd.MarkFlagsMutuallyExclusive("disable", "enable")
+	cmd.MarkFlagsOneRequired("calls", "calls-from-claims", "disable", "enable", "label")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		uri, err := tokenURI(args[0])
+		if err != nil {
+			return err
+		}
+		change := make(map[string]any)
+		switch {
+		case flags.Changed("calls"):
+			change["calls_limit"] = *limit
+		case *fromClaims:
+			change["calls_limit"] = nil
+		}
+		if *disable || *enable {
+			change["disabled"] = *disable
+		}
+		if flags.Changed("label") {
+			change["label"] = *label
+		}
+		body, err := json.Marshal(change)
+		if err != nil {
+			return err
+		}
+		var u updated
+		if err := askAdmin(*address, http.MethodPatch, uri, body, &u, otherAddress); err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), u)
+		}
+		if *disable {
+			fmt.Fprintln(cmd.ErrOrStderr(), "calls under way that were ended:", u.Ended)
+		}
+		return printRecord(cmd.OutOrStdout(), u.Record)
+	}
+	return cmd
+}
+
+// oneID refuses everything but one argument, and quotes none: it may be a token.
+func oneID(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return errors.New("one token is wanted, by its [issuer/]id")
+	}
+	return nil
+}
+
+// tokenURI is where the admin endpoint has a token.
+func tokenURI(arg string) (string, error) {
+	i, err := parseIdentity(arg)
+	// Escaped, because an id may be a dot or two, and those would be cleaned away.
+	escape := strings.NewReplacer(".", "%2E").Replace
+	return "/relayapi/tokens/" + escape(i.issuer) + "/" + escape(i.id), err
+}
+
+// filterFlags adds flags that select, and returns the query that they make.
+func filterFlags(cmd *cobra.Command, names ...string) func() url.Values {
+	values := make(map[string]*string)
+	for _, name := range names {
+		values[name] = cmd.Flags().String(name, "", "Only those of this "+name)
+	}
+	return func() url.Values {
+		q := make(url.Values)
+		for name, value := range values {
+			setIf(q, name, *value)
+		}
+		return q
+	}
+}
+
+func setIf(q url.Values, name, value string) {
+	if value != "" {
+		q.Set(name, value)
+	}
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func printRecords(w io.Writer, records []tokenstore.Record) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TOKEN\tSUBJECT\tPROVIDER\tSTATUS\tCALLS\tLIMIT\tLAST USED (UTC)\tEXPIRES (UTC)\tLABEL")
+	for _, r := range records {
+		limit := "-"
+		if r.CallsLimit != nil {
+			limit = strconv.FormatInt(*r.CallsLimit, 10)
+		}
+		fmt.Fprintf(table, "%s/%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", r.Issuer, r.ID, orDash(r.Subject), r.Provider,
+			r.Status, r.Usage.Calls, limit, minute(r.LastSeen), minute(r.ExpiresAt), orDash(r.Label))
+	}
+	return table.Flush()
+}
+
+func printRecord(w io.Writer, r tokenstore.Record) error {
+	limit := "as in its claims"
+	if r.CallsLimit != nil {
+		limit = fmt.Sprintf("%d, instead of that in its claims", *r.CallsLimit)
+	}
+	u := r.Usage
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"token", r.Issuer + "/" + r.ID},
+		{"status", string(r.Status)},
+		{"subject", orDash(r.Subject)},
+		{"provider", r.Provider},
+		{"label", orDash(r.Label)},
+		{"issued", r.IssuedAt.UTC().Format(time.RFC3339)},
+		{"expires", r.ExpiresAt.UTC().Format(time.RFC3339)},
+		{"first used", minute(r.FirstSeen)},
+		{"last used", minute(r.LastSeen)},
+		{"limit", limit},
+		{"counted", fmt.Sprintf("%d calls against the limit, if it has one", r.CallsCounted)},
+		{"calls", fmt.Sprintf("%d: %d succeeded, %d client errors, %d provider errors", u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors)},
+		{"bytes", fmt.Sprintf("%d in, %d out", u.BytesIn, u.BytesOut)},
+		{"time", u.Duration.Round(time.Millisecond).String()},
+	} {
+		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
+	}
+	return table.Flush()
+}
+
+// minute is a time to the minute, UTC.
+func minute(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04")
+}

@@ -1,0 +1,121 @@
+package relayapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"go.uber.org/zap"
+)
+
+// statusEndpoint tells the holder of a token what it is and what is left of it.
+// That spends no call and writes nothing, so that pages can poll it.
+type statusEndpoint struct {
+	// door finds tokens, refuses and logs as for a call.
+	door *Handler
+}
+
+func newStatusEndpoint(app *App, logger *zap.Logger, logRequests bool) *statusEndpoint {
+	return &statusEndpoint{&Handler{
+		LogRequests: logRequests,
+		app:         app, logger: logger, access: logger.Named("access"), carriers: newCarriers(app.Providers),
+	}}
+}
+
+// tokenStatus is what a token's holder is told of it.
+type tokenStatus struct {
+	ID        string       `json:"id"`
+	Issuer    string       `json:"issuer"`
+	Subject   string       `json:"subject,omitempty"`
+	Provider  string       `json:"provider"`
+	ExpiresAt time.Time    `json:"expires_at"`
+	Calls     *callsStatus `json:"calls,omitempty"` // nil: not limited
+}
+
+type callsStatus struct {
+	Limit     int64 `json:"limit"`
+	Used      int64 `json:"used"`
+	Remaining int64 `json:"remaining"`
+}
+
+// ServeHTTP answers GET and HEAD, with the token in any carrier.
+func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start, rt := time.Now(), new(route)
+	found := e.door.carriers.take(r)
+	if e.door.hideFromLog(r, found.bare) {
+		defer e.door.logRequest(r, rt, start)
+	}
+	if preflight(w, r) {
+		return
+	}
+	status, refused := e.status(r, found, rt, start)
+	if refused != nil {
+		if refused.code == codeMethodNotAllowed {
+			w.Header().Set("Allow", "GET, HEAD")
+		}
+		_ = e.door.refuse(w, r, rt, refused) // it has no error to return
+		return
+	}
+	rt.status.Store(http.StatusOK)
+	allowAnyOrigin(w.Header())
+	rt.sent.Store(writeJSON(w, status))
+}
+
+func (e *statusEndpoint) status(r *http.Request, found found, rt *route, now time.Time) (*tokenStatus, *refusal) {
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return nil, refuse(codeMethodNotAllowed, "token_status takes GET")
+	case found.err == errBadQuery:
+		return nil, refuse(codeInvalidRequest, found.err.Error())
+	case found.err != nil:
+		return nil, refuse(string(grant.Invalid), found.err.Error())
+	}
+	relay := e.door.app.running(r.Context())
+	if relay == nil || !relay.ledger.hold() {
+		return nil, refuse(codeNotReady, "the relay has not started or is shutting down")
+	}
+	defer func() { _ = relay.ledger.release() }() // logged by the store
+	permit, err := relay.tokens.open(r.Context(), found.token)
+	if err != nil {
+		return nil, denied(err)
+	}
+	rt.grant = permit.Grant
+	if err := permit.ValidAt(now); err != nil {
+		return nil, denied(err)
+	}
+	calls, refused := callsOf(r.Context(), relay, permit)
+	if refused != nil {
+		return nil, refused
+	}
+	return &tokenStatus{ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
+		ExpiresAt: permit.ExpiresAt.UTC(), Calls: calls}, nil
+}
+
+// callsOf reads how many of a token's calls are used, under the limit in force.
+func callsOf(ctx context.Context, relay *relay, p *permit) (*callsStatus, *refusal) {
+	limit, limited := p.Calls, p.Calls > 0
+	record, err := relay.ledger.Token(ctx, p.Issuer, p.ID)
+	switch {
+	case errors.Is(err, tokenstore.ErrUnknown): // it was not used yet
+	case err != nil:
+		return nil, uncharged(relay, p, err)
+	case record.Status == tokenstore.Revoked:
+		return nil, uncharged(relay, p, tokenstore.ErrRevoked)
+	case record.Status == tokenstore.Disabled:
+		return nil, uncharged(relay, p, tokenstore.ErrDisabled)
+	case record.CallsLimit != nil:
+		limit, limited = *record.CallsLimit, true
+	}
+	if !limited {
+		return nil, nil
+	}
+	// Not from the record: only this is exact while the token is in use.
+	used, err := relay.ledger.Used(ctx, tokenstore.TokenCounter(p.Issuer, p.ID))
+	if err != nil {
+		return nil, uncharged(relay, p, err)
+	}
+	return &callsStatus{Limit: limit, Used: used, Remaining: max(0, limit-used)}, nil
+}

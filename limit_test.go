@@ -1,0 +1,204 @@
+package relayapi
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+func subject(s string) func(*grant.Claims) { return func(c *grant.Claims) { c.Subject = s } }
+
+func limited(config, lines string) string {
+	return strings.Replace(config, "issuer backend", lines+"\n\t\t\tissuer backend", 1)
+}
+
+// The operator's limits hold over all tokens of a subject or an issuer, and a
+// call that one of them refuses costs nothing of the others.
+func TestLimits(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, limited(simple(up.URL), "limit subject calls 2 per day\nlimit issuer calls 3"))
+	alice, again, bob, eve := relay.mint(subject("alice"), calls(9), id("a1")), relay.mint(subject("alice")), relay.mint(subject("bob")), relay.mint(subject("eve"))
+	for i, step := range []struct {
+		token string
+		rule  string // of the refusal; empty: admitted
+	}{
+		{alice, ""},
+		{again, ""},
+		{alice, "all 2 calls of the subject are used for the time since " + time.Now().UTC().Format(time.DateOnly)},
+		{bob, ""},
+		{eve, "all 3 calls of the issuer are used"},
+		{bob, "all 3 calls of the issuer are used"},
+	} {
+		res, body := relay.do(relay.request(bearer(step.token)))
+		if step.rule == "" {
+			if res.StatusCode != 200 {
+				t.Errorf("step %d: %d %s", i, res.StatusCode, body)
+			}
+			continue
+		}
+		wantRefusal(t, res, body, codeCallsExhausted)
+		if !strings.Contains(body, step.rule) {
+			t.Errorf("step %d: %s", i, body)
+		}
+	}
+	used, err := activeApp(t).ledger.Used(t.Context(), tokenstore.TokenCounter("backend", "a1"))
+	if err != nil || used != 1 {
+		t.Errorf("%d calls of the first token counted, %v; a refused one costs nothing", used, err)
+	}
+}
+
+func TestLimitWindows(t *testing.T) {
+	token := &tokenstore.Token{Issuer: "i", ID: "t", Subject: "s"}
+	late := time.Date(2028, 2, 29, 23, 59, 59, 0, time.FixedZone("", -3600)) // already March in UTC
+	for _, tc := range []struct {
+		limit Limit
+		want  string
+	}{
+		{Limit{"token", 1, "day"}, "token i/t 2028-03-01"},
+		{Limit{"subject", 1, "day"}, "subject i/s 2028-03-01"},
+		{Limit{"issuer", 1, "month"}, "issuer i 2028-03-01"},
+		{Limit{"subject", 1, ""}, "subject i/s 0001-01-01"},
+	} {
+		c := tc.limit.charge(token, late).Counter
+		if got := fmt.Sprint(c.Scope, " ", c.ID, " ", c.Window.Format(time.DateOnly)); got != tc.want {
+			t.Errorf("%+v counts %s, want %s", tc.limit, got, tc.want)
+		}
+	}
+}
+
+// What an operator says of a token acts on the next request.
+func TestChangesActAtOnce(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint(calls(3), id("t1"))
+	ledger := func() *tokenstore.Ledger { return activeApp(t).ledger.Ledger }
+	change := func(c tokenstore.Change) {
+		t.Helper()
+		if _, err := ledger().Update(t.Context(), "backend", "t1", c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(code string) {
+		t.Helper()
+		res, body := relay.do(relay.request(bearer(token)))
+		if code == "" && res.StatusCode != 200 || code != "" && !strings.Contains(body, `"`+code+`"`) {
+			t.Errorf("got %d %s, want %q", res.StatusCode, body, code)
+		}
+	}
+	limit := func(n int64) tokenstore.Change { return tokenstore.Change{CallsLimit: &n} }
+	yes, no := true, false
+	want("")
+	change(limit(1))
+	want(codeCallsExhausted)
+	change(limit(2))
+	want("")
+	want(codeCallsExhausted)
+	change(limit(tokenstore.NoLimit)) // that of the claims again
+	want("")
+	want(codeCallsExhausted)
+	change(limit(1_000_000))
+	want("")
+	change(tokenstore.Change{Disabled: &yes})
+	want(codeDisabled)
+	change(tokenstore.Change{Disabled: &no})
+	want("")
+	if err := ledger().Revoke(t.Context(), tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: "backend", ID: "t1", Before: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	want(codeRevoked)
+	relay.load(relay.lastConfig)
+	want(codeRevoked)
+	if len(up.requests()) != 5 {
+		t.Errorf("%d calls reached the provider", len(up.requests()))
+	}
+}
+
+// A revocation ends what is under way, and says so where nothing was answered.
+func TestRevocationEndsCalls(t *testing.T) {
+	started := make(chan struct{}, 2)
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or the server would not notice that the relay breaks off
+		if r.URL.Path == "/v1/stream" {
+			_, _ = io.WriteString(w, "first")
+			_ = http.NewResponseController(w).Flush()
+		}
+		started <- struct{}{}
+		<-r.Context().Done() // until the relay breaks off
+	})
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint(id("t1"))
+	stream, err := relay.client.Do(relay.request(bearer(token), target("POST", "/v1/stream")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	silent := make(chan string)
+	go func() {
+		_, body := relay.do(relay.request(bearer(token), target("POST", "/v1/silent")))
+		silent <- body
+	}()
+	<-started
+	<-started
+	revocation := tokenstore.Revocation{Scope: tokenstore.ScopeSubject, Issuer: "backend", ID: "user-1", Before: time.Now().Add(time.Minute)}
+	ledger := activeApp(t).ledger
+	if err := ledger.Revoke(t.Context(), revocation); err != nil {
+		t.Fatal(err)
+	}
+	if n := ledger.live.end(revocation.Matches); n != 2 {
+		t.Errorf("%d calls ended, want 2", n)
+	}
+	if _, err := io.ReadAll(stream.Body); err == nil {
+		t.Error("the stream ends well")
+	}
+	if body := <-silent; !strings.Contains(body, codeRevoked) {
+		t.Errorf("the call without an answer got %s", body)
+	}
+	if !eventually(func() bool { return ledger.live.end(func(*tokenstore.Token) bool { return true }) == 0 }) {
+		t.Error("calls are still registered")
+	}
+}
+
+// What was used is recorded, whatever becomes of the call.
+func TestUsageIsRecorded(t *testing.T) {
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		switch r.URL.Path {
+		case "/v1/bad":
+			w.WriteHeader(400)
+		case "/v1/broken":
+			w.WriteHeader(503)
+		}
+		_, _ = io.WriteString(w, "12345")
+	})
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint(id("t1"))
+	for _, path := range []string{"/v1/good", "/v1/bad", "/v1/broken", "/v1/good"} {
+		relay.do(relay.request(bearer(token), target("POST", path)))
+	}
+	var record tokenstore.Record
+	if !eventually(func() bool {
+		page, err := activeApp(t).ledger.Tokens(t.Context(), tokenstore.Filter{})
+		if err != nil || len(page.Records) != 1 {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		record = page.Records[0]
+		return record.Usage.Calls == 4
+	}) {
+		t.Fatalf("recorded %+v", record.Usage)
+	}
+	u := record.Usage
+	if u.Succeeded != 2 || u.ClientErrors != 1 || u.ProviderErrors != 1 || u.BytesIn != 4*int64(len(`{"model":"m"}`)) || u.BytesOut != 20 ||
+		u.Duration <= 0 || record.LastSeen.IsZero() || record.Subject != "user-1" || record.Status != tokenstore.Active {
+		t.Errorf("recorded %+v", record)
+	}
+	report, err := activeApp(t).ledger.UsageReport(t.Context(), tokenstore.UsageFilter{Provider: "demo"})
+	if err != nil || len(report) != 1 || report[0].Calls != 4 || report[0].Subject != "user-1" || report[0].Day != time.Now().UTC().Format(time.DateOnly) {
+		t.Errorf("reported %+v, %v", report, err)
+	}
+}

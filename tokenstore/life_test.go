@@ -1,0 +1,283 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+func TestKnowReturnsTheTermsInForce(t *testing.T) {
+	s := openNew(t)
+	ctx := t.Context()
+	tok := newToken("a")
+	know := func(want Terms, wantErr error) {
+		t.Helper()
+		if got, err := s.Know(ctx, tok); got != want || !errors.Is(err, wantErr) {
+			t.Errorf("Know: %+v, %v; want %+v, %v", got, err, want, wantErr)
+		}
+	}
+	update := func(c Change) {
+		t.Helper()
+		if _, err := s.Update(ctx, tok.Issuer, tok.ID, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Update(ctx, tok.Issuer, tok.ID, Change{}); !errors.Is(err, ErrUnknown) {
+		t.Errorf("a token that was not used here is updated: %v", err)
+	}
+	know(Terms{}, nil)
+	update(Change{CallsLimit: ptr(int64(5)), Label: ptr("mine")})
+	know(Terms{CallsLimited: true, CallsLimit: 5}, nil)
+	update(Change{Disabled: ptr(true)})
+	know(Terms{}, ErrDisabled)
+	s.known.cache.Purge()
+	know(Terms{}, ErrDisabled)
+	wantRefused(t, s, ErrDisabled, tok, tok.calls(1, 10))
+	update(Change{Disabled: ptr(false)})
+	know(Terms{CallsLimited: true, CallsLimit: 5}, nil) // what was not named has stayed
+	update(Change{CallsLimit: ptr(int64(NoLimit))})
+	know(Terms{}, nil)
+	if r, err := s.Token(ctx, tok.Issuer, tok.ID); err != nil || r.Label != "mine" || r.Status != Active || r.CallsLimit != nil {
+		t.Errorf("%+v, %v", r, err)
+	}
+	other := newToken("a")
+	other.Fingerprint[0] ^= 1
+	if _, err := s.Know(ctx, other); !errors.Is(err, ErrConflict) {
+		t.Errorf("another token of the same identity is known: %v", err)
+	}
+}
+
+func TestRevocationsMatchAndLast(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	token := func(issuer, id, subject string, issued time.Time) *Token {
+		tok := newToken(id)
+		tok.Issuer, tok.Subject, tok.IssuedAt = issuer, subject, issued
+		return tok
+	}
+	revoked := map[string]*Token{
+		"by token":   token("acme", "t1", "s", noon),
+		"by subject": token("acme", "t2", "bad", noon),
+		"by issuer":  token("evil", "t3", "s", noon),
+		"by time":    token("acme", "t4", "s", noon.Add(-time.Hour)),
+	}
+	fine := map[string]*Token{
+		"another token":                     token("acme", "t5", "s", noon),
+		"the same id of another issuer":     token("beta", "t1", "s", noon),
+		"the same subject elsewhere":        token("beta", "t6", "bad", noon),
+		"issued after subject's revocation": token("acme", "t7", "bad", noon.Add(time.Second)),
+	}
+	for _, r := range []Revocation{
+		{ScopeToken, "acme", "t1", noon.Add(time.Hour)},
+		{ScopeSubject, "acme", "bad", noon.Add(time.Second)},
+		{ScopeSubject, "acme", "bad", noon}, // an earlier one takes nothing back
+		{ScopeIssuer, "evil", "", noon.Add(time.Hour)},
+		{ScopeAll, "", "", noon.Add(-time.Minute)},
+	} {
+		if err := s.Revoke(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		for name, tok := range revoked {
+			if err := s.Admit(context.Background(), tok, nil); !errors.Is(err, ErrRevoked) {
+				t.Errorf("%s, %s: %v", when, name, err)
+			}
+		}
+		for name, tok := range fine {
+			if err := s.Admit(context.Background(), tok, nil); err != nil {
+				t.Errorf("%s, %s: %v", when, name, err)
+			}
+		}
+	}
+	check("at once")
+	s = reopen(t, s, path)
+	check("reopened")
+}
+
+func TestTokensAreListedInPages(t *testing.T) {
+	s := openNew(t)
+	for i := range 25 {
+		tok := newToken(fmt.Sprintf("t%02d", i))
+		tok.Subject = []string{"alice", "bob"}[i%2]
+		if i%5 == 0 {
+			tok.ExpiresAt = noon
+		}
+		admit(t, s, tok, tok.calls(1, 10))
+	}
+	if _, err := s.Update(t.Context(), "acme", "t01", Change{Disabled: ptr(true)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Revoke(t.Context(), Revocation{ScopeToken, "acme", "t02", noon.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		filter Filter
+		want   int
+	}{
+		{Filter{}, 25},
+		{Filter{Limit: 4}, 25},
+		{Filter{Limit: 4, Subject: "alice"}, 13},
+		{Filter{Limit: 3, Status: Expired}, 5},
+		{Filter{Limit: 3, Status: Active}, 18},
+		{Filter{Limit: 3, Status: Disabled}, 1},
+		{Filter{Status: Revoked}, 1},
+		{Filter{Issuer: "nobody"}, 0},
+		{Filter{Provider: "openai", Limit: 25}, 25},
+	} {
+		seen := map[string]bool{}
+		filter := tc.filter
+		for {
+			page, err := s.Tokens(t.Context(), filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page.Records {
+				if seen[r.ID] || r.CallsCounted != 1 {
+					t.Errorf("%+v: %s again, or %d calls counted", tc.filter, r.ID, r.CallsCounted)
+				}
+				seen[r.ID] = true
+			}
+			if page.Next == "" {
+				break
+			}
+			filter.After = page.Next
+		}
+		if len(seen) != tc.want {
+			t.Errorf("%+v lists %d, want %d", tc.filter, len(seen), tc.want)
+		}
+	}
+}
+
+func TestUsageAddsUp(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	a, b := newToken("a"), newToken("b")
+	admit(t, s, a)
+	admit(t, s, b)
+	one := Usage{Calls: 1, Succeeded: 1, BytesIn: 2, BytesOut: 3, Duration: time.Millisecond}
+	for range 3 {
+		s.Observe(a, one)
+		s.Observe(b, one)
+		if err := s.writeUsage(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Observe(a, Usage{Calls: 1, ProviderErrors: 1})
+	s = reopen(t, s, path) // closing writes what is left
+	r, err := s.Token(t.Context(), "acme", "a")
+	want := Usage{Calls: 4, Succeeded: 3, ProviderErrors: 1, BytesIn: 6, BytesOut: 9, Duration: 3 * time.Millisecond}
+	if err != nil || r.Usage != want || !r.LastSeen.Equal(noon) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	report, err := s.UsageReport(t.Context(), UsageFilter{})
+	if err != nil || len(report) != 1 || report[0].Day != "2030-06-01" || report[0].Calls != 7 || report[0].BytesOut != 18 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	for _, f := range []UsageFilter{{Subject: "nobody"}, {From: noon.Add(24 * time.Hour)}, {To: noon.Add(-24 * time.Hour)}} {
+		if report, err := s.UsageReport(t.Context(), f); err != nil || len(report) != 0 {
+			t.Errorf("%+v selects %+v, %v", f, report, err)
+		}
+	}
+}
+
+// What cannot be written is kept, and not counted twice.
+func TestUsageSurvivesAFailedWrite(t *testing.T) {
+	s := openNew(t)
+	tok := newToken("a")
+	admit(t, s, tok)
+	if _, err := raw(s).Exec(`ALTER TABLE usage RENAME TO elsewhere`); err != nil {
+		t.Fatal(err)
+	}
+	s.Observe(tok, Usage{Calls: 1})
+	if err := s.writeUsage(); err == nil {
+		t.Fatal("the write succeeds")
+	}
+	s.Observe(tok, Usage{Calls: 1})
+	if _, err := raw(s).Exec(`ALTER TABLE elsewhere RENAME TO usage`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.writeUsage(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.Usage.Calls != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestPrunedTokensStayRefused(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	old, young := newToken("old"), newToken("young")
+	young.ExpiresAt = noon.Add(48 * time.Hour)
+	admit(t, s, old, old.calls(1, 1))
+	admit(t, s, young, young.calls(1, 10))
+	removed, err := s.Prune(t.Context(), noon.Add(24*time.Hour))
+	if err != nil || removed != 1 {
+		t.Fatalf("removed %d, %v", removed, err)
+	}
+	check := func() {
+		t.Helper()
+		wantRefused(t, s, ErrPruned, old, old.calls(1, 1))
+		wantRefused(t, s, ErrPruned, old)
+		admit(t, s, young, young.calls(1, 10))
+		if _, err := s.Token(t.Context(), "acme", "old"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("the pruned token: %v", err)
+		}
+	}
+	check()
+	s = reopen(t, s, path)
+	check()
+	wantUsed(t, s, TokenCounter("acme", "young"), 3)
+}
+
+// A store that the first version wrote is brought forward with all it has.
+func TestStoreOfTheFirstVersionIsBroughtForward(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(3, 10))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	downgrade(t, path)
+	s = openAt(t, path)
+	wantUsed(t, s, TokenCounter("acme", "a"), 3)
+	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.CallsCounted != 3 || r.Status != Active {
+		t.Errorf("%+v, %v", r, err)
+	}
+	admit(t, s, tok, tok.calls(7, 10))
+	wantRefused(t, s, ErrExhausted, tok, tok.calls(1, 10))
+}
+
+// downgrade makes of a store what the first version would have written.
+func downgrade(t *testing.T, path string) {
+	t.Helper()
+	db, err := openDB(context.Background(), path, atNoon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		`DROP TABLE usage`, `DROP TABLE revocations`,
+		`CREATE TABLE old (
+			issuer TEXT NOT NULL, id TEXT NOT NULL, subject TEXT NOT NULL, provider TEXT NOT NULL,
+			fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+			issued_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, first_seen INTEGER NOT NULL,
+			PRIMARY KEY (issuer, id)) STRICT, WITHOUT ROWID`,
+		`INSERT INTO old SELECT issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen FROM tokens`,
+		`DROP TABLE tokens`, `ALTER TABLE old RENAME TO tokens`,
+		`DELETE FROM goose_db_version WHERE version_id = 2`,
+	} {
+		if _, err := db.db.Exec(statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	if err := db.close(); err != nil {
+		t.Fatal(err)
+	}
+}

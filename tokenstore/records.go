@@ -1,0 +1,167 @@
+package tokenstore
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// Record is all that the ledger has of a token.
+type Record struct {
+	Issuer    string    `json:"issuer"`
+	ID        string    `json:"id"`
+	Subject   string    `json:"subject,omitempty"`
+	Provider  string    `json:"provider"`
+	Label     string    `json:"label,omitempty"`
+	Status    Status    `json:"status"`
+	IssuedAt  time.Time `json:"issued_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	FirstSeen time.Time `json:"first_seen"`
+	LastSeen  time.Time `json:"last_seen,omitzero"`
+	// CallsLimit is in force instead of the one in the claims; nil: that one is.
+	CallsLimit *int64 `json:"calls_limit,omitempty"`
+	// CallsCounted is what counts against the limit; an unlimited token has none.
+	CallsCounted int64 `json:"calls_counted"`
+	Usage        Usage `json:"usage"`
+}
+
+// Status is whether a token can be used.
+type Status string
+
+// The statuses. A token that is several of these has the first.
+const (
+	Revoked  Status = "revoked"
+	Disabled Status = "disabled"
+	Expired  Status = "expired"
+	Active   Status = "active"
+)
+
+// Filter selects records. Empty fields select all.
+type Filter struct {
+	Issuer, Subject, Provider string
+	Status                    Status
+	After                     string // cursor of the page before
+	Limit                     int    // records in a page, 1 to 1000; 0: 100
+}
+
+// Page is a part of a list, and the cursor of the next one, if any.
+type Page struct {
+	Records []Record `json:"tokens"`
+	Next    string   `json:"next,omitempty"`
+}
+
+// Tokens lists tokens that were used here, by issuer and id.
+func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
+	if err := l.stopped(); err != nil {
+		return Page{}, err
+	}
+	if err := l.writeUsage(); err != nil {
+		return Page{}, unavailable(err)
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	f.Limit = min(f.Limit, 1000)
+	var page Page
+	for {
+		records, err := l.db.records(ctx, f, f.Limit+1)
+		if err != nil {
+			return Page{}, unavailable(err)
+		}
+		for _, r := range records {
+			l.complete(&r)
+			if f.Status != "" && r.Status != f.Status {
+				continue
+			}
+			if len(page.Records) == f.Limit {
+				last := page.Records[f.Limit-1]
+				page.Next = last.Issuer + "/" + last.ID
+				return page, nil
+			}
+			page.Records = append(page.Records, r)
+		}
+		if len(records) <= f.Limit {
+			return page, nil
+		}
+		last := records[len(records)-1]
+		f.After = last.Issuer + "/" + last.ID
+	}
+}
+
+// Token returns one record, or [ErrUnknown].
+func (l *Ledger) Token(ctx context.Context, issuer, id string) (Record, error) {
+	// The cursor is before the token, so that the token comes next.
+	page, err := l.db.record(ctx, issuer, id)
+	switch {
+	case l.stopped() != nil:
+		return Record{}, l.stopped()
+	case err != nil:
+		return Record{}, err
+	}
+	l.complete(&page)
+	return page, nil
+}
+
+// complete fills in what the database does not know: leases, what was observed
+// and not written yet, and the status.
+func (l *Ledger) complete(r *Record) {
+	a := l.lock(TokenCounter(r.Issuer, r.ID))
+	r.CallsCounted -= a.lease
+	a.mu.Unlock()
+	t := &Token{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject, IssuedAt: r.IssuedAt}
+	switch {
+	case l.revoked.Load().match(t):
+		r.Status = Revoked
+	case r.Status == Disabled:
+	case !l.now().Before(r.ExpiresAt):
+		r.Status = Expired
+	default:
+		r.Status = Active
+	}
+}
+
+// Change is what an operator changes of a token. Nil leaves as it is.
+type Change struct {
+	Disabled   *bool   `json:"disabled,omitempty"`
+	Label      *string `json:"label,omitempty"`
+	CallsLimit *int64  `json:"calls_limit,omitempty"` // noLimit takes the override back
+}
+
+// NoLimit as Change.CallsLimit makes the limit in the token's claims the one in
+// force again.
+const NoLimit = noLimit
+
+// Update changes a token. It acts on the next request.
+func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Record, error) {
+	err := l.change(func() error {
+		if err := l.db.update(ctx, issuer, id, c); err != nil {
+			return err
+		}
+		l.known.cache.Remove(identity{issuer, id})
+		return nil
+	})
+	if err != nil {
+		return Record{}, err
+	}
+	return l.Token(ctx, issuer, id)
+}
+
+// Prune removes tokens that expired before a time, with their counters, and
+// revocations of tokens that would have expired. Whoever turns the clock back
+// afterwards finds them refused: what they used is forgotten.
+func (l *Ledger) Prune(ctx context.Context, before time.Time) (removed int64, err error) {
+	err = l.change(func() error {
+		if removed, err = l.db.prune(ctx, before); err != nil {
+			return err
+		}
+		l.pruned.Store(max(l.pruned.Load(), before.Unix()))
+		l.known.cache.Purge()
+		return nil
+	})
+	return removed, err
+}
+
+func cutCursor(cursor string) (issuer, id string) {
+	issuer, id, _ = strings.Cut(cursor, "/")
+	return issuer, id
+}

@@ -1,0 +1,124 @@
+package tokenstore
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Usage is what was used, of one call or of many.
+type Usage struct {
+	Calls          int64         `json:"calls"`
+	Succeeded      int64         `json:"succeeded"`       // answered with less than 400
+	ClientErrors   int64         `json:"client_errors"`   // 400 to 499
+	ProviderErrors int64         `json:"provider_errors"` // 500 and more, or no answer
+	BytesIn        int64         `json:"bytes_in"`        // of requests' bodies
+	BytesOut       int64         `json:"bytes_out"`       // of answers' bodies
+	Duration       time.Duration `json:"duration_ns"`
+}
+
+func (u *Usage) add(v Usage) {
+	u.Calls += v.Calls
+	u.Succeeded += v.Succeeded
+	u.ClientErrors += v.ClientErrors
+	u.ProviderErrors += v.ProviderErrors
+	u.BytesIn += v.BytesIn
+	u.BytesOut += v.BytesOut
+	u.Duration += v.Duration
+}
+
+// observations are what was used since it was last written. Statistics are
+// written behind: a crash loses those of the last second, and no call waits.
+type observations struct {
+	mu   sync.Mutex
+	seen map[observed]*observation
+}
+
+type observed struct {
+	identity
+	day int64
+}
+
+type observation struct {
+	token *Token
+	day   int64 // its first second, UTC
+	last  time.Time
+	usage Usage
+}
+
+// Observe records what a call has used.
+func (l *Ledger) Observe(t *Token, u Usage) {
+	now := l.now()
+	day := now.Unix() - now.Unix()%int64(24*time.Hour/time.Second)
+	l.observations.add(&observation{token: t, day: day, last: now, usage: u})
+}
+
+func (o *observations) add(more *observation) {
+	key := observed{identity{more.token.Issuer, more.token.ID}, more.day}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	have := o.seen[key]
+	if have == nil {
+		if o.seen == nil {
+			o.seen = make(map[observed]*observation)
+		}
+		o.seen[key] = more
+		return
+	}
+	have.last = later(have.last, more.last)
+	have.usage.add(more.usage)
+}
+
+func (o *observations) drain() map[observed]*observation {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	seen := o.seen
+	o.seen = nil
+	return seen
+}
+
+// writeUsage makes what was observed durable. What cannot be written now is
+// kept for the next time.
+func (l *Ledger) writeUsage() error {
+	seen := l.observations.drain()
+	if len(seen) == 0 {
+		return nil
+	}
+	err := l.db.addUsage(context.Background(), seen)
+	if err != nil {
+		for _, o := range seen {
+			l.observations.add(o)
+		}
+	}
+	return err
+}
+
+// UsageRow is what was used on one day, for one provider, by one subject.
+type UsageRow struct {
+	Day      string `json:"day"` // as 2006-01-02, UTC
+	Provider string `json:"provider"`
+	Issuer   string `json:"issuer"`
+	Subject  string `json:"subject"`
+	Usage
+}
+
+// UsageFilter selects rows. Empty fields select all.
+type UsageFilter struct {
+	Provider, Issuer, Subject string
+	From, To                  time.Time // days, both included
+}
+
+// UsageReport returns the rows that a filter selects, by day.
+func (l *Ledger) UsageReport(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
+	if err := l.stopped(); err != nil {
+		return nil, err
+	}
+	if err := l.writeUsage(); err != nil {
+		return nil, unavailable(err)
+	}
+	rows, err := l.db.usage(ctx, f)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return rows, nil
+}
