@@ -63,6 +63,7 @@ type backend interface {
 	usage(ctx context.Context, f UsageFilter) ([]UsageRow, error)
 	prune(ctx context.Context, before time.Time) (removed int64, err error)
 	prunedThrough(ctx context.Context) (seconds int64, err error)
+	acceptSince(ctx context.Context, t time.Time) error
 }
 
 // errBroken means that the database must not be used again before a restart.
@@ -179,7 +180,7 @@ func (l *Ledger) claim(claims []claim, charges []Charge) []claim {
 
 // account returns the account of a counter.
 func (l *Ledger) account(c Counter) *account {
-	s := &l.accounts[maphash.Comparable(l.seed, c)%uint64(len(l.accounts))]
+	s := l.shard(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.accounts[c]
@@ -188,6 +189,24 @@ func (l *Ledger) account(c Counter) *account {
 		s.accounts[c] = a
 	}
 	return a
+}
+
+// leased is the lease of a counter, without making an account for it.
+func (l *Ledger) leased(c Counter) int64 {
+	s := l.shard(c)
+	s.mu.Lock()
+	a := s.accounts[c]
+	s.mu.Unlock()
+	if a == nil {
+		return 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lease
+}
+
+func (l *Ledger) shard(c Counter) *shard {
+	return &l.accounts[maphash.Comparable(l.seed, c)%uint64(len(l.accounts))]
 }
 
 // tryTake takes all claims, if every lease has enough and the token is known.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 )
@@ -280,4 +281,82 @@ func downgrade(t *testing.T, path string) {
 	if err := db.close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestPrunerIsWaryOfTheClock(t *testing.T) {
+	type step struct {
+		advance time.Duration
+		prunes  bool
+	}
+	for name, steps := range map[string][]step{
+		"every hour, with a day's grace":  {{time.Second, false}, {59 * time.Minute, false}, {time.Minute, true}, {time.Minute, false}, {59 * time.Minute, true}},
+		"not for a day after a leap":      {{time.Second, false}, {100 * 24 * time.Hour, false}, {time.Hour, false}, {time.Hour, false}},
+		"nor after it was turned back":    {{time.Second, false}, {-2 * time.Hour, false}, {time.Hour, false}, {time.Hour, false}},
+		"again when a day has passed":     append([]step{{2 * time.Hour, false}}, append(repeat(step{30 * time.Minute, false}, 47), step{30 * time.Minute, true})...),
+		"a pause of less than an hour is": {{time.Second, false}, {time.Hour, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := noon
+			p := pruner{last: now}
+			for i, s := range steps {
+				now = now.Add(s.advance)
+				before := p.tick(now)
+				if !before.IsZero() != s.prunes || s.prunes && !before.Equal(now.Add(-pruneGrace)) {
+					t.Errorf("step %d: prunes before %v", i, before)
+				}
+			}
+		})
+	}
+}
+
+func repeat[T any](v T, n int) []T {
+	all := make([]T, n)
+	for i := range all {
+		all[i] = v
+	}
+	return all
+}
+
+// Both work beside the ledger that has the store open.
+func TestCheckAndBackupOfAStoreInUse(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(3, 10))
+	summary, err := Check(t.Context(), path)
+	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 2 || len(summary.Damage) != 0 {
+		t.Errorf("%+v, %v", summary, err)
+	}
+	copied := path + ".backup"
+	if err := Backup(t.Context(), path, copied); err != nil {
+		t.Fatal(err)
+	}
+	if err := Backup(t.Context(), path, copied); err == nil {
+		t.Error("a backup is overwritten")
+	}
+	admit(t, s, tok, tok.calls(3, 10))
+	wantUsed(t, openAt(t, copied), TokenCounter("acme", "a"), 3)
+	if info, err := os.Stat(copied); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup has mode %v, %v", info.Mode(), err)
+	}
+	if _, err := Check(t.Context(), path+".none"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a store that is not there: %v", err)
+	}
+}
+
+func TestAcceptIssuedSince(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	old := newToken("old")
+	old.IssuedAt = noon.Add(-time.Hour)
+	wantRefused(t, s, ErrPredates, old, old.calls(1, 10))
+	if err := s.AcceptIssuedSince(t.Context(), noon.Add(time.Hour)); err == nil {
+		t.Error("the store becomes younger")
+	}
+	if err := s.AcceptIssuedSince(t.Context(), noon.Add(-2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	admit(t, s, old, old.calls(1, 10))
+	s = reopen(t, s, path)
+	admit(t, s, old, old.calls(1, 10))
 }

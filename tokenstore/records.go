@@ -90,24 +90,23 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 
 // Token returns one record, or [ErrUnknown].
 func (l *Ledger) Token(ctx context.Context, issuer, id string) (Record, error) {
-	// The cursor is before the token, so that the token comes next.
-	page, err := l.db.record(ctx, issuer, id)
-	switch {
-	case l.stopped() != nil:
-		return Record{}, l.stopped()
-	case err != nil:
+	if err := l.stopped(); err != nil {
 		return Record{}, err
 	}
-	l.complete(&page)
-	return page, nil
+	if err := l.writeUsage(); err != nil {
+		return Record{}, unavailable(err)
+	}
+	r, err := l.db.record(ctx, issuer, id)
+	if err != nil {
+		return Record{}, err
+	}
+	l.complete(&r)
+	return r, nil
 }
 
-// complete fills in what the database does not know: leases, what was observed
-// and not written yet, and the status.
+// complete fills in what the database does not know: the lease and the status.
 func (l *Ledger) complete(r *Record) {
-	a := l.lock(TokenCounter(r.Issuer, r.ID))
-	r.CallsCounted -= a.lease
-	a.mu.Unlock()
+	r.CallsCounted -= l.leased(TokenCounter(r.Issuer, r.ID))
 	t := &Token{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject, IssuedAt: r.IssuedAt}
 	switch {
 	case l.revoked.Load().match(t):
@@ -147,8 +146,9 @@ func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Recor
 }
 
 // Prune removes tokens that expired before a time, with their counters, and
-// revocations of tokens that would have expired. Whoever turns the clock back
-// afterwards finds them refused: what they used is forgotten.
+// counters of windows that began two months before. Whoever turns the clock
+// back afterwards finds these tokens refused: what they used is forgotten.
+// Revocations and usage by day are kept.
 func (l *Ledger) Prune(ctx context.Context, before time.Time) (removed int64, err error) {
 	err = l.change(func() error {
 		if removed, err = l.db.prune(ctx, before); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -23,7 +24,7 @@ type sqliteDB struct {
 	lock  *flock.Flock
 	path  string
 	file  os.FileInfo // what path was when it was opened
-	birth time.Time
+	birth atomic.Int64 // unix seconds
 	now   func() time.Time
 }
 
@@ -121,12 +122,12 @@ func (s *sqliteDB) born(ctx context.Context) error {
 	}
 	var seconds int64
 	err = s.db.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'birth'`).Scan(&seconds)
-	s.birth = time.Unix(seconds, 0)
+	s.birth.Store(seconds)
 	return err
 }
 
 // birthday is when the store was first made, to the second.
-func (s *sqliteDB) birthday() time.Time { return s.birth }
+func (s *sqliteDB) birthday() time.Time { return time.Unix(s.birth.Load(), 0) }
 
 // close brings everything into the one file and lets others open it.
 func (s *sqliteDB) close() error {

@@ -210,6 +210,7 @@ func (s *sqliteDB) prune(ctx context.Context, before time.Time) (removed int64, 
 	defer tx.Rollback() // after the commit it does nothing
 	for _, step := range []string{
 		`DELETE FROM counters WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`,
+		`DELETE FROM counters WHERE window_start > 0 AND window_start < ? - 62 * 86400`,
 		`INSERT INTO meta (key, value) VALUES ('pruned_through', ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)`,
 		`DELETE FROM tokens WHERE expires_at < ?`,
 	} {

@@ -12,7 +12,8 @@ const (
 	knowToken = `
 		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (issuer, id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)
+		ON CONFLICT (issuer, id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at),
+			issued_at = max(issued_at, excluded.issued_at)
 		WHERE fingerprint = excluded.fingerprint
 		RETURNING expires_at, disabled, calls_limit`
 

@@ -197,11 +197,16 @@ func (l *Ledger) outcome(k *knowing, err error) error {
 	return nil
 }
 
-// sweep returns the leases of idle accounts, and forgets accounts.
+// sweep returns the leases of idle accounts, forgets accounts, writes usage and
+// prunes.
 func (l *Ledger) sweep() {
+	p := pruner{last: l.now()}
 	for {
 		select {
 		case <-l.sweeper.C:
+			if before := p.tick(l.now()); !before.IsZero() {
+				_, _ = l.Prune(context.Background(), before) // what failed is tried again in an hour
+			}
 			for i := range l.accounts {
 				l.sweepShard(&l.accounts[i], l.now())
 			}
