@@ -219,10 +219,12 @@ func adminKeys(r *adminRequest) (any, error) {
 	for i, key := range public {
 		answer.Keys = append(answer.Keys, relayKey{ID: key.ID(), Current: i == 0, JWK: set.Keys[i]})
 	}
-	signers := maps.Clone(r.app.signers)
-	signers[relayIssuer] = r.relay.mint.signer.Public()
-	for _, name := range slices.Sorted(maps.Keys(signers)) {
-		answer.Issuers = append(answer.Issuers, issuerKeys{name, []string{signers[name].ID()}})
+	for _, name := range slices.Sorted(maps.Keys(r.app.grants)) {
+		key := r.app.signers[name]
+		if key == nil { // the relay's own issuer, and those for whom it mints
+			key = r.relay.mint.signer.Public()
+		}
+		answer.Issuers = append(answer.Issuers, issuerKeys{name, []string{key.ID()}})
 	}
 	return answer, nil
 }

@@ -218,7 +218,8 @@ func (e *mintEndpoint) fields(r *http.Request, issuer *secretIssuer) []zap.Field
 // looked at.
 func (e *mintEndpoint) warnOfProxies(r *http.Request) {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server == nil || server.TrustedProxiesRaw == nil || server.TrustedProxiesStrict > 0 {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	if server == nil || !trusted || server.TrustedProxiesStrict > 0 {
 		return
 	}
 	e.warned.Do(func() {

@@ -23,7 +23,7 @@ type sqliteDB struct {
 	stmts statements
 	lock  *flock.Flock
 	path  string
-	file  os.FileInfo // what path was when it was opened
+	file  os.FileInfo  // what path was when it was opened
 	birth atomic.Int64 // unix seconds
 	now   func() time.Time
 }

@@ -1,0 +1,311 @@
+package relayapi
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/relayapi/caddy-relayapi/grant"
+)
+
+// admin asks the admin endpoint as Caddy would: by its routes, and with errors
+// written in JSON.
+func admin(t *testing.T, method, target, body string) (*httptest.ResponseRecorder, map[string]any) {
+	t.Helper()
+	mux := http.NewServeMux()
+	for _, route := range new(adminAPI).Routes() {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			err := route.Handler.ServeHTTP(w, r)
+			if err == nil {
+				return
+			}
+			var refused caddy.APIError
+			if !errors.As(err, &refused) {
+				t.Errorf("%s %s: %v is no APIError", method, target, err)
+			}
+			w.WriteHeader(refused.HTTPStatus)
+			_ = json.NewEncoder(w).Encode(map[string]string{"error": refused.Err.Error()})
+		})
+	}
+	w := newRecorder()
+	mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body)))
+	var answer map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil && w.Code != http.StatusNotFound {
+		t.Errorf("%s %s is answered %d and no JSON: %s", method, target, w.Code, w.Body)
+	}
+	return w, answer
+}
+
+func TestAdminRefuses(t *testing.T) {
+	r := startRelay(t, simple(newUpstream(t, nil).URL))
+	r.do(r.request(bearer(r.mint(id("used")))))
+	secretToken := r.mint()
+	many := `{"scope":"subject","subject":"user-1"`
+	tests := []struct {
+		name         string
+		method, path string
+		body         string
+		status       int
+		message      string
+	}{
+		{"mint by PUT", "PUT", "tokens", `{}`, 405, "use GET, POST"},
+		{"token by POST", "POST", "tokens/backend/used", `{}`, 405, "use DELETE, GET, PATCH"},
+		{"revocations by GET", "GET", "revocations", ``, 405, "use POST"},
+		{"usage by POST", "POST", "usage", ``, 405, "use GET"},
+		{"keys by DELETE", "DELETE", "keys", ``, 405, "use GET"},
+		{"inspect by GET", "GET", "inspect", ``, 405, "use POST"},
+		{"long body", "POST", "inspect", strings.Repeat("x", maxAdminBody+1), 413, "longer than"},
+
+		{"list: unknown parameter", "GET", "tokens?subjekt=x", ``, 400, "there are issuer, subject"},
+		{"list: twice", "GET", "tokens?status=active&status=revoked", ``, 400, "status is given twice"},
+		{"list: broken query", "GET", "tokens?status=%zz", ``, 400, "does not parse"},
+		{"list: status", "GET", "tokens?status=Active", ``, 400, "status is active"},
+		{"list: limit 0", "GET", "tokens?limit=0", ``, 400, "from 1 to 1000"},
+		{"list: limit 1001", "GET", "tokens?limit=1001", ``, 400, "from 1 to 1000"},
+		{"list: limit", "GET", "tokens?limit=ten", ``, 400, "from 1 to 1000"},
+		{"list: after", "GET", "tokens?after=used", ``, 400, "`next` of a page"},
+
+		{"show: unknown", "GET", "tokens/backend/never", ``, 404, "no token backend/never"},
+		{"show: of another issuer", "GET", "tokens/used", ``, 404, "no token relay/used"},
+		{"show: name", "GET", "tokens/backend/a%20b", ``, 400, "[issuer/]id"},
+		{"show: slashes", "GET", "tokens/backend/a%2Fb", ``, 400, "[issuer/]id"},
+		{"show: token", "GET", "tokens/" + secretToken, ``, 400, "a whole token"},
+
+		{"change: unknown", "PATCH", "tokens/backend/never", `{"disabled":true}`, 404, "no token backend/never"},
+		{"enable: unknown", "PATCH", "tokens/backend/never", `{"disabled":false}`, 404, "no token backend/never"},
+		{"change: nothing", "PATCH", "tokens/backend/used", `{}`, 400, "nothing to change"},
+		{"change: no object", "PATCH", "tokens/backend/used", `null`, 400, "not a JSON object"},
+		{"change: empty", "PATCH", "tokens/backend/used", ``, 400, "not a JSON object"},
+		{"change: breaks off", "PATCH", "tokens/backend/used", `{"disabled":true`, 400, "does not parse"},
+		{"change: two", "PATCH", "tokens/backend/used", `{"disabled":true}{}`, 400, "after the JSON object"},
+		{"change: unknown member", "PATCH", "tokens/backend/used", `{"disabled":true,"calls":1}`, 400, "unknown member"},
+		{"change: wrong case", "PATCH", "tokens/backend/used", `{"Disabled":true}`, 400, "unknown member"},
+		{"change: twice", "PATCH", "tokens/backend/used", `{"disabled":false,"disabled":true}`, 400, "disabled is given twice"},
+		{"change: twice with null", "PATCH", "tokens/backend/used", `{"calls_limit":null,"calls_limit":1}`, 400, "calls_limit is given twice"},
+		{"change: no UTF-8", "PATCH", "tokens/backend/used", "{\"label\":\"\xff\"}", 400, "not a JSON object"},
+		{"limit: negative", "PATCH", "tokens/backend/used", `{"calls_limit":-1}`, 400, "whole number from 0"},
+		{"limit: too large", "PATCH", "tokens/backend/used", `{"calls_limit":9007199254740992}`, 400, "whole number from 0"},
+		{"limit: fraction", "PATCH", "tokens/backend/used", `{"calls_limit":1.5}`, 400, "whole number from 0"},
+		{"limit: text", "PATCH", "tokens/backend/used", `{"calls_limit":"1"}`, 400, "whole number from 0"},
+		{"disabled: null", "PATCH", "tokens/backend/used", `{"disabled":null}`, 400, "true or false"},
+		{"disabled: number", "PATCH", "tokens/backend/used", `{"disabled":1}`, 400, "true or false"},
+		{"label: null", "PATCH", "tokens/backend/used", `{"label":null}`, 400, "200 printable"},
+		{"label: long", "PATCH", "tokens/backend/used", `{"label":"` + strings.Repeat("é", 201) + `"}`, 400, "200 printable"},
+		{"label: control", "PATCH", "tokens/backend/used", `{"label":"\u001b[2J"}`, 400, "200 printable"},
+		{"label: half a character", "PATCH", "tokens/backend/used", `{"label":"\ud800"}`, 400, "200 printable"},
+
+		{"revoke: name", "DELETE", "tokens/backend/a%20b", ``, 400, "[issuer/]id"},
+		{"revoke: token", "DELETE", "tokens/" + secretToken, ``, 400, "a whole token"},
+		{"revocation: no scope", "POST", "revocations", `{"subject":"user-1"}`, 400, "scope is subject, issuer or all"},
+		{"revocation: scope token", "POST", "revocations", `{"scope":"token","issuer":"backend"}`, 400, "DELETE /relayapi/tokens"},
+		{"revocation: no subject", "POST", "revocations", `{"scope":"subject","issuer":"backend"}`, 400, "subject is missing"},
+		{"revocation: subject null", "POST", "revocations", `{"scope":"subject","subject":null}`, 400, "subject is not a text"},
+		{"revocation: subject", "POST", "revocations", `{"scope":"subject","subject":"a\nb"}`, 400, "not printable"},
+		{"revocation: no issuer", "POST", "revocations", `{"scope":"issuer"}`, 400, "issuer is missing"},
+		{"revocation: issuer", "POST", "revocations", `{"scope":"issuer","issuer":"a b"}`, 400, "issuer has 1 to 64"},
+		{"revocation: issuer and subject", "POST", "revocations", `{"scope":"issuer","issuer":"backend","subject":"user-1"}`, 400, "subject goes with"},
+		{"revocation: all of an issuer", "POST", "revocations", `{"scope":"all","issuer":"backend"}`, 400, "scope all has no issuer"},
+		{"revocation: all of a subject", "POST", "revocations", `{"scope":"all","subject":"user-1"}`, 400, "subject goes with"},
+		{"revocation: before", "POST", "revocations", many + `,"before":"2026-01-31"}`, 400, "RFC 3339"},
+		{"revocation: before 1970", "POST", "revocations", many + `,"before":"1969-01-31T00:00:00Z"}`, 400, "RFC 3339"},
+		{"revocation: future", "POST", "revocations", many + `,"before":"2999-01-31T00:00:00Z"}`, 400, "in the future"},
+		{"revocation: unknown member", "POST", "revocations", many + `,"id":"x"}`, 400, "unknown member"},
+		{"revocation: twice", "POST", "revocations", many + `,"scope":"all"}`, 400, "scope is given twice"},
+
+		{"usage: day", "GET", "usage?from=2026-1-1", ``, 400, "from is a day"},
+		{"usage: no day", "GET", "usage?to=", ``, 400, "to is a day"},
+		{"usage: order", "GET", "usage?from=2026-01-02&to=2026-01-01", ``, 400, "to is before from"},
+		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "unknown query parameter"},
+		{"keys: parameter", "GET", "keys?private=1", ``, 400, "unknown query parameter"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w, answer := admin(t, test.method, "/relayapi/"+test.path, test.body)
+			message, _ := answer["error"].(string)
+			if w.Code != test.status || !strings.Contains(message, test.message) {
+				t.Errorf("answered %d %q, want %d with %q", w.Code, message, test.status, test.message)
+			}
+			if allow := w.Header().Get("Allow"); (allow != "") != (test.status == 405) || !strings.HasSuffix(message, allow) {
+				t.Errorf("Allow is %q", allow)
+			}
+			if leak(message, secretToken, 16) {
+				t.Error("the message has a piece of the token")
+			}
+		})
+	}
+	// None of these had an effect.
+	if res, body := r.do(r.request(bearer(secretToken))); res.StatusCode != 200 {
+		t.Errorf("afterwards a call is answered %d %s", res.StatusCode, body)
+	}
+	if _, answer := admin(t, "GET", "/relayapi/tokens/backend/used", ""); answer["status"] != "active" || answer["label"] != nil {
+		t.Errorf("afterwards the token is %v", answer)
+	}
+}
+
+func TestAdminRevokedIsForGood(t *testing.T) {
+	r := startRelay(t, simple(newUpstream(t, nil).URL))
+	r.do(r.request(bearer(r.mint(id("used")))))
+	if w, _ := admin(t, "DELETE", "/relayapi/tokens/backend/used", ""); w.Code != 200 {
+		t.Fatalf("revoking is answered %d", w.Code)
+	}
+	if w, answer := admin(t, "PATCH", "/relayapi/tokens/backend/used", `{"disabled":false}`); w.Code != 409 {
+		t.Errorf("enabling is answered %d %v", w.Code, answer)
+	}
+	w, answer := admin(t, "PATCH", "/relayapi/tokens/backend/used", `{"label":"stolen"}`)
+	if w.Code != 200 || answer["status"] != "revoked" || answer["label"] != "stolen" {
+		t.Errorf("a label is answered %d %v", w.Code, answer)
+	}
+	// Dots are an id too, when they are escaped.
+	if _, answer := admin(t, "DELETE", "/relayapi/tokens/backend/%2E%2E", ""); answer["id"] != ".." {
+		t.Errorf("answered %v", answer)
+	}
+}
+
+// Each way to take a token back ends the calls that are under way with it, and
+// no others.
+func TestAdminEndsCalls(t *testing.T) {
+	tests := []struct {
+		name, method, path, body string
+	}{
+		{"disable", "PATCH", "tokens/backend/ends", `{"disabled":true}`},
+		{"revoke", "DELETE", "tokens/backend/ends", ``},
+		{"subject", "POST", "revocations", `{"scope":"subject","issuer":"backend","subject":"ends"}`},
+		{"before", "POST", "revocations", `{"scope":"all","before":"` + time.Now().Add(-30*time.Minute).Format(time.RFC3339) + `"}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}).URL))
+			begin := func(edits ...func(*grant.Claims)) io.ReadCloser {
+				res, err := r.client.Do(r.request(bearer(r.mint(edits...))))
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { res.Body.Close() })
+				return res.Body
+			}
+			ends := begin(id("ends"), func(c *grant.Claims) {
+				c.Subject = "ends"
+				c.IssuedAt = grant.NumericDate(time.Now().Add(-40 * time.Minute).Unix())
+			})
+			goesOn := begin(id("goes-on"))
+			w, answer := admin(t, test.method, "/relayapi/"+test.path, test.body)
+			if w.Code != 200 || answer["ended_calls"] != 1.0 {
+				t.Fatalf("answered %d %v, want one ended call", w.Code, answer)
+			}
+			select {
+			case <-over(ends):
+			case <-time.After(10 * time.Second):
+				t.Error("the call goes on")
+			}
+			select {
+			case <-over(goesOn):
+				t.Error("another call was ended too")
+			case <-time.After(50 * time.Millisecond):
+			}
+		})
+	}
+}
+
+// over is closed when an answer ends.
+func over(body io.Reader) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, body)
+		close(done)
+	}()
+	return done
+}
+
+func TestAdminKeys(t *testing.T) {
+	r := newTestRelay(t)
+	old := newKey(t)
+	r.writeKeys("old", old)
+	r.load(strings.Replace(simple(newUpstream(t, nil).URL), "relay.pem", "relay.pem {dir}/old.pem", 1))
+	w, _ := admin(t, "GET", "/relayapi/keys", "")
+	var got struct {
+		Keys []struct {
+			ID      string
+			Current bool
+			JWK     map[string]string
+		}
+		Issuers []struct {
+			Issuer string
+			KeyIDs []string `json:"key_ids"`
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Keys) != 2 || got.Keys[0].ID != r.relayKey.Public().ID() || !got.Keys[0].Current ||
+		got.Keys[1].ID != old.Public().ID() || got.Keys[1].Current {
+		t.Errorf("the keys are %+v", got.Keys)
+	}
+	for _, key := range got.Keys {
+		if key.JWK["kid"] != key.ID || key.JWK["x"] == "" || key.JWK["d"] != "" {
+			t.Errorf("the JWK has the members %v", key.JWK)
+		}
+	}
+	if len(got.Issuers) != 2 || got.Issuers[0].Issuer != "backend" || got.Issuers[1].Issuer != "relay" ||
+		got.Issuers[0].KeyIDs[0] != r.issuerKey.Public().ID() || got.Issuers[1].KeyIDs[0] == "" {
+		t.Errorf("the issuers are %+v", got.Issuers)
+	}
+}
+
+func TestAdminUnavailable(t *testing.T) {
+	requests := [][3]string{
+		{"GET", "tokens", ""},
+		{"GET", "tokens/t", ""},
+		{"PATCH", "tokens/t", `{"label":"x"}`},
+		{"DELETE", "tokens/t", ""},
+		{"POST", "revocations", `{"scope":"all"}`},
+		{"GET", "usage", ""},
+	}
+	unavailable := func(why string) {
+		t.Helper()
+		for _, request := range requests {
+			if w, answer := admin(t, request[0], "/relayapi/"+request[1], request[2]); w.Code != 503 {
+				t.Errorf("%s: %s %s is answered %d %v", why, request[0], request[1], w.Code, answer)
+			}
+		}
+	}
+	unavailable("without a relay")
+	startRelay(t, simple(newUpstream(t, nil).URL))
+	_, relay, err := runningRelay()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = relay.ledger.release() }()
+	_ = relay.ledger.Close() // as after an fsync that failed
+	unavailable("without a store")
+}
+
+func TestParseBefore(t *testing.T) {
+	now := time.Date(2026, 1, 31, 12, 0, 0, 5e8, time.UTC)
+	tests := []struct{ before, want string }{
+		{"", "2026-01-31T12:00:01Z"}, // what was issued in this second is meant
+		{"2026-01-31T11:00:00Z", "2026-01-31T11:00:00Z"},
+		{"2026-01-31T11:00:00.25Z", "2026-01-31T11:00:01Z"},
+		{"2026-01-31T12:00:00+01:00", "2026-01-31T11:00:00Z"},
+		{"2026-01-31T12:01:01Z", "2026-01-31T12:01:01Z"}, // an issuer's clock may be ahead
+		{"2026-01-31T12:01:02Z", "error"},
+	}
+	for _, test := range tests {
+		text := map[string]string{"before": test.before}
+		if test.before == "" {
+			text = nil
+		}
+		got, err := parseBefore(text, now)
+		if s := got.Format(time.RFC3339Nano); s != test.want && (err == nil || test.want != "error") {
+			t.Errorf("%q is %s, %v; want %s", test.before, s, err, test.want)
+		}
+	}
+}

@@ -1,0 +1,528 @@
+package relayapi
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+// Secrets of the issuers shop and desk. Neither has a piece of another test's.
+const (
+	shopSecret = "shop-f27d81c05be94a63/19+77c2e"
+	deskSecret = "desk-93b4a6d0e8f152c7b06d4e21"
+)
+
+// minting is a relay as simple, with two back-ends that mint over HTTP. Of
+// them only desk may carry keys, for demo and for other.
+func minting(upstream string) string {
+	config := strings.Replace(simple(upstream), "issuer backend", `issuer shop {
+				secret {env.RELAYAPI_TEST_SECRET}
+				providers demo
+				max_ttl 2h
+			}
+			issuer desk {
+				secret {file.{dir}/desk.secret}
+				providers demo other
+				carried_keys
+			}
+			provider other https://127.0.0.1 {
+				credential header Xi-Api-Key
+				api_key none
+			}
+			issuer backend`, 1)
+	return strings.Replace(config, "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\tmint /mint\n\t\t\ttoken_status /status\n\t\t}\n", 1)
+}
+
+// startMinting starts a relay from minting, changed by the replacements.
+func startMinting(t *testing.T, up *upstream, replacements ...string) *testRelay {
+	t.Helper()
+	relay := newMinting(t)
+	relay.load(strings.NewReplacer(replacements...).Replace(minting(up.URL)))
+	return relay
+}
+
+func newMinting(t *testing.T) *testRelay {
+	t.Helper()
+	t.Setenv("RELAYAPI_TEST_SECRET", shopSecret)
+	relay := newTestRelay(t)
+	if err := os.WriteFile(filepath.Join(relay.dir, "desk.secret"), []byte(deskSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return relay
+}
+
+// asks makes a request for a token.
+func asks(claims string) func(*http.Request) {
+	return func(r *http.Request) {
+		target("POST", "/mint")(r)
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(claims)), int64(len(claims))
+	}
+}
+
+// mintsAs mints over HTTP.
+func (r *testRelay) mintsAs(secret, claims string) minted {
+	r.t.Helper()
+	res, body := r.do(r.request(asks(claims), bearer(secret)))
+	var m minted
+	if err := json.Unmarshal([]byte(body), &m); err != nil || res.StatusCode != 200 || !eccrypto.LooksLikeToken(m.Token) {
+		r.t.Fatalf("got %d %s", res.StatusCode, body)
+	}
+	return m
+}
+
+// keepsQuiet checks that the log has nothing of the secrets and the tokens.
+func (r *testRelay) keepsQuiet(secrets ...string) {
+	r.t.Helper()
+	log := r.log()
+	for i, secret := range append(secrets, shopSecret, deskSecret) {
+		if leak(log, secret, 12) {
+			r.t.Errorf("a piece of secret %d is in the log", i)
+		}
+	}
+}
+
+func TestMintOverHTTP(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startMinting(t, up)
+	before := time.Now()
+	res, body := relay.do(relay.request(bearer(shopSecret), header("Origin", "https://app.example"),
+		asks(`{"provider":"demo","sub":"alice","limits":{"calls":2}}`)))
+	var got map[string]any
+	if err := json.Unmarshal([]byte(body), &got); err != nil || res.StatusCode != 200 || len(got) != 4 {
+		t.Fatalf("got %d %s", res.StatusCode, body)
+	}
+	token, id := got["token"].(string), got["id"].(string)
+	expires, err := time.Parse(time.RFC3339, got["expires_at"].(string))
+	if err != nil || got["issuer"] != "shop" || expires.Before(before.Add(2*time.Hour-time.Second)) || expires.After(time.Now().Add(2*time.Hour)) {
+		t.Errorf("got %v; want two hours, the issuer's longest", got)
+	}
+	if res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("Content-Type") != "application/json" || hasCORS(res.Header) {
+		t.Errorf("the answer has headers %v", res.Header)
+	}
+	if _, err := activeApp(t).ledger.Token(t.Context(), "shop", id); !errors.Is(err, tokenstore.ErrUnknown) {
+		t.Errorf("the store knows the token before its first use: %v", err)
+	}
+	if got := relay.status(bearer(token)); got.Calls == nil || *got.Calls != (callsStatus{2, 0, 2}) {
+		t.Errorf("before its use the token's status is %+v", got)
+	}
+	if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
+		t.Fatalf("the token is refused: %d %s", res.StatusCode, body)
+	}
+	checkCredential(t, up.one(t), token)
+	if got := relay.status(bearer(token)); *got.Calls != (callsStatus{2, 1, 1}) || got.ID != id || got.Subject != "alice" {
+		t.Errorf("after its use the token's status is %+v", got)
+	}
+	if !relay.logged(`"minted"`, `"issuer":"shop"`, `"token_id":"`+id, `"subject":"alice"`, `"provider":"demo"`, `"exp"`) {
+		t.Error("the log does not tell of the token")
+	}
+	if !relay.logged(`"handled request"`, `"uri":"/mint"`, `"Authorization":["REDACTED"]`) {
+		t.Error("the access log does not tell of the request")
+	}
+	relay.keepsQuiet(token)
+}
+
+func hasCORS(header http.Header) bool {
+	for name := range header {
+		if strings.HasPrefix(name, "Access-Control-") {
+			return true
+		}
+	}
+	return false
+}
+
+// Each secret mints as its own issuer and within what that one was granted.
+func TestEachSecretHasItsIssuer(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startMinting(t, up)
+	for secret, issuer := range map[string]string{shopSecret: "shop", deskSecret: "desk"} {
+		for _, claims := range []string{`{"provider":"demo"}`, `{"provider":"demo","iss":"` + issuer + `"}`} {
+			m := relay.mintsAs(secret, claims)
+			got := relay.status(bearer(m.Token))
+			if m.Issuer != issuer || got.Issuer != issuer || got.ID != m.ID {
+				t.Errorf("the secret of %s minted as %s, %+v", issuer, m.Issuer, got)
+			}
+		}
+	}
+	m := relay.mintsAs(deskSecret, `{"provider":"other","api_key":"sk-carried-0123456789","jti":"mine"}`)
+	if got := relay.status(bearer(m.Token)); got.ID != "mine" || got.Provider != "other" {
+		t.Errorf("got %+v", got)
+	}
+	// The relay's own key does not make its holder every issuer: what is signed
+	// as one and says another is refused.
+	app := activeApp(t).relay.Load()
+	claims := fmt.Sprintf(`{"iss":"desk","aud":%q,"jti":"x","iat":%d,"exp":%d,"provider":"demo"}`,
+		relay.relayKey.Public().ID(), time.Now().Unix(), time.Now().Unix()+60)
+	forged, err := eccrypto.Seal([]byte(claims), "shop", app.mint.signer, relay.relayKey.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, body := relay.do(relay.request(bearer(forged)))
+	wantRefusal(t, res, body, string(grant.Invalid))
+	relay.keepsQuiet("sk-carried-0123456789")
+}
+
+func TestMintRefusals(t *testing.T) {
+	relay := startMinting(t, newUpstream(t, nil))
+	now := time.Now().Unix()
+	type edits = []func(*http.Request)
+	shop := func(claims string) edits { return edits{asks(claims), bearer(shopSecret)} }
+	as := func(name, value string) edits {
+		return edits{asks(`{"provider":"demo"}`), header(name, value)}
+	}
+	method := func(method string) edits {
+		return edits{bearer(shopSecret), target(method, "/mint"), header("Origin", "https://app.example"), header("Access-Control-Request-Method", "POST")}
+	}
+	for name, tc := range map[string]struct {
+		edits edits
+		code  string
+		rule  string
+	}{
+		"no secret":        {edits{asks(`{"provider":"demo"}`)}, codeMintUnauthorized, "no secret"},
+		"a wrong secret":   {as("Authorization", "Bearer "+shopSecret+"x"), codeMintUnauthorized, "no issuer's"},
+		"a part of it":     {as("Authorization", "Bearer "+shopSecret[:20]), codeMintUnauthorized, "no issuer's"},
+		"a token":          {as("Authorization", "Bearer "+relay.mint()), codeMintUnauthorized, "no issuer's"},
+		"without scheme":   {as("Authorization", shopSecret), codeMintUnauthorized, "no secret"},
+		"GET":              {method("GET"), codeMethodNotAllowed, "POST"},
+		"a preflight":      {method("OPTIONS"), codeMethodNotAllowed, "POST"},
+		"no claims":        {shop(``), codeInvalidRequest, "not a JSON object"},
+		"no provider":      {shop(`{}`), codeInvalidRequest, "provider is missing"},
+		"an unknown claim": {shop(`{"provider":"demo","admin":true}`), codeInvalidRequest, "unknown claim admin"},
+		"a claim of later": {shop(`{"provider":"demo","limits":{"rpm":1}}`), codeInvalidRequest, "limits.rpm is not supported"},
+		"another issuer":   {shop(`{"provider":"demo","iss":"desk"}`), string(grant.BeyondGrant), "mints as shop only"},
+		"the relay's own":  {shop(`{"provider":"demo","iss":"relay"}`), string(grant.BeyondGrant), "mints as shop only"},
+		"an audience":      {shop(`{"provider":"demo","aud":"x"}`), codeInvalidRequest, "aud: leave it out"},
+		"another provider": {shop(`{"provider":"other"}`), string(grant.NoProvider), "issuer shop may grant providers [demo]"},
+		"a carried key":    {shop(`{"provider":"demo","api_key":"sk-carried-0123456789"}`), string(grant.BeyondGrant), "may not put a key"},
+		"a long life":      {shop(fmt.Sprintf(`{"provider":"demo","exp":%d}`, now+3*3600)), string(grant.BeyondGrant), "lifetime"},
+		"a past life":      {shop(fmt.Sprintf(`{"provider":"demo","iat":%d,"exp":%d}`, now-60, now-30)), codeInvalidRequest, "expired"},
+		"a life to come":   {shop(fmt.Sprintf(`{"provider":"demo","iat":%d}`, now+3600)), codeInvalidRequest, "iat"},
+		"a provider without key": {edits{asks(`{"provider":"other"}`), bearer(deskSecret)}, string(grant.NoProvider),
+			"no key for provider other"},
+		"claims of many bytes": {shop(`{"provider":"` + strings.Repeat("x", maxMintBody) + `"}`), codeTooLarge, "longer than"},
+		"a token of many bytes": {shop(`{"provider":"demo","allow":{"paths":["/` + strings.Repeat("x", 9000) + `"]}}`), codeInvalidRequest,
+			"is longer than"},
+		"the secret as a claim":    {shop(`{"provider":"demo","` + shopSecret + `":1}`), codeInvalidRequest, "the claims hold the secret"},
+		"the secret in a claim":    {shop(`{"provider":"demo","sub":"` + shopSecret + `"}`), codeInvalidRequest, "the claims hold the secret"},
+		"the secret as a provider": {shop(`{"provider":"` + shopSecret + `"}`), codeInvalidRequest, "the claims hold the secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			activeApp(t).relay.Load().secrets.guesses = newGuesses()
+			res, body := relay.do(relay.request(tc.edits...))
+			wantRefusal(t, res, body, tc.code)
+			if res.Header.Get("Cache-Control") != "no-store" || hasCORS(res.Header) {
+				t.Errorf("the refusal has headers %v", res.Header)
+			}
+			if tc.code == codeMethodNotAllowed && res.Header.Get("Allow") != "POST" {
+				t.Errorf("allows %q", res.Header.Get("Allow"))
+			}
+			if answers[tc.code].detail && !strings.Contains(body, tc.rule) {
+				t.Errorf("%s does not tell the rule", body)
+			}
+			if !relay.logged(`"refused"`, tc.code, tc.rule) {
+				t.Errorf("no line in the log with %q", tc.rule)
+			}
+			if leak(body, shopSecret, 8) {
+				t.Error("the answer holds a piece of the secret")
+			}
+		})
+	}
+	relay.keepsQuiet("sk-carried-0123456789")
+}
+
+// A secret that is put in another place mints nothing, and is in no log.
+func TestMintSecretInWrongPlaces(t *testing.T) {
+	relay := startMinting(t, newUpstream(t, nil), "log\n\t\trelayapi", "log {\n\t\t\toutput file {dir}/access\n\t\t}\n\t\trelayapi")
+	claims := asks(`{"provider":"demo"}`)
+	query := func(q string) func(*http.Request) { return func(r *http.Request) { r.URL.RawQuery = q } }
+	escaped := strings.NewReplacer("/", "%2f", "-", "%2D").Replace(shopSecret)
+	for name, put := range map[string]func(*http.Request){
+		"query":              query("secret=" + shopSecret),
+		"query, escaped":     query("secret=" + escaped),
+		"X-API-Key":          header("X-Api-Key", shopSecret),
+		"another header":     header("X-Mint-Secret", "Bearer "+shopSecret),
+		"Authorization: Key": header("Authorization", "Key "+shopSecret),
+		"basic":              func(r *http.Request) { r.SetBasicAuth("shop", shopSecret) },
+		"twice":              func(r *http.Request) { bearer(shopSecret)(r); header("Authorization", "Bearer "+shopSecret)(r) },
+		"cookie":             header("Cookie", "secret="+shopSecret),
+		"GET": func(r *http.Request) {
+			r.Method, r.Body, r.ContentLength = "GET", nil, 0
+			query("secret=" + shopSecret)(r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			activeApp(t).relay.Load().secrets.guesses = newGuesses()
+			res, body := relay.do(relay.request(claims, put))
+			if res.StatusCode/100 != 4 || leak(body, shopSecret, 8) {
+				t.Errorf("got %d %s", res.StatusCode, body)
+			}
+		})
+	}
+	// In its own place as well, it mints.
+	for name, put := range map[string]func(*http.Request){
+		"query": query("a=1&b=" + shopSecret), "query, escaped": query(escaped), "header": header("Referer", "https://x/?s="+shopSecret),
+	} {
+		if res, body := relay.do(relay.request(claims, bearer(shopSecret), put)); res.StatusCode != 200 {
+			t.Errorf("%s: %d %s", name, res.StatusCode, body)
+		}
+	}
+	// The line of the last request says that those before are written.
+	relay.do(relay.request(target("GET", "/health?last")))
+	access := func() string {
+		data, _ := os.ReadFile(filepath.Join(relay.dir, "access"))
+		return string(data)
+	}
+	if !eventually(func() bool { return strings.Contains(access(), "/health?last") }) {
+		t.Fatal("the access log has no lines")
+	}
+	if text := access(); strings.Contains(text, "/mint") || leak(text, shopSecret, 12) || leak(text, escaped, 12) {
+		t.Errorf("the access log has %s", text)
+	}
+	relay.keepsQuiet(escaped)
+}
+
+// With log_credentials the access log would show Authorization, so that it
+// shows no request that holds a secret or a token there.
+func TestMintWithLogCredentials(t *testing.T) {
+	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\nlog_credentials\n}")
+	m := relay.mintsAs(shopSecret, `{"provider":"demo"}`)
+	relay.status(bearer(m.Token))
+	relay.do(relay.request(asks(`{}`), bearer("another-secret-0123456789")))
+	relay.do(relay.request(target("GET", "/health"), header("Authorization", "shown")))
+	if !relay.logged(`"handled request"`, `"/health"`, `"Authorization":["shown"]`) {
+		t.Fatal("the access log does not show credentials, so this proves nothing")
+	}
+	relay.keepsQuiet(m.Token, "another-secret-0123456789")
+}
+
+// Who guesses is locked out, also with the right secret, whatever address it
+// says that it comes from. Claims that are refused are no guesses.
+func TestMintGuessesAreBounded(t *testing.T) {
+	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\ntrusted_proxies static private_ranges\n}")
+	for range guessBurst + 5 {
+		res, body := relay.do(relay.request(asks(`{}`), bearer(shopSecret)))
+		wantRefusal(t, res, body, codeInvalidRequest)
+	}
+	from := func(i int) func(*http.Request) { return header("X-Forwarded-For", fmt.Sprint("203.0.113.", i)) }
+	for i := range guessBurst {
+		res, body := relay.do(relay.request(asks(`{}`), bearer(fmt.Sprintf("guess-%024d", i)), from(i)))
+		wantRefusal(t, res, body, codeMintUnauthorized)
+		if res.Header.Get("WWW-Authenticate") != "Bearer" {
+			t.Errorf("the refusal has headers %v", res.Header)
+		}
+	}
+	for i, secret := range []string{"guess-again-0123456789", shopSecret} {
+		res, body := relay.do(relay.request(asks(`{"provider":"demo"}`), bearer(secret), from(100+i)))
+		wantRefusal(t, res, body, codeRateLimited)
+		if retry := res.Header.Get("Retry-After"); retry < "1" || retry > "6" || res.Header.Get("X-Should-Retry") != "" || hasCORS(res.Header) {
+			t.Errorf("the refusal has headers %v", res.Header)
+		}
+	}
+	if !relay.logged(`"warn"`, "trusted_proxies_strict") || strings.Count(relay.log(), "takes the client's word") != 1 {
+		t.Error("the log does not say once that forwarded addresses are not believed")
+	}
+	relay.keepsQuiet()
+}
+
+// Behind a proxy that is believed strictly, clients are told apart.
+func TestMintGuessesBehindStrictProxy(t *testing.T) {
+	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\ntrusted_proxies static private_ranges\ntrusted_proxies_strict\n}")
+	from := func(i int) func(*http.Request) {
+		return header("X-Forwarded-For", fmt.Sprintf("198.51.100.%d, 203.0.113.%d", i, i%2)) // the proxy adds the last
+	}
+	for i := range 2 * guessBurst {
+		res, body := relay.do(relay.request(asks(`{}`), bearer("guess"), from(i)))
+		wantRefusal(t, res, body, codeMintUnauthorized)
+	}
+	for i := range 2 {
+		res, body := relay.do(relay.request(asks(`{}`), bearer("guess"), from(i)))
+		wantRefusal(t, res, body, codeRateLimited)
+	}
+	res, body := relay.do(relay.request(asks(`{}`), bearer("guess"), header("X-Forwarded-For", "203.0.113.77")))
+	wantRefusal(t, res, body, codeMintUnauthorized)
+}
+
+func TestMintIsPaced(t *testing.T) {
+	relay := startMinting(t, newUpstream(t, nil))
+	secrets := activeApp(t).relay.Load().secrets
+	secrets.find(shopSecret).pace.SetBurst(0)
+	res, body := relay.do(relay.request(asks(`{"provider":"demo"}`), bearer(shopSecret)))
+	wantRefusal(t, res, body, codeRateLimited)
+	if res.Header.Get("Retry-After") != "1" || !strings.Contains(body, "more than 100 tokens a second") {
+		t.Errorf("got %s, %v", body, res.Header)
+	}
+	relay.mintsAs(deskSecret, `{"provider":"demo"}`) // of another issuer
+}
+
+func TestGuesses(t *testing.T) {
+	g, now, asked := newGuesses(), time.Unix(1_000_000, 0), 0
+	from := func(addr string) func(right bool) time.Duration {
+		r := &http.Request{RemoteAddr: addr}
+		return func(right bool) time.Duration {
+			return g.try(clientOf(r), now, func() bool { asked++; return right })
+		}
+	}
+	mallory, bob := from("192.0.2.1:1"), from("192.0.2.2:1")
+	for range 50 {
+		bob(true) // costs nothing
+	}
+	asked = 0
+	for range guessBurst {
+		if wait := mallory(false); wait != 0 {
+			t.Fatalf("waits %s before the burst is over", wait)
+		}
+	}
+	if wait := mallory(true); wait != guessInterval || asked != guessBurst {
+		t.Errorf("waits %s after %d guesses", wait, asked)
+	}
+	if bob(false) != 0 {
+		t.Error("another client is locked out")
+	}
+	now = now.Add(guessInterval)
+	if mallory(false) != 0 || mallory(false) == 0 {
+		t.Error("not one guess came back")
+	}
+	now = now.Add(time.Hour)
+	asked = 0
+	for range 2 * guessBurst {
+		mallory(false)
+	}
+	if asked != guessBurst {
+		t.Errorf("%d guesses after an hour", asked)
+	}
+	// As many at once as in turn.
+	var wg sync.WaitGroup
+	eve := from("192.0.2.3:1")
+	asked = 0 // under the client's lock
+	for range 100 {
+		wg.Go(func() { eve(false) })
+	}
+	wg.Wait()
+	if asked != guessBurst {
+		t.Errorf("%d guesses at once", asked)
+	}
+	// Memory is bounded.
+	for i := range 2 * guessClients {
+		from(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255))(false)
+	}
+	if n := g.clients.Len(); n > guessClients {
+		t.Errorf("%d clients are remembered", n)
+	}
+}
+
+func TestClientOf(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1:80":           "192.0.2.1/32",
+		"[::ffff:192.0.2.1]:80":  "192.0.2.1/32",
+		"[2001:db8:1:2:3::4]:80": "2001:db8:1:2::/64",
+		"[2001:db8:1:2:ff::]:80": "2001:db8:1:2::/64",
+		"[fe80::1%eth0]:80":      "fe80::/64",
+		"@":                      "invalid Prefix",
+		"":                       "invalid Prefix",
+	} {
+		if got := clientOf(&http.Request{RemoteAddr: addr}).String(); got != want {
+			t.Errorf("%q counts as %s, want %s", addr, got, want)
+		}
+	}
+}
+
+func TestSecretsAreComparedWhole(t *testing.T) {
+	s := new(secretIssuers)
+	for _, name := range []string{"a", "b", "c"} {
+		s.add(&minter{issuer: grant.Issuer{Name: name}}, sha256.Sum256([]byte("secret of "+name)))
+	}
+	for secret, want := range map[string]string{
+		"secret of a": "a", "secret of b": "b", "secret of c": "c", "secret of ": "", "secret of ab": "", "": "", "\x00": "",
+	} {
+		var got string
+		if issuer := s.find(secret); issuer != nil {
+			got = issuer.minter.issuer.Name
+		}
+		if got != want {
+			t.Errorf("%q is of %q, want %q", secret, got, want)
+		}
+	}
+}
+
+// What a config says wrong of a secret keeps the relay from starting, and is
+// not quoted.
+func TestMintConfigRefused(t *testing.T) {
+	up := newUpstream(t, nil)
+	for name, tc := range map[string]struct{ secret, old, new, says string }{
+		"not set":                {"", "", "", "{env.RELAYAPI_TEST_SECRET} is not set or empty"},
+		"blank":                  {" \n", "", "", "{env.RELAYAPI_TEST_SECRET} is not set or empty"},
+		"short":                  {"sk-literal-0123", "", "", "fewer than 16 characters"},
+		"two words":              {"sk-literal-01234 sk-literal", "", "", "one word of printable ASCII"},
+		"shared":                 {deskSecret, "", "", "issuer shop: {env.RELAYAPI_TEST_SECRET} holds the same secret as that of issuer desk"},
+		"no file":                {shopSecret, "desk.secret", "none.secret", "none.secret} is not set or empty"},
+		"none at all":            {shopSecret, "\t\t\tmint /mint\n", "", ""},
+		"literal":                {shopSecret, `"{env.RELAYAPI_TEST_SECRET}"`, `"sk-literal-0123456789"`, "issuer shop: secret must be a placeholder"},
+		"and a key":              {shopSecret, `"secret":`, `"public_key":"x","secret":`, "remove one"},
+		"neither":                {shopSecret, `"secret":"{env.RELAYAPI_TEST_SECRET}",`, ``, "public_key is missing"},
+		"the relay's":            {shopSecret, `"shop":{`, `"relay":{`, "the relay's own issuer"},
+		"mint without an issuer": {shopSecret, "", "", "mint: no issuer has a secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay := newMinting(t)
+			t.Setenv("RELAYAPI_TEST_SECRET", tc.secret)
+			source := strings.Replace(minting(up.URL), tc.old, tc.new, 1)
+			if name == "mint without an issuer" {
+				source = strings.Replace(simple(up.URL), "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\tmint /mint\n\t\t}\n", 1)
+			}
+			config, err := adapt(relay.fill(source))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = relay.run([]byte(strings.Replace(string(config), tc.old, tc.new, 1)))
+			if tc.says == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "sk-literal") || leak(err.Error(), deskSecret, 12) {
+				t.Errorf("says %v, want %q", err, tc.says)
+			}
+		})
+	}
+}
+
+// What waits for a body does not wait for one that was refused.
+func TestMintRefusesBeforeTheBody(t *testing.T) {
+	relay := startMinting(t, newUpstream(t, nil))
+	start := "POST /mint HTTP/1.1\r\nHost: " + strings.TrimPrefix(relay.URL, "http://") + "\r\n"
+	res, body := relay.send(start + "Expect: 100-continue\r\nContent-Length: 70000\r\n\r\n")
+	wantRefusal(t, res, body, codeMintUnauthorized)
+	if !res.Close {
+		t.Error("the connection stays open for a body that does not come")
+	}
+	res, body = relay.send(start + "Authorization: bearer " + shopSecret + "\r\nContent-Length: 19\r\nConnection: close\r\n\r\n{\"provider\":\"demo\"}")
+	if res.StatusCode != 200 {
+		t.Errorf("got %d %s", res.StatusCode, body)
+	}
+}
+
+// A relay that has not started says so, and asks nobody for a secret.
+func TestMintBeforeStart(t *testing.T) {
+	started := make(chan struct{})
+	close(started)
+	e := &mintEndpoint{app: &App{started: started}, logger: nopLogger()}
+	rec, r := newRecorder(), newServerRequest(t)
+	e.ServeHTTP(rec, r)
+	if rec.Code != 503 || !strings.Contains(rec.Body.String(), codeNotReady) || caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar) != true {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
+}
