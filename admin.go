@@ -96,7 +96,7 @@ func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return apiError(http.StatusServiceUnavailable, err)
 	}
-	defer func() { _ = relay.ledger.release() }() // logged by the store
+	defer relay.ledger.release()
 	answer, err := handle(&adminRequest{r, app, relay, body})
 	var refused caddy.APIError
 	switch {

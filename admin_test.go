@@ -283,7 +283,7 @@ func TestAdminUnavailable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = relay.ledger.release() }()
+	defer relay.ledger.release()
 	_ = relay.ledger.Close() // as after an fsync that failed
 	unavailable("without a store")
 }

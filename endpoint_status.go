@@ -77,7 +77,7 @@ func (e *statusEndpoint) status(r *http.Request, found found, rt *route, now tim
 	if relay == nil || !relay.ledger.hold() {
 		return nil, refuse(codeNotReady, "the relay has not started or is shutting down")
 	}
-	defer func() { _ = relay.ledger.release() }() // logged by the store
+	defer relay.ledger.release()
 	permit, err := relay.tokens.open(r.Context(), found.token)
 	if err != nil {
 		return nil, denied(err)

@@ -93,7 +93,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if relay == nil || !relay.ledger.hold() {
 		return h.refuse(w, r, rt, refuse(codeNotReady, "the relay has not started or is shutting down"))
 	}
-	defer func() { _ = relay.ledger.release() }() // logged by the store
+	defer relay.ledger.release()
 
 	permit, refused := h.permit(r, relay, found, rt, start)
 	if refused != nil {
@@ -229,7 +229,7 @@ func uncharged(relay *relay, p *permit, err error) *refusal {
 		return refuse(codeCallsExhausted, exhausted(used))
 	case errors.Is(err, tokenstore.ErrConflict):
 		return refuse(codeConflict, "its identity is known with other claims")
-	case errors.Is(err, tokenstore.ErrRevoked):
+	case errors.Is(err, tokenstore.ErrRevoked), errors.Is(err, errEnded):
 		return refuse(codeRevoked, "the token is revoked")
 	case errors.Is(err, tokenstore.ErrDisabled):
 		return refuse(codeDisabled, "the token is disabled")

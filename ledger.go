@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"go.uber.org/zap"
 )
 
 // stores holds the open stores by path: a reload starts the new config before
@@ -25,11 +26,12 @@ func (s *pooledStore) Destruct() error { return s.Close() }
 // cleaned up while its streams are live, and they settle later.
 type ledger struct {
 	*pooledStore
-	path string
-	refs atomic.Int64 // the config's own and one per request; 0 is released
+	path   string
+	logger *zap.Logger
+	refs   atomic.Int64 // the config's own and one per request; 0 is released
 }
 
-func acquireLedger(ctx context.Context, path string) (*ledger, error) {
+func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledger, error) {
 	path, err := tokenstore.Resolve(path) // one store has one name
 	if err != nil {
 		return nil, err
@@ -44,7 +46,7 @@ func acquireLedger(ctx context.Context, path string) (*ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &ledger{pooledStore: pooled.(*pooledStore), path: path}
+	l := &ledger{pooledStore: pooled.(*pooledStore), path: path, logger: logger}
 	l.refs.Store(1)
 	return l, nil
 }
@@ -63,10 +65,11 @@ func (l *ledger) hold() bool {
 }
 
 // release lets go of one hold, and of the store with the last one.
-func (l *ledger) release() error {
+func (l *ledger) release() {
 	if l.refs.Add(-1) > 0 {
-		return nil
+		return
 	}
-	_, err := stores.Delete(l.path)
-	return err
+	if _, err := stores.Delete(l.path); err != nil {
+		l.logger.Error("closing the store", zap.Error(err))
+	}
 }

@@ -220,7 +220,7 @@ func (a *App) provisionIssuers() error {
 // Start opens the store, makes the keys that are not configured and lets
 // requests in.
 func (a *App) Start() error {
-	ledger, err := acquireLedger(a.ctx, a.Store.Path)
+	ledger, err := acquireLedger(a.ctx, a.Store.Path, a.logger)
 	if err != nil {
 		return err
 	}
@@ -293,10 +293,10 @@ func (a *App) Stop() error { return nil }
 // Cleanup releases the store, if Start acquired it. Requests in flight keep it
 // open until the last of them has settled.
 func (a *App) Cleanup() error {
-	if a.ledger == nil {
-		return nil
+	if a.ledger != nil {
+		a.ledger.release()
 	}
-	return a.ledger.release()
+	return nil
 }
 
 // Interface guards

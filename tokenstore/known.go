@@ -4,8 +4,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// knownSize bounds the memory for known tokens to some ten megabytes.
-const knownSize = 1 << 15
+// knownSize bounds the memory for known tokens to some tens of megabytes.
+const knownSize = 1 << 17
 
 // known remembers what the store holds of the tokens in use, so that one
 // without charges costs no read and no write. The cache is 2Q: a flood of
