@@ -23,13 +23,14 @@ type pruner struct {
 // must have expired to be pruned now, or zero.
 func (p *pruner) tick(now time.Time) time.Time {
 	now = now.Round(0) // by the clock on the wall: that is what may jump
-	passed := now.Sub(p.last.Round(0))
+	passed := now.Sub(p.last)
+	first := p.last.IsZero()
 	p.last = now
 	switch {
+	case first:
+		p.next = now.Add(pruneEvery)
 	case passed.Abs() > clockJump:
 		p.next = now.Add(pruneSuspend)
-	case p.next.IsZero():
-		p.next = now.Add(pruneEvery)
 	case !now.Before(p.next):
 		p.next = now.Add(pruneEvery)
 		return now.Add(-pruneGrace)

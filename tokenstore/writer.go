@@ -200,7 +200,7 @@ func (l *Ledger) outcome(k *knowing, err error) error {
 // sweep returns the leases of idle accounts, forgets accounts, writes usage and
 // prunes.
 func (l *Ledger) sweep() {
-	p := pruner{last: l.now()}
+	var p pruner
 	for {
 		select {
 		case <-l.sweeper.C:

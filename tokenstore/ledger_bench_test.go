@@ -1,0 +1,344 @@
+package tokenstore
+
+import (
+	"context"
+	"database/sql"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var ledgerFor = flag.Duration("ledger.for", 2*time.Second, "how long BenchmarkLedger measures each of its parts")
+
+const benchClients = 256
+
+// BenchmarkLedger compares leases with one UPDATE per call, on one disk and in
+// one run. Run it with -benchtime=1x: each part measures for -ledger.for.
+func BenchmarkLedger(b *testing.B) {
+	const large = 100_000_000
+	var baseline float64
+	b.Run("rate/one update per call", func(b *testing.B) {
+		naive := newNaive(b)
+		tok := newToken("a")
+		for range b.N {
+			baseline = rate(b, func(*rand.Rand) error { return naive.admit(tok.calls(1, large)) })
+		}
+		report(b, baseline, "calls/s")
+	})
+	b.Run("rate/leases, one token", func(b *testing.B) {
+		s := openNow(b)
+		call := admitting(b, s, benchTokens("a", 1), large)
+		var got float64
+		for range b.N {
+			got = rate(b, call)
+		}
+		report(b, got, "calls/s")
+		report(b, got/baseline, "x-baseline")
+	})
+	b.Run("rate/leases, 2000 tokens", func(b *testing.B) {
+		call := admitting(b, openNow(b), benchTokens("a", 2000), large)
+		var got float64
+		for range b.N {
+			got = rate(b, call)
+		}
+		report(b, got, "calls/s")
+		report(b, got/baseline, "x-baseline")
+	})
+	b.Run("rate/leases, 2000 of a million tokens", func(b *testing.B) { benchMillion(b, large) })
+	for _, limit := range []int64{1_000_000, 50} {
+		b.Run(fmt.Sprintf("latency/2000 calls a second, limits of %d", limit), func(b *testing.B) {
+			benchLatency(b, limit)
+		})
+	}
+}
+
+// openNow opens a new store whose clock runs.
+func openNow(b *testing.B) *Ledger {
+	b.Helper()
+	s, err := openSQLite(context.Background(), storePath(b), time.Now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	return s
+}
+
+// benchMillion compares 2 000 active tokens that are all there is with as many
+// among a million: next to each other in the tables, and anywhere. They take
+// turns, because the machine is not the same from one second to the next.
+func benchMillion(b *testing.B, limit int64) {
+	large := openNow(b)
+	million(b, large)
+	row, anywhere := make([]*Token, 2000), make([]*Token, 2000)
+	for i, n := range rand.Perm(500_000)[:len(row)] {
+		row[i] = newToken(fmt.Sprint("m", 500_000+i))
+		anywhere[i] = newToken(fmt.Sprint("m", n))
+		row[i].Fingerprint, anywhere[i].Fingerprint = [32]byte{}, [32]byte{}
+	}
+	const rounds = 4
+	got := make(map[string][]float64)
+	small := openNow(b)
+	parts := []struct {
+		name string
+		s    *Ledger
+		call func(*rand.Rand) error
+	}{
+		{"alone", small, admitting(b, small, benchTokens("a", 2000), limit)},
+		{"row", large, admitting(b, large, row, limit)},
+		{"anywhere", large, admitting(b, large, anywhere, limit)},
+	}
+	for range rounds * b.N {
+		for _, part := range parts {
+			got[part.name] = append(got[part.name], rate(b, part.call))
+			sweepAll(part.s, time.Now().Add(forgetPast)) // the next turn begins with nothing leased
+			part.s.flush()
+		}
+	}
+	for name, v := range got {
+		report(b, mean(v), "calls/s-"+name)
+		report(b, slices.Min(v)/mean(v), "min-of-mean-"+name)
+		report(b, slices.Max(v)/mean(v), "max-of-mean-"+name)
+	}
+	report(b, mean(got["row"])/mean(got["alone"]), "x-alone-row")
+	report(b, mean(got["anywhere"])/mean(got["alone"]), "x-alone-anywhere")
+}
+
+func report(b *testing.B, v float64, unit string) {
+	b.ReportMetric(0, "ns/op") // says nothing here
+	b.ReportMetric(v, unit)
+}
+
+func mean(v []float64) (sum float64) {
+	for _, x := range v {
+		sum += x
+	}
+	return sum / float64(len(v))
+}
+
+// rate is how many calls a second the clients get through, after half a second
+// in which leases grow.
+func rate(b *testing.B, call func(*rand.Rand) error) float64 {
+	b.Helper()
+	var measuring, stop atomic.Bool
+	var calls atomic.Int64
+	var wg sync.WaitGroup
+	for range benchClients {
+		wg.Go(func() {
+			mine, r := int64(0), rand.New(rand.NewPCG(rand.Uint64(), 0))
+			for !stop.Load() {
+				if err := call(r); err != nil {
+					b.Error(err)
+					return
+				}
+				if measuring.Load() {
+					mine++
+				}
+			}
+			calls.Add(mine)
+		})
+	}
+	time.Sleep(500 * time.Millisecond)
+	begin := time.Now()
+	measuring.Store(true)
+	time.Sleep(*ledgerFor)
+	took := time.Since(begin)
+	stop.Store(true)
+	wg.Wait()
+	return float64(calls.Load()) / took.Seconds()
+}
+
+func benchTokens(name string, n int) []*Token {
+	tokens := make([]*Token, n)
+	for i := range tokens {
+		tokens[i] = newToken(fmt.Sprint(name, i))
+	}
+	return tokens
+}
+
+// admitting calls tokens at random. In the end all that was admitted must be
+// durable, and nothing else: a rate of calls that nobody counted says nothing.
+func admitting(b *testing.B, s *Ledger, tokens []*Token, limit int64) func(*rand.Rand) error {
+	var admitted atomic.Int64
+	before := durableSum(b, s, tokens)
+	b.Cleanup(func() {
+		s.flush()
+		sweepAll(s, time.Now().Add(forgetPast))
+		if n := durableSum(b, s, tokens) - before; n != admitted.Load() {
+			b.Errorf("%d durable, %d admitted", n, admitted.Load())
+		}
+	})
+	charges := make([][]Charge, len(tokens))
+	for i, tok := range tokens {
+		charges[i] = []Charge{tok.calls(1, limit)}
+	}
+	return func(r *rand.Rand) error {
+		i := 0
+		if len(tokens) > 1 {
+			i = r.IntN(len(tokens))
+		}
+		err := s.Admit(context.Background(), tokens[i], charges[i])
+		if err == nil {
+			admitted.Add(1)
+		}
+		return err
+	}
+}
+
+func durableSum(b *testing.B, s *Ledger, tokens []*Token) (sum int64) {
+	b.Helper()
+	s.flush()
+	for _, tok := range tokens {
+		n, err := s.db.used(context.Background(), counterOf(tok.ID))
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+// naive counts every call with a transaction of its own, under the same
+// settings as the ledger.
+type naive struct {
+	mu     sync.Mutex // SQLite admits one writer; this queue is fairer than its busy handler
+	db     *sql.DB
+	update *sql.Stmt
+}
+
+func newNaive(b *testing.B) *naive {
+	b.Helper()
+	path := storePath(b)
+	s := openAt(b, path)
+	admit(b, s, newToken("a"), newToken("a").calls(1, 10))
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { db.Close() })
+	db.SetMaxOpenConns(1)
+	update, err := db.Prepare(`UPDATE counters SET used = used + ?5
+		WHERE scope = ?1 AND id = ?2 AND unit = ?3 AND window_start = ?4 AND used < ?6`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &naive{db: db, update: update}
+}
+
+func (n *naive) admit(c Charge) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	tx, err := n.db.Begin() // IMMEDIATE, as the DSN says
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	result, err := tx.Stmt(n.update).Exec(c.Counter.Scope, c.Counter.ID, c.Counter.Unit, c.Counter.windowStart(), c.Amount, c.Limit)
+	if err != nil {
+		return err
+	}
+	if rows, err := result.RowsAffected(); err != nil || rows != 1 {
+		return fmt.Errorf("%d rows, %w", rows, err)
+	}
+	return tx.Commit()
+}
+
+// million fills a store with as many tokens, each of which was used once.
+func million(b *testing.B, s *Ledger) {
+	b.Helper()
+	const numbers = `WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999999) `
+	for _, insert := range []string{
+		`INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen) ` + numbers +
+			fmt.Sprintf(`SELECT 'acme', 'm' || i, 'user-' || i, 'openai', zeroblob(32), %d, %d, %d FROM n`,
+				noon.Unix(), noon.Add(time.Hour).Unix(), noon.Unix()),
+		`INSERT INTO counters (scope, id, unit, window_start, used) ` + numbers +
+			`SELECT 'token', 'acme/m' || i, 'calls', 0, 1 FROM n`,
+	} {
+		if _, err := raw(s).Exec(insert); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := raw(s).Exec(`PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// timedDB measures the commits of a ledger.
+type timedDB struct {
+	backend
+	mu   sync.Mutex
+	took []time.Duration
+}
+
+func (t *timedDB) commit(ctx context.Context, b *batch) error {
+	begin := time.Now()
+	err := t.backend.commit(ctx, b)
+	took := time.Since(begin)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.took = append(t.took, took)
+	return err
+}
+
+// benchLatency offers 2 000 calls a second over 100 tokens, however long each
+// takes. A token that is used up is followed by another.
+func benchLatency(b *testing.B, limit int64) {
+	const perSecond, tokens = 2000, 100
+	db, err := openDB(context.Background(), storePath(b), time.Now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	timed := &timedDB{backend: db}
+	s := newLedger(timed, time.Now)
+	defer s.Close()
+	var mu sync.Mutex
+	var latencies []time.Duration
+	warm := perSecond // the first second is not measured
+	total := warm + int(ledgerFor.Seconds()*perSecond)*b.N
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for k := range total {
+		time.Sleep(time.Until(begin.Add(time.Duration(k) * time.Second / perSecond)))
+		if k == warm {
+			timed.mu.Lock()
+			timed.took = nil
+			timed.mu.Unlock()
+		}
+		tok := newToken(fmt.Sprint(k%tokens, "-", int64(k/tokens)/limit))
+		charges := []Charge{tok.calls(1, limit)}
+		wg.Go(func() {
+			begin := time.Now()
+			err := s.Admit(context.Background(), tok, charges)
+			took := time.Since(begin)
+			if err != nil {
+				b.Error(err)
+			}
+			if k >= warm {
+				mu.Lock()
+				defer mu.Unlock()
+				latencies = append(latencies, took)
+			}
+		})
+	}
+	wg.Wait()
+	elapsed := time.Since(begin)
+	timed.mu.Lock()
+	defer timed.mu.Unlock()
+	slices.Sort(latencies)
+	slices.Sort(timed.took)
+	micro := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+	at := func(v []time.Duration, part float64) time.Duration { return v[int(part*float64(len(v)-1))] }
+	report(b, micro(at(latencies, 0.5)), "µs-p50")
+	report(b, micro(at(latencies, 0.99)), "µs-p99")
+	report(b, micro(at(timed.took, 0.5)), "µs-commit-p50")
+	report(b, micro(at(timed.took, 0.99)), "µs-commit-p99")
+	report(b, micro(at(latencies, 0.99))/micro(at(timed.took, 0.5)), "p99-in-commits")
+	report(b, float64(total)/elapsed.Seconds(), "offered/s")
+}

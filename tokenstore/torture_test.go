@@ -1,0 +1,597 @@
+//go:build unix
+
+package tokenstore
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+)
+
+var (
+	tortureFor    = flag.Duration("torture.for", 2*time.Second, "how long TestTorture kills processes")
+	tortureRounds = flag.Int("torture.rounds", 0, "how many processes TestTorture kills, instead of -torture.for")
+)
+
+const (
+	tortureVariable = "TOKENSTORE_TEST_TORTURE"
+	tortureCallers  = 8 // goroutines on each token
+)
+
+// tortureLimits are those of the four tokens that are called at the same time.
+// One that is used up is followed by the next of its kind.
+var tortureLimits = [...]int64{5, 50, 5_000, 1_000_000}
+
+func init() { roles["torture"] = roleTorture }
+
+// torturePlan is what the parent tells a child.
+type torturePlan struct {
+	Offset    time.Duration // of the clock
+	Jumps     bool          // it jumps forward and back
+	FileLimit bool          // now and then files cannot grow
+	Next      [len(tortureLimits)]uint32
+}
+
+func tortureToken(kind int, n uint32) (*Token, []Charge) {
+	tok := newToken(fmt.Sprintf("t%d-%d", kind, n))
+	tok.ExpiresAt = noon.Add(10 * 365 * 24 * time.Hour)
+	return tok, []Charge{tok.calls(1, tortureLimits[kind])}
+}
+
+// roleTorture serves calls until it is killed. A call has been served when its
+// record is in the pipe, which outlives the process.
+func roleTorture(path string) error {
+	signal.Ignore(syscall.SIGXFSZ)
+	var plan torturePlan
+	if err := json.Unmarshal([]byte(os.Getenv(tortureVariable)), &plan); err != nil {
+		return err
+	}
+	var jump atomic.Int64
+	opened := time.Now()
+	s, err := openSQLite(context.Background(), path, func() time.Time {
+		return noon.Add(plan.Offset + time.Since(opened) + time.Duration(jump.Load()))
+	})
+	if err != nil {
+		return err
+	}
+	failed := make(chan error)
+	for kind := range tortureLimits {
+		next := new(atomic.Uint32)
+		next.Store(plan.Next[kind])
+		for range tortureCallers {
+			go func() { failed <- tortureCaller(s, kind, next) }()
+		}
+	}
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-time.After(time.Duration(rand.IntN(30)) * time.Millisecond):
+		}
+		if plan.Jumps {
+			jump.Store(rand.Int64N(int64(5*time.Minute)) - int64(2*time.Minute))
+		}
+		if plan.FileLimit {
+			if err := tortureFileLimit(path); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func tortureCaller(s *Ledger, kind int, next *atomic.Uint32) error {
+	for {
+		n := next.Load()
+		tok, charges := tortureToken(kind, n)
+		err := s.Admit(context.Background(), tok, charges)
+		switch {
+		case err == nil:
+			if _, err := os.Stdout.Write(binary.BigEndian.AppendUint32(nil, uint32(kind)<<28|n)); err != nil {
+				return err
+			}
+		case errors.Is(err, ErrExhausted):
+			next.CompareAndSwap(n, n+1)
+			time.Sleep(time.Millisecond)
+		case errors.Is(err, ErrUnavailable):
+			time.Sleep(time.Millisecond)
+		default:
+			return err
+		}
+	}
+}
+
+// tortureFileLimit keeps files from growing for a while.
+func tortureFileLimit(path string) error {
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		return err
+	}
+	low := old
+	if info, err := os.Stat(path + "-wal"); err == nil {
+		low.Cur = uint64(info.Size() + rand.Int64N(20_000))
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &low); err != nil {
+		return err
+	}
+	time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old)
+}
+
+// torture is what the parent knows.
+type torture struct {
+	t       *testing.T
+	path    string
+	served  [len(tortureLimits)]map[uint32]int64
+	next    [len(tortureLimits)]uint32
+	rounds  map[string]int // by what was done to them
+	crashes int64          // how often a lease may have been lost
+	lost    [len(tortureLimits)]int64
+	durable [len(tortureLimits)]int64
+}
+
+// Processes are killed, deprived of their disk and their file, and started
+// again with another clock: served ≤ durable ≤ limit, and little is lost.
+func TestTorture(t *testing.T) {
+	h := &torture{t: t, path: storePath(t), rounds: make(map[string]int)}
+	for i := range h.served {
+		h.served[i] = make(map[uint32]int64)
+	}
+	begin := time.Now()
+	for n := 0; !t.Failed(); n++ {
+		if *tortureRounds > 0 && n >= *tortureRounds || *tortureRounds == 0 && time.Since(begin) > *tortureFor {
+			break
+		}
+		h.round(n)
+		h.check()
+	}
+	h.table(time.Since(begin))
+}
+
+// round starts a child, plagues it and kills it.
+func (h *torture) round(n int) {
+	plan := torturePlan{Next: h.next}
+	kind := []string{"kill", "kill", "clock", "file limit", "moved away", "replaced"}[rand.IntN(6)]
+	if n == 0 {
+		kind = "kill" // the store is born at noon
+	} else {
+		plan.Offset = time.Duration(rand.Int64N(int64(60*time.Hour))) - 30*time.Hour
+	}
+	plan.Jumps, plan.FileLimit = kind == "clock", kind == "file limit"
+	text, err := json.Marshal(plan)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	cmd := child(h.t, "torture", h.path)
+	cmd.Env = append(cmd.Env, tortureVariable+"="+string(text))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	first, ended := make(chan struct{}), make(chan struct{})
+	go func() { h.read(out, first); close(ended) }()
+	if n == 0 || rand.IntN(4) > 0 { // else it may die before it has opened the store
+		select {
+		case <-first:
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			h.t.Error("nothing was served for ten seconds")
+		}
+	}
+	time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+	restore := h.take(kind)
+	if err := cmd.Process.Kill(); err != nil {
+		h.t.Error(err)
+	}
+	<-ended
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() >= 0 {
+		h.t.Errorf("child ended by itself: %v; it said %q", err, said.String())
+	}
+	restore()
+	h.rounds[kind]++
+	h.crashes++
+}
+
+// read counts what a child reports, until it ends.
+func (h *torture) read(out io.Reader, first chan<- struct{}) {
+	var record [4]byte
+	for in := bufio.NewReaderSize(out, 1<<16); ; {
+		if _, err := io.ReadFull(in, record[:]); err != nil {
+			if err != io.EOF {
+				h.t.Errorf("a torn record: %v", err)
+			}
+			return
+		}
+		if first != nil {
+			close(first)
+			first = nil
+		}
+		v := binary.BigEndian.Uint32(record[:])
+		kind, n := v>>28, v&(1<<28-1)
+		if int(kind) >= len(tortureLimits) {
+			h.t.Errorf("no record: %q", record)
+			return
+		}
+		h.served[kind][n]++
+		h.next[kind] = max(h.next[kind], n)
+	}
+}
+
+// take takes the store away from the child, or not.
+func (h *torture) take(kind string) (restore func()) {
+	away := h.path + ".away"
+	if kind != "moved away" && kind != "replaced" {
+		return func() {}
+	}
+	if _, err := os.Stat(h.path); err != nil {
+		return func() {} // none yet
+	}
+	h.crashes++ // what is committed in that moment is not served either
+	must := func(err error) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	must(os.Rename(h.path, away))
+	if kind == "replaced" {
+		must(os.WriteFile(h.path, nil, 0o600))
+	}
+	time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+	return func() { must(os.Rename(away, h.path)) }
+}
+
+// check looks at a copy of what the child has left, so that the next one has to
+// recover from that by itself.
+func (h *torture) check() {
+	h.t.Helper()
+	path := filepath.Join(h.t.TempDir(), "copy.db")
+	defer os.RemoveAll(filepath.Dir(path))
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(h.path + suffix)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(path+suffix, content, 0o600)
+		}
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	checkIntegrity(h.t, path)
+	used := durableCounts(h.t, path)
+	for kind, limit := range tortureLimits {
+		h.lost[kind], h.durable[kind] = 0, 0
+		for n := range h.next[kind] + 2 {
+			tok, _ := tortureToken(kind, n)
+			served, durable := h.served[kind][n], used[tok.Issuer+"/"+tok.ID]
+			if served > durable || durable > limit {
+				h.t.Errorf("limit %d, token %d: %d served, %d durable", limit, n, served, durable)
+			}
+			h.durable[kind] += durable
+			h.lost[kind] += durable - served
+		}
+		if h.lost[kind] > h.bound(limit) {
+			h.t.Errorf("limit %d: %d lost in %d crashes, the bound is %d", limit, h.lost[kind], h.crashes, h.bound(limit))
+		}
+	}
+}
+
+// bound is what all crashes may have lost of tokens with a limit: what was
+// leased ahead, and one for each call that was waiting or just served.
+func (h *torture) bound(limit int64) int64 {
+	return h.crashes * (tortureCallers + min(maxAhead, limit/aheadShare, limit/8))
+}
+
+func (h *torture) table(took time.Duration) {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "limit\ttokens\tserved\tdurable\tlost\tbound\tlost per crash\t")
+	for kind, limit := range tortureLimits {
+		var served int64
+		for _, n := range h.served[kind] {
+			served += n
+		}
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%.2f\t\n", limit, len(h.served[kind]), served, h.durable[kind],
+			h.lost[kind], h.bound(limit), float64(h.lost[kind])/float64(max(1, h.crashes)))
+	}
+	w.Flush()
+	kills := 0
+	for _, n := range h.rounds {
+		kills += n
+	}
+	h.t.Logf("%d kills in %v: %v\n%s", kills, took.Round(time.Millisecond), h.rounds, b.String())
+}
+
+// durableCounts reads a store that nobody has open, by the counters' names.
+func durableCounts(t *testing.T, path string) map[string]int64 {
+	t.Helper()
+	used := make(map[string]int64)
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(`SELECT id, used FROM counters`)
+	if err != nil {
+		if strings.Contains(err.Error(), "no such table") {
+			return used // killed before there was one
+		}
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		var n int64
+		if err := rows.Scan(&id, &n); err != nil {
+			t.Fatal(err)
+		}
+		used[id] = n
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
+
+// smallDisk mounts a disk of so many kilobytes, where that is permitted.
+func smallDisk(t *testing.T, kilobytes int) (dir string, remount func(option string), ok bool) {
+	t.Helper()
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return "", nil, false
+	}
+	dir = t.TempDir()
+	mount := func(options string) error {
+		return exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dk,mode=0700%s", kilobytes, options), "tmpfs", dir).Run()
+	}
+	if mount("") != nil {
+		return "", nil, false // a container without the right
+	}
+	t.Cleanup(func() {
+		if err := exec.Command("umount", dir).Run(); err != nil {
+			t.Errorf("umount: %v", err)
+		}
+	})
+	return dir, func(option string) {
+		if err := mount(",remount," + option); err != nil {
+			t.Errorf("remount: %v", err)
+		}
+	}, true
+}
+
+// A disk that is really full, again and again. Without the right to mount one,
+// TestTorture and TestServiceReturnsWithTheDisk limit the size of files.
+func TestTortureFullDisk(t *testing.T) {
+	dir, _, ok := smallDisk(t, 16<<10)
+	if !ok {
+		return
+	}
+	path, filler := filepath.Join(dir, "relay.db"), filepath.Join(dir, "filler")
+	s, err := openSQLite(context.Background(), path, atNoon) // its Close may fail
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(map[string]*atomic.Int64)
+	const limit = 100_000
+	for i := range 4 {
+		served[fmt.Sprint("a", i)] = new(atomic.Int64)
+	}
+	refused := 0
+	for round := range 6 {
+		if round%2 == 1 {
+			fill(t, filler)
+		}
+		var unavailable atomic.Int64
+		var wg sync.WaitGroup
+		for id, count := range served {
+			for c := range 4 {
+				wg.Go(func() {
+					for i := range 20 {
+						tok := newToken(id)
+						err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, limit)})
+						if err == nil {
+							count.Add(1)
+						} else if !errors.Is(err, ErrUnavailable) {
+							t.Error(err)
+						}
+						// Rows that need room.
+						other := newToken(strings.Repeat("x", 500) + fmt.Sprint(id, c, round, i))
+						if err := s.Admit(context.Background(), other, []Charge{other.calls(1, 5)}); err != nil {
+							unavailable.Add(1)
+						}
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if unavailable.Load() > 0 {
+			refused++
+		}
+		if round%2 == 1 {
+			if err := os.Remove(filler); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if round == 0 && unavailable.Load() == 16*20 {
+			t.Error("nothing was served with room on the disk")
+		}
+		if err := s.Err(); err != nil {
+			t.Fatalf("a full disk has broken the store: %v", err)
+		}
+	}
+	if refused == 0 {
+		t.Error("the disk was never full")
+	}
+	// With the disk full to the last byte the store can be closed, and opened or not.
+	fill(t, filler)
+	_ = s.Close()
+	if again, err := openSQLite(context.Background(), path, atNoon); err == nil {
+		_ = again.Close()
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, path)
+	for id, count := range served {
+		durable, err := s.db.used(context.Background(), counterOf(id))
+		if err != nil || durable < count.Load() || durable > limit {
+			t.Errorf("%s: %d served, %d durable, %v", id, count.Load(), durable, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	checkIntegrity(t, path)
+}
+
+// fill takes all the room there is.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, size := range []int{4096, 512, 1} {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+// A store that cannot be written serves nothing.
+func TestTortureReadOnly(t *testing.T) {
+	path := storePath(t)
+	dir, remount, mounted := smallDisk(t, 4096)
+	if mounted {
+		path = filepath.Join(dir, "relay.db")
+	}
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(1, 10))
+	readOnly := func(on string) {
+		if _, err := raw(s).Exec(`PRAGMA query_only = ` + on); err != nil {
+			t.Fatal(err)
+		}
+	}
+	readOnly("1")
+	for range 20 {
+		wantRefused(t, s, ErrUnavailable, tok, tok.calls(1, 10))
+	}
+	wantUsed(t, s, counterOf("a"), 1)
+	readOnly("0")
+	admit(t, s, tok, tok.calls(1, 10))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case mounted:
+		remount("ro")
+	case os.Geteuid() != 0:
+		for name, mode := range map[string]os.FileMode{path: 0o400, filepath.Dir(path): 0o500} {
+			if err := os.Chmod(name, mode); err != nil {
+				t.Fatal(err)
+			}
+			defer os.Chmod(name, 0o700)
+		}
+	default:
+		return // nothing is read-only for root
+	}
+	if s, err := openSQLite(context.Background(), path, atNoon); err == nil {
+		wantRefused(t, s, ErrUnavailable, tok, tok.calls(1, 10))
+		_ = s.Close()
+		t.Error("opened")
+	}
+	if mounted {
+		remount("rw")
+		s = openAt(t, path)
+		wantUsed(t, s, counterOf("a"), 2)
+	}
+}
+
+// Whichever page of the file is spoilt: what is served before and after stays
+// within the limit.
+func TestTortureCorruptPages(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	const limit, before, others = 20, 10, 60
+	tok := newToken("a")
+	for i := range others {
+		other := newToken(fmt.Sprint("other-", i))
+		go s.Admit(context.Background(), other, []Charge{other.calls(1, 10)})
+	}
+	for range before {
+		admit(t, s, tok, tok.calls(1, limit))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sound, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, refused := 0, 0
+	spoil := []func(p []byte){
+		func(p []byte) { copy(p, bytes.Repeat([]byte{0xff}, len(p))) },
+		func(p []byte) { clear(p) },
+		func(p []byte) { copy(p[1:8], bytes.Repeat([]byte{0xff}, 7)) }, // the page's header
+		func(p []byte) { rand.Shuffle(len(p), func(i, j int) { p[i], p[j] = p[j], p[i] }) },
+	}
+	for page := range len(sound) / 4096 {
+		copied := storePath(t)
+		content := bytes.Clone(sound)
+		spoil[page%len(spoil)](content[page*4096 : (page+1)*4096])
+		if err := os.WriteFile(copied, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := openSQLite(context.Background(), copied, func() time.Time { return noon.Add(time.Hour) })
+		if err != nil {
+			continue
+		}
+		opened++
+		served := before
+		for range limit {
+			if err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, limit)}); err == nil {
+				served++
+			} else if !errors.Is(err, ErrExhausted) {
+				refused++
+				break
+			}
+		}
+		if served > limit {
+			t.Errorf("page %d: %d served of %d", page+1, served, limit)
+		}
+		_ = s.Close()
+	}
+	t.Logf("%d pages, %d stores opened, %d of them refused", len(sound)/4096, opened, refused)
+	if opened == 0 {
+		t.Error("no store opened")
+	}
+}
