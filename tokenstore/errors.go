@@ -41,6 +41,9 @@ var (
 	// store's tables.
 	ErrNewer = errors.New("tokenstore: the store was written by a newer version")
 
+	// ErrOrphanedLog means that a store's file is missing and its log is not.
+	ErrOrphanedLog = errors.New("tokenstore: the store is missing, but its log is there")
+
 	// ErrWorldWritable means that anybody on the machine could change the counts.
 	ErrWorldWritable = errors.New("tokenstore: the store's file may be written by everybody")
 

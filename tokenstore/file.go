@@ -54,6 +54,9 @@ func lock(path string) (*flock.Flock, error) {
 // It must be called with the lock held: closing any descriptor of a database
 // drops all of SQLite's own locks on it in this process.
 func protect(path string) error {
+	if err := checkLog(path); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
 		return errors.Join(f.Close(), syncDir(filepath.Dir(path)))
@@ -68,6 +71,20 @@ func protect(path string) error {
 		if err := tighten(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkLog refuses a store that is missing or empty while its write-ahead log
+// is there: SQLite would remove the log, and with it what was counted last,
+// should the file be put back.
+func checkLog(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
+		return fmt.Errorf("%w: put %s back, or remove %s-wal to begin anew", ErrOrphanedLog, path, path)
 	}
 	return nil
 }

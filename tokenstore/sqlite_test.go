@@ -233,6 +233,39 @@ func TestStoreThatIsTakenAway(t *testing.T) {
 	}
 }
 
+// A log without its store holds counts that a new store would forget.
+func TestStoreIsNotMadeBesideTheLogOfAnother(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(3, 10))
+	copied := filepath.Join(t.TempDir(), "copy.db") // as a killed process leaves it
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(copied+suffix, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(copied, copied+".away"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // missing, then empty
+		if _, err := OpenSQLite(t.Context(), copied); !errors.Is(err, ErrOrphanedLog) {
+			t.Errorf("error %v, want ErrOrphanedLog", err)
+		}
+		if err := os.WriteFile(copied, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(copied+".away", copied); err != nil {
+		t.Fatal(err)
+	}
+	wantUsed(t, openAt(t, copied), TokenCounter("acme", "a"), 3)
+}
+
 func TestCorruptDatabaseClosesTheStore(t *testing.T) {
 	path := storePath(t)
 	s := openAt(t, path)

@@ -194,7 +194,8 @@ func (h *torture) round(n int) {
 	}
 	first, ended := make(chan struct{}), make(chan struct{})
 	go func() { h.read(out, first); close(ended) }()
-	if n == 0 || rand.IntN(4) > 0 { // else it may die before it has opened the store
+	taken := kind == "moved away" || kind == "replaced" // from a child that has opened it
+	if n == 0 || taken || rand.IntN(4) > 0 {            // else it may die before it has opened the store
 		select {
 		case <-first:
 		case <-ended:
