@@ -5,7 +5,7 @@
 //
 //	carrier.go    the token is found, and every place that could hold one is emptied
 //	tokens.go     the token is opened and its claims are compiled (package eccrypto, grant)
-//	handler.go    the request is held against the grant and charged (package tokenstore)
+//	handler.go    the request is held against the grant, charged (charge.go, package tokenstore)
 //	              and goes on to the next handler, Caddy's reverse_proxy
 //	upstream.go   which asks us where to connect
 //	transport.go  and hands us the request last of all: here, and only here, it gets the real key

@@ -94,11 +94,7 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 // it returns, and a transaction takes the write lock as it begins, so that
 // what it reads stays true while it writes.
 func dsn(path string) string {
-	path = filepath.ToSlash(path)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // a drive letter
-	}
-	options := url.Values{
+	return fileURL(path, url.Values{
 		"mode":          {"rw"}, // never make a file: protect has, with its mode
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
@@ -108,6 +104,14 @@ func dsn(path string) string {
 		"_dqs":          {"0"},
 		// On macOS an ordinary fsync stops at the drive's cache.
 		"_pragma": {"fullfsync(1)", "checkpoint_fullfsync(1)"},
+	})
+}
+
+// fileURL names a database file to SQLite.
+func fileURL(path string, options url.Values) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // a drive letter
 	}
 	u := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
 	return u.String()

@@ -1,0 +1,232 @@
+package tokenstore
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// birthGrace is how far an issuer's clock may be behind the store's.
+const birthGrace = 60 * time.Second
+
+// Admit makes the token known at its first use and takes all charges or none.
+// When it returns nil, both are durable. A known token without charges needs no
+// durable step, nor do charges that a lease covers.
+//
+// It fails with an [*ExhaustedError] that names a counter with not enough left,
+// with [ErrConflict], [ErrPredates], [ErrRevoked], [ErrDisabled] or [ErrPruned],
+// and for any other reason with [ErrUnavailable]. A failed Admit has admitted
+// nothing. It may be tried again: when a commit's outcome is in doubt, that
+// costs units and never grants them twice.
+//
+// The context bounds the wait for the store.
+func (l *Ledger) Admit(ctx context.Context, t *Token, charges []Charge) error {
+	if err := checkCharges(charges); err != nil {
+		return unavailable(err)
+	}
+	if len(charges) > 0 && t.IssuedAt.Before(l.Birth().Add(-birthGrace)) {
+		return ErrPredates
+	}
+	known, err := l.record(t)
+	if err != nil {
+		return err
+	}
+	if known != nil && len(charges) == 0 {
+		return nil
+	}
+	var learned <-chan error
+	if known == nil {
+		learned = l.writer.learn(t)
+	}
+	return l.charge(ctx, charges, learned)
+}
+
+// charge takes all charges from their leases, and waits for grants and for the
+// token to be known where they are not there yet.
+func (l *Ledger) charge(ctx context.Context, charges []Charge, learned <-chan error) error {
+	var room [4]claim // more than that are rare, and go to the heap
+	claims := l.claim(room[:0], charges)
+	for first := true; ; first = false {
+		taken, err := l.tryTake(claims, learned == nil, first)
+		if err != nil || taken {
+			return err
+		}
+		if err := l.wait(ctx, claims, learned); err != nil {
+			return err
+		}
+		learned = nil
+	}
+}
+
+// claim is what one call takes from one account.
+type claim struct {
+	account *account
+	units   int64
+	limit   int64
+	granted <-chan struct{} // to wait on, when the lease has not enough
+}
+
+// claim finds the accounts of charges, each once, in the order of locking.
+func (l *Ledger) claim(claims []claim, charges []Charge) []claim {
+	for _, c := range charges {
+		// By its counter: the account may be forgotten and made anew meanwhile.
+		i := slices.IndexFunc(claims, func(k claim) bool { return k.account.counter == c.Counter })
+		if i < 0 {
+			claims = append(claims, claim{account: l.account(c.Counter), units: c.Amount, limit: c.Limit})
+			continue
+		}
+		claims[i].units = sum(claims[i].units, c.Amount)
+		claims[i].limit = min(claims[i].limit, c.Limit)
+	}
+	sortClaims(claims)
+	return claims
+}
+
+// tryTake takes all claims, if every lease has enough and the token is known.
+// Otherwise it asks for what is missing; the claims have what to wait on. first
+// is whether the call has not waited yet, so that a failed commit is not its own.
+func (l *Ledger) tryTake(claims []claim, known, first bool) (taken bool, err error) {
+	now := l.now()
+	l.lockAll(claims)
+	defer unlockAll(claims)
+	enough := true
+	for i := range claims {
+		c := &claims[i]
+		a := c.account
+		l.adopt(a, c.limit)
+		c.granted = nil
+		switch {
+		case c.units <= min(a.lease, c.limit):
+			continue
+		case !first && a.err != nil:
+			return false, unavailable(a.err)
+		case c.units > c.limit || now.Before(a.empty):
+			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
+		}
+		a.need = sum(a.need, c.units-a.lease)
+		l.writer.ask(a)
+		c.granted = a.granted
+		enough = false
+	}
+	if !enough || !known {
+		return false, nil
+	}
+	for i := range claims {
+		a := claims[i].account
+		a.take(claims[i].units, now)
+		if a.low() {
+			l.writer.ask(a)
+		}
+	}
+	return true, nil
+}
+
+// lock locks the account of a counter.
+func (l *Ledger) lock(c Counter) *account {
+	for {
+		a := l.account(c)
+		a.mu.Lock()
+		if !a.gone.Load() {
+			return a
+		}
+		a.mu.Unlock()
+	}
+}
+
+// lockAll locks the accounts of all claims, in their order, so that two calls
+// never wait for each other. One that was forgotten is looked up anew, and with
+// it the order changes.
+func (l *Ledger) lockAll(claims []claim) {
+	for {
+		forgotten := false
+		for i := range claims {
+			claims[i].account.mu.Lock()
+			forgotten = forgotten || claims[i].account.gone.Load()
+		}
+		if !forgotten {
+			return
+		}
+		unlockAll(claims)
+		for i := range claims {
+			claims[i].account = l.account(claims[i].account.counter)
+		}
+		sortClaims(claims)
+	}
+}
+
+func unlockAll(claims []claim) {
+	for i := range claims {
+		claims[i].account.mu.Unlock()
+	}
+}
+
+func sortClaims(claims []claim) {
+	if len(claims) > 1 {
+		slices.SortFunc(claims, func(a, b claim) int { return cmp.Compare(a.account.seq, b.account.seq) })
+	}
+}
+
+// adopt makes a limit the one in force. A lower one takes the lease back: its
+// units were granted under a limit that no longer holds, and the writer
+// returns them in the same transaction in which it next asks.
+func (l *Ledger) adopt(a *account, limit int64) {
+	if limit < a.limit {
+		a.sendBack(a.lease, l.writer)
+		a.lease = 0
+		a.ahead = min(a.ahead, limit/aheadShare)
+	}
+	if limit != a.limit {
+		a.limit = limit
+		a.empty = time.Time{}
+	}
+}
+
+// wait waits for all grants that are asked for, and for the token to be known.
+// Who looked again after the first grant would ask twice for the others.
+func (l *Ledger) wait(ctx context.Context, claims []claim, learned <-chan error) (err error) {
+	for i := 0; i <= len(claims) && err == nil; i++ {
+		var granted <-chan struct{}
+		var known <-chan error
+		if i == len(claims) {
+			known = learned
+		} else {
+			granted = claims[i].granted
+		}
+		if granted == nil && known == nil {
+			continue
+		}
+		select {
+		case <-granted:
+		case err = <-known:
+		case <-ctx.Done():
+			err = unavailable(context.Cause(ctx))
+		case <-l.done:
+			err = unavailable(errClosed)
+		}
+	}
+	return err
+}
+
+// Settle gives back charges that were admitted, or a part of their amounts.
+// Call it at most once for each: more would grant units twice. The units go
+// back to the lease, and from there to the database when it is idle. Where the
+// limit they were admitted under is no longer in force they go to the database:
+// they may be more than a lower one permits.
+func (l *Ledger) Settle(_ context.Context, charges []Charge) error {
+	for _, c := range charges {
+		c.Limit = 0 // what is given back needs no limit
+		if err := checkCharges([]Charge{c}); err != nil {
+			return unavailable(err)
+		}
+	}
+	if err := l.stopped(); err != nil {
+		return err
+	}
+	for _, c := range charges {
+		a := l.lock(c.Counter)
+		a.giveBack(c, l.writer, l.now())
+		a.mu.Unlock()
+	}
+	return nil
+}
