@@ -24,6 +24,7 @@ type sqliteDB struct {
 	lock  *flock.Flock
 	path  string
 	file  os.FileInfo  // what path was when it was opened
+	log   os.FileInfo  // and its write-ahead log
 	birth atomic.Int64 // unix seconds
 	now   func() time.Time
 }
@@ -85,6 +86,9 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 		return err
 	}
 	if err := s.born(ctx); err != nil {
+		return err
+	}
+	if s.log, err = os.Stat(path + "-wal"); err != nil { // born has written to it
 		return err
 	}
 	return s.stmts.prepare(ctx, db)
@@ -169,8 +173,8 @@ func failed(cause error) error {
 	return fmt.Errorf("%w: %w", errBroken, cause)
 }
 
-// present makes sure that the file that is open is still the one that a restart
-// would open. SQLite would go on counting in one that was removed.
+// present makes sure that the files that are open are still those that a restart
+// would open. SQLite would go on counting in ones that were removed.
 func (s *sqliteDB) present() error {
 	info, err := os.Stat(s.path)
 	if err != nil {
@@ -178,6 +182,9 @@ func (s *sqliteDB) present() error {
 	}
 	if !os.SameFile(info, s.file) {
 		return fmt.Errorf("%w: the store was replaced by another file", errBroken)
+	}
+	if log, err := os.Stat(s.path + "-wal"); err != nil || !os.SameFile(log, s.log) {
+		return fmt.Errorf("%w: the store's log was removed or replaced", errBroken)
 	}
 	return nil
 }

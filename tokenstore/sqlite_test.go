@@ -233,6 +233,26 @@ func TestStoreThatIsTakenAway(t *testing.T) {
 	}
 }
 
+// Counts that are only in a log that was removed would be forgotten.
+func TestLogThatIsTakenAway(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(1, 10))
+	if err := os.Remove(path + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	served := int64(0)
+	for range 5 {
+		if s.Admit(context.Background(), tok, []Charge{tok.calls(1, 10)}) == nil {
+			served++
+		}
+	}
+	if served > 0 || s.Err() == nil {
+		t.Errorf("%d served after the log was removed, %v", served, s.Err())
+	}
+}
+
 // A log without its store holds counts that a new store would forget.
 func TestStoreIsNotMadeBesideTheLogOfAnother(t *testing.T) {
 	path := storePath(t)
