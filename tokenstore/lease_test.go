@@ -302,7 +302,9 @@ func TestServedIsDurableWhateverFails(t *testing.T) {
 	})
 	wg.Wait()
 	for id, limit := range limits {
-		if s, d := served[id].Load(), f.durable(counterOf(id)); s > d || d > limit || s == 0 {
+		s, d := served[id].Load(), f.durable(counterOf(id))
+		lostAll := s == 0 && limit > 100 // a few units may all be lost with their replies
+		if s > d || d > limit || lostAll {
 			t.Errorf("%s: %d served, %d durable, limit %d", id, s, d, limit)
 		}
 	}
