@@ -36,6 +36,7 @@ type account struct {
 	empty    time.Time     // until then, nothing is left to be granted
 	granted  chan struct{} // closed when the grant is published that covers the need
 	err      error         // of the latest commit
+	place    place         // of its row in the database
 	returns  uint64        // the batch that has units of this account to return
 
 	gone atomic.Bool // was forgotten: look the counter up again. Set with mu held
@@ -82,6 +83,9 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.err, a.written = err, false
+	if err == nil {
+		a.place = g.place
+	}
 	switch {
 	case err != nil:
 	case a.limit < g.limit:

@@ -35,27 +35,30 @@ func (l *Ledger) Admit(ctx context.Context, t *Token, charges []Charge) error {
 	if known != nil && len(charges) == 0 {
 		return nil
 	}
-	var learned <-chan error
+	var learn *learning
 	if known == nil {
-		learned = l.writer.learn(t)
+		learn = newLearning(t)
 	}
-	return l.charge(ctx, charges, learned)
+	return l.charge(ctx, charges, learn)
 }
 
 // charge takes all charges from their leases, and waits for grants and for the
 // token to be known where they are not there yet.
-func (l *Ledger) charge(ctx context.Context, charges []Charge, learned <-chan error) error {
+func (l *Ledger) charge(ctx context.Context, charges []Charge, learn *learning) error {
 	var room [4]claim // more than that are rare, and go to the heap
 	claims := l.claim(room[:0], charges)
 	for first := true; ; first = false {
-		taken, err := l.tryTake(claims, learned == nil, first)
+		taken, err := l.tryTake(claims, learn, first)
+		if err != nil && learn != nil {
+			l.writer.ask(learn) // a refused token is known all the same
+		}
 		if err != nil || taken {
 			return err
 		}
-		if err := l.wait(ctx, claims, learned); err != nil {
+		if err := l.wait(ctx, claims, learn); err != nil {
 			return err
 		}
-		learned = nil
+		learn = nil
 	}
 }
 
@@ -83,14 +86,16 @@ func (l *Ledger) claim(claims []claim, charges []Charge) []claim {
 	return claims
 }
 
-// tryTake takes all claims, if every lease has enough and the token is known.
-// Otherwise it asks for what is missing; the claims have what to wait on. first
-// is whether the call has not waited yet, so that a failed commit is not its own.
-func (l *Ledger) tryTake(claims []claim, known, first bool) (taken bool, err error) {
+// tryTake takes all claims, if every lease has enough and there is no token to
+// be learned. Otherwise it asks for what is missing; the claims have what to wait
+// on. first is whether the call has not waited yet, so that a failed commit is
+// not its own.
+func (l *Ledger) tryTake(claims []claim, learn *learning, first bool) (taken bool, err error) {
 	now := l.now()
 	l.lockAll(claims)
 	defer unlockAll(claims)
-	enough := true
+	var room [4]*account
+	short := room[:0]
 	for i := range claims {
 		c := &claims[i]
 		a := c.account
@@ -104,19 +109,23 @@ func (l *Ledger) tryTake(claims []claim, known, first bool) (taken bool, err err
 		case c.units > c.limit || now.Before(a.empty):
 			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
 		}
-		a.need = sum(a.need, c.units-a.lease)
-		l.writer.ask(a)
 		c.granted = a.granted
-		enough = false
+		short = append(short, a)
 	}
-	if !enough || !known {
+	if len(short) > 0 || learn != nil {
+		for i := range claims {
+			if c := &claims[i]; c.granted != nil {
+				c.account.need = sum(c.account.need, c.units-c.account.lease)
+			}
+		}
+		l.writer.ask(learn, short...)
 		return false, nil
 	}
 	for i := range claims {
 		a := claims[i].account
 		a.take(claims[i].units, now)
-		if a.low() {
-			l.writer.ask(a)
+		if a.low() && !a.asked {
+			l.writer.ask(nil, a)
 		}
 	}
 	return true, nil
@@ -184,14 +193,15 @@ func (l *Ledger) adopt(a *account, limit int64) {
 
 // wait waits for all grants that are asked for, and for the token to be known.
 // Who looked again after the first grant would ask twice for the others.
-func (l *Ledger) wait(ctx context.Context, claims []claim, learned <-chan error) (err error) {
+func (l *Ledger) wait(ctx context.Context, claims []claim, learn *learning) (err error) {
 	for i := 0; i <= len(claims) && err == nil; i++ {
 		var granted <-chan struct{}
 		var known <-chan error
-		if i == len(claims) {
-			known = learned
-		} else {
+		switch {
+		case i < len(claims):
 			granted = claims[i].granted
+		case learn != nil:
+			known = learn.done
 		}
 		if granted == nil && known == nil {
 			continue

@@ -59,35 +59,79 @@ func (s *sqliteDB) know(ctx context.Context, tx *sql.Tx, b *batch) error {
 	return nil
 }
 
+// place is where the row of a counter was found the last time, and what it held.
+// It saves looking the row up, and is believed only where it is still true.
+type place struct {
+	row  int64 // its number; 0: not known
+	used int64
+}
+
 // grant adds to every counter what it may have, up to what is asked.
 func (s *sqliteDB) grant(ctx context.Context, tx *sql.Tx, b *batch) error {
+	stmts := granting{tx.StmtContext(ctx, s.stmts.findUsed), tx.StmtContext(ctx, s.stmts.addUsed), tx.StmtContext(ctx, s.stmts.addUsedAt)}
 	for _, g := range b.grants {
-		used, err := queryUsed(ctx, tx.StmtContext(ctx, s.stmts.findUsed), g.counter)
-		if err != nil {
-			return err
-		}
-		if g.granted = g.size(used); g.granted == 0 {
-			continue
-		}
-		_, err = tx.StmtContext(ctx, s.stmts.addUsed).ExecContext(ctx,
-			g.counter.Scope, g.counter.ID, g.counter.Unit, g.counter.windowStart(), g.granted)
-		if err != nil {
+		if err := stmts.grant(ctx, g); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// used implements [backend].
-func (s *sqliteDB) used(ctx context.Context, c Counter) (int64, error) {
-	used, err := queryUsed(ctx, s.stmts.findUsed, c)
-	return used, failed(err)
+// granting are the statements of one transaction that grants.
+type granting struct{ find, add, addAt *sql.Stmt }
+
+func (s granting) grant(ctx context.Context, g *grant) error {
+	if done, err := s.grantAt(ctx, g); done || err != nil {
+		return err
+	}
+	found, err := queryPlace(ctx, s.find, g.counter)
+	if err != nil {
+		return err
+	}
+	if found.row != 0 && found.row == g.place.row { // it lies where it should
+		g.place = found
+		_, err := s.grantAt(ctx, g)
+		return err
+	}
+	g.place = place{}
+	if g.granted = g.size(found.used); g.granted == 0 {
+		return nil
+	}
+	g.place.used = found.used + g.granted
+	c := g.counter
+	return s.add.QueryRowContext(ctx, c.Scope, c.ID, c.Unit, c.windowStart(), g.granted).Scan(&g.place.row)
 }
 
-func queryUsed(ctx context.Context, stmt *sql.Stmt, c Counter) (used int64, err error) {
-	err = stmt.QueryRowContext(ctx, c.Scope, c.ID, c.Unit, c.windowStart()).Scan(&used)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
+// grantAt grants at the place that is known, and reports whether it did: not
+// where the place is no longer true, or nothing seems to be left.
+func (s granting) grantAt(ctx context.Context, g *grant) (done bool, err error) {
+	units := g.size(g.place.used)
+	if g.place.row == 0 || units == 0 {
+		return false, nil
 	}
-	return used, err
+	c := g.counter
+	result, err := s.addAt.ExecContext(ctx, c.Scope, c.ID, c.Unit, c.windowStart(), units, g.place.row, g.place.used)
+	if err != nil {
+		return false, err
+	}
+	if n, err := result.RowsAffected(); n == 0 || err != nil {
+		return false, err
+	}
+	g.granted = units
+	g.place.used += units
+	return true, nil
+}
+
+// used implements [backend].
+func (s *sqliteDB) used(ctx context.Context, c Counter) (int64, error) {
+	found, err := queryPlace(ctx, s.stmts.findUsed, c)
+	return found.used, failed(err)
+}
+
+func queryPlace(ctx context.Context, stmt *sql.Stmt, c Counter) (p place, err error) {
+	err = stmt.QueryRowContext(ctx, c.Scope, c.ID, c.Unit, c.windowStart()).Scan(&p.row, &p.used)
+	if errors.Is(err, sql.ErrNoRows) {
+		return place{}, nil
+	}
+	return p, err
 }

@@ -272,7 +272,13 @@ func downgrade(t *testing.T, path string) {
 			PRIMARY KEY (issuer, id)) STRICT, WITHOUT ROWID`,
 		`INSERT INTO old SELECT issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen FROM tokens`,
 		`DROP TABLE tokens`, `ALTER TABLE old RENAME TO tokens`,
-		`DELETE FROM goose_db_version WHERE version_id = 2`,
+		`CREATE TABLE old (
+			scope TEXT NOT NULL, id TEXT NOT NULL, unit TEXT NOT NULL, window_start INTEGER NOT NULL,
+			used INTEGER NOT NULL CHECK (used >= 0),
+			PRIMARY KEY (scope, id, unit, window_start)) STRICT, WITHOUT ROWID`,
+		`INSERT INTO old SELECT scope, id, unit, window_start, used FROM counters`,
+		`DROP TABLE counters`, `ALTER TABLE old RENAME TO counters`,
+		`DELETE FROM goose_db_version WHERE version_id > 1`,
 	} {
 		if _, err := db.db.Exec(statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
@@ -324,7 +330,7 @@ func TestCheckAndBackupOfAStoreInUse(t *testing.T) {
 	tok := newToken("a")
 	admit(t, s, tok, tok.calls(3, 10))
 	summary, err := Check(t.Context(), path)
-	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 2 || len(summary.Damage) != 0 {
+	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 3 || len(summary.Damage) != 0 {
 		t.Errorf("%+v, %v", summary, err)
 	}
 	copied := path + ".backup"

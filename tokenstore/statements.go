@@ -18,21 +18,29 @@ const (
 		RETURNING expires_at, disabled, calls_limit`
 
 	// How much is granted was decided in the same transaction, which holds the
-	// write lock since it began.
+	// write lock since it began. A counter that comes into use gets the next
+	// number, and with it a row among those in use.
 	addUsed = `
-		INSERT INTO counters (scope, id, unit, window_start, used) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (scope, id, unit, window_start) DO UPDATE SET used = used + excluded.used`
+		INSERT INTO counters (n, scope, id, unit, window_start, used)
+		VALUES ((SELECT coalesce(max(n), 0) + 1 FROM counters), ?, ?, ?, ?, ?)
+		ON CONFLICT (scope, id, unit, window_start) DO UPDATE SET n = excluded.n, used = used + excluded.used
+		RETURNING n`
+
+	// Only where a row still is what it was: a number may have a new owner.
+	addUsedAt = `
+		UPDATE counters SET used = used + ?5
+		WHERE scope = ?1 AND id = ?2 AND unit = ?3 AND window_start = ?4 AND n = ?6 AND used = ?7`
 
 	giveBack = `
 		UPDATE counters SET used = max(0, used - ?5)
 		WHERE scope = ?1 AND id = ?2 AND unit = ?3 AND window_start = ?4`
 
-	findUsed = `SELECT used FROM counters WHERE scope = ? AND id = ? AND unit = ? AND window_start = ?`
+	findUsed = `SELECT n, used FROM counters WHERE scope = ? AND id = ? AND unit = ? AND window_start = ?`
 )
 
 // statements are prepared once: parsing costs more than running them.
 type statements struct {
-	knowToken, addUsed, giveBack, findUsed *sql.Stmt
+	knowToken, addUsed, addUsedAt, giveBack, findUsed *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
@@ -44,11 +52,12 @@ func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
 	}
 	s.knowToken = prepare(knowToken)
 	s.addUsed = prepare(addUsed)
+	s.addUsedAt = prepare(addUsedAt)
 	s.giveBack = prepare(giveBack)
 	s.findUsed = prepare(findUsed)
 	return errors.Join(errs...)
 }
 
 func (s *statements) close() error {
-	return errors.Join(s.knowToken.Close(), s.addUsed.Close(), s.giveBack.Close(), s.findUsed.Close())
+	return errors.Join(s.knowToken.Close(), s.addUsed.Close(), s.addUsedAt.Close(), s.giveBack.Close(), s.findUsed.Close())
 }

@@ -22,8 +22,10 @@ func (l *Ledger) Know(ctx context.Context, t *Token) (Terms, error) {
 	if err != nil || r != nil {
 		return r.terms(), err
 	}
+	learning := newLearning(t)
+	l.writer.ask(learning)
 	select {
-	case err = <-l.writer.learn(t):
+	case err = <-learning.done:
 	case <-ctx.Done():
 		err = unavailable(context.Cause(ctx))
 	case <-l.done:

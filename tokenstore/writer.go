@@ -20,11 +20,13 @@ type writer struct {
 	queue
 }
 
-// learning is a token that is to be made known.
+// learning is a token that is to be made known; the channel says how that went.
 type learning struct {
 	token *Token
-	done  chan<- error
+	done  chan error
 }
+
+func newLearning(t *Token) *learning { return &learning{t, make(chan error, 1)} }
 
 // batch is what one commit makes durable.
 type batch struct {
@@ -50,6 +52,7 @@ type grant struct {
 	need, ahead int64
 	lease       int64
 	granted     int64
+	place       place         // where its row was the last time, and then where it is
 	done        chan struct{} // closed when the outcome is published
 }
 
@@ -62,26 +65,22 @@ func (g *grant) size(used int64) int64 {
 
 func newWriter() *writer { return &writer{wake: make(chan struct{}, 1)} }
 
-// ask queues an account for a grant. The caller holds its lock.
-func (w *writer) ask(a *account) {
-	if a.asked {
-		return
+// ask queues accounts for grants, and a token to be made known if there is one:
+// together, so that a call that needs several of these waits for one commit.
+// The caller holds the accounts' locks.
+func (w *writer) ask(learn *learning, accounts ...*account) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if learn != nil {
+		w.learning = append(w.learning, *learn)
 	}
-	a.asked = true
-	w.mu.Lock()
-	w.accounts = append(w.accounts, a)
-	w.mu.Unlock()
+	for _, a := range accounts {
+		if !a.asked {
+			a.asked = true
+			w.accounts = append(w.accounts, a)
+		}
+	}
 	w.signal()
-}
-
-// learn queues a token to be made known; the channel says how that went.
-func (w *writer) learn(t *Token) <-chan error {
-	done := make(chan error, 1)
-	w.mu.Lock()
-	w.learning = append(w.learning, learning{t, done})
-	w.mu.Unlock()
-	w.signal()
-	return done
 }
 
 // giveBack queues units to be returned, and tells in which batch they will be.
@@ -176,7 +175,7 @@ func (l *Ledger) commit(b *batch) error {
 func (a *account) request() *grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.ahead, lease: a.lease, done: a.granted}
+	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.ahead, lease: a.lease, place: a.place, done: a.granted}
 	a.need, a.asked, a.written = 0, false, true
 	a.granted = make(chan struct{})
 	return g
