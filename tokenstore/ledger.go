@@ -57,7 +57,7 @@ type backend interface {
 	update(ctx context.Context, issuer, id string, c Change) error
 	revoke(ctx context.Context, r Revocation, now time.Time) error
 	revocations(ctx context.Context) ([]Revocation, error)
-	addUsage(ctx context.Context, seen map[observed]*observation) error
+	addUsage(ctx context.Context, seen []*observation) error
 	usage(ctx context.Context, f UsageFilter) ([]UsageRow, error)
 	prune(ctx context.Context, before time.Time) (removed int64, err error)
 	prunedThrough(ctx context.Context) (seconds int64, err error)

@@ -144,7 +144,7 @@ func (s *sqliteDB) revocations(ctx context.Context) ([]Revocation, error) {
 }
 
 // addUsage implements [backend].
-func (s *sqliteDB) addUsage(ctx context.Context, seen map[observed]*observation) error {
+func (s *sqliteDB) addUsage(ctx context.Context, seen []*observation) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package tokenstore
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -27,8 +29,15 @@ func (u *Usage) add(v Usage) {
 	u.Duration += v.Duration
 }
 
-// observations are what was used since it was last written. Statistics are
-// written behind: a crash loses those of the last second, and no call waits.
+// Statistics are written behind, so that no call waits for them: a crash loses
+// those of the last seconds. They are written in pieces, because the grants of
+// calls wait while a piece is written.
+const (
+	usageEvery = 5 * time.Second
+	usagePiece = 64 // tokens
+)
+
+// observations are what was used since it was last written.
 type observations struct {
 	mu   sync.Mutex
 	seen map[observed]*observation
@@ -69,10 +78,10 @@ func (o *observations) add(more *observation) {
 	have.usage.add(more.usage)
 }
 
-func (o *observations) drain() map[observed]*observation {
+func (o *observations) drain() []*observation {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	seen := o.seen
+	seen := slices.Collect(maps.Values(o.seen))
 	o.seen = nil
 	return seen
 }
@@ -80,17 +89,18 @@ func (o *observations) drain() map[observed]*observation {
 // writeUsage makes what was observed durable. What cannot be written now is
 // kept for the next time.
 func (l *Ledger) writeUsage() error {
-	seen := l.observations.drain()
-	if len(seen) == 0 {
-		return nil
-	}
-	err := l.db.addUsage(context.Background(), seen)
-	if err != nil {
-		for _, o := range seen {
-			l.observations.add(o)
+	var failed error
+	for piece := range slices.Chunk(l.observations.drain(), usagePiece) {
+		if failed == nil {
+			failed = l.db.addUsage(context.Background(), piece)
+		}
+		if failed != nil {
+			for _, o := range piece {
+				l.observations.add(o)
+			}
 		}
 	}
-	return err
+	return failed
 }
 
 // UsageRow is what was used on one day, for one provider, by one subject.

@@ -200,6 +200,7 @@ func (l *Ledger) outcome(k *knowing, err error) error {
 // prunes.
 func (l *Ledger) sweep() {
 	var p pruner
+	written := l.now()
 	for {
 		select {
 		case <-l.sweeper.C:
@@ -209,7 +210,10 @@ func (l *Ledger) sweep() {
 			for i := range l.accounts {
 				l.sweepShard(&l.accounts[i], l.now())
 			}
-			_ = l.writeUsage() // what failed is tried again
+			if now := l.now(); now.Sub(written).Abs() >= usageEvery {
+				written = now
+				_ = l.writeUsage() // what failed is tried again
+			}
 		case <-l.done:
 			return
 		}
