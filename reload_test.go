@@ -1,11 +1,15 @@
 package relayapi
 
 import (
+	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -203,5 +207,88 @@ func TestKeyFileModes(t *testing.T) {
 	relay.load(simple(up.URL))
 	if !relay.logged(`"warn"`, "can be read by everybody", file) {
 		t.Error("no warning of a world-readable key")
+	}
+}
+
+// A thousand clients go on through twenty reloads: every request is answered, and
+// every limit is reached exactly. The relay listens on a unix socket, which Caddy
+// hands on from config to config; of a TCP port, Linux hands some new connections
+// to servers that are closing. A server of Go that is closing drops requests that
+// it has read and not passed on, so clients try those again, as all SDKs do; they
+// must not have been counted.
+func TestReloadsUnderLoad(t *testing.T) {
+	const clients, reloads = 1000, 20
+	up := newUpstream(t, nil)
+	socket := filepath.Join(t.TempDir(), "relay.sock")
+	config := strings.NewReplacer("level DEBUG", "level ERROR", "\t\tlog\n\t\trelayapi\n", "\t\tbind unix/"+socket+"\n\t\trelayapi\n").
+		Replace(strings.Replace(simple(up.URL), "{global}", testGlobal, 1))
+	relay := newTestRelay(t)
+	relay.load(config)
+	relay.client.Transport = &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+		MaxIdleConnsPerHost: clients, MaxConnsPerHost: 200,
+	}
+	limits := []int64{1, 7, 100, 20_000, 0} // 0: not limited, for load until the end
+	tokens := make([]string, len(limits))
+	admitted := make([]atomic.Int64, len(limits))
+	for i, limit := range limits {
+		tokens[i] = relay.mint()
+		if limit > 0 {
+			tokens[i] = relay.mint(calls(limit))
+		}
+	}
+	var dropped atomic.Int64
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	for n := range clients {
+		wg.Go(func() {
+			for i := n % len(limits); ; i = (i + 1) % len(limits) {
+				if done.Load() && admitted[3].Load() >= limits[3] || t.Failed() {
+					return
+				}
+				res, err := relay.client.Do(relay.request(bearer(tokens[i])))
+				if err != nil {
+					dropped.Add(1)
+					continue
+				}
+				body, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				switch exhausted := strings.Contains(string(body), codeCallsExhausted); {
+				case err != nil || res.StatusCode != 200 && !exhausted:
+					t.Errorf("got %d %s, %v", res.StatusCode, body, err)
+					return
+				case !exhausted:
+					admitted[i].Add(1)
+				}
+			}
+		})
+	}
+	for i := range reloads {
+		adapted, err := adapt(relay.fill(config + strings.Repeat("\n# again", i+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Load(adapted, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done.Store(true)
+	wg.Wait()
+	for i, limit := range limits {
+		if n := admitted[i].Load(); limit > 0 && n != limit {
+			t.Errorf("%d calls admitted, the limit is %d", n, limit)
+		}
+	}
+	var all int64
+	for i := range admitted {
+		all += admitted[i].Load()
+	}
+	if n := int64(len(up.requests())); n != all {
+		t.Errorf("%d calls reached the provider, %d were answered", n, all)
+	}
+	if n := dropped.Load(); n > all/20 {
+		t.Errorf("%d requests were dropped, of %d", n, all)
 	}
 }
