@@ -18,11 +18,14 @@ import (
 //	    private_key <pem-file>...
 //	    max_ttl <duration>
 //	    limit token|subject|issuer calls <n> [per day|month]
+//	    rate_limit client|total <n> per second|minute|hour
 //	    issuer <name> {
 //	        public_key <pem-or-jwk-file> | secret {env.X}
 //	        providers <name>...
 //	        carried_keys
 //	        max_ttl <duration>
+//	        calls|rpm|concurrency <n>
+//	        models|paths|methods|ips|origins <value>...
 //	    }
 //	    provider <name> [<base-url>] {
 //	        preset <preset> [<account>...]
@@ -68,12 +71,14 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		return unmarshalDuration(d, &a.MaxTTL)
 	case "limit":
 		return a.unmarshalLimit(d)
+	case "rate_limit":
+		return a.unmarshalRateLimit(d)
 	case "issuer":
 		return a.unmarshalIssuer(d)
 	case "provider":
 		return a.unmarshalProvider(d)
 	default:
-		return d.Errf("unknown subdirective %s: there are store, private_key, max_ttl, limit, issuer and provider", d.Val())
+		return d.Errf("unknown subdirective %s: there are store, private_key, max_ttl, limit, rate_limit, issuer and provider", d.Val())
 	}
 	return nil
 }
@@ -112,6 +117,24 @@ func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// unmarshalRateLimit reads a line such as `rate_limit client 100 per minute`.
+func (a *App) unmarshalRateLimit(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 4 || args[2] != "per" {
+		return d.Err("write `rate_limit client|total <n> per second|minute|hour`")
+	}
+	requests, err := strconv.ParseInt(args[1], 10, 64)
+	if err != nil {
+		return d.Errf("rate_limit: %q is not a number of requests", args[1])
+	}
+	l := RateLimit{Scope: args[0], Requests: requests, Per: args[3]}
+	if err := l.validate(); err != nil {
+		return d.Errf("rate_limit: %v", err)
+	}
+	a.RateLimits = append(a.RateLimits, l)
+	return nil
+}
+
 // unmarshalName reads the name that an issuer or a provider is given.
 func unmarshalName(d *caddyfile.Dispenser) (string, error) {
 	kind := d.Val()
@@ -122,71 +145,6 @@ func unmarshalName(d *caddyfile.Dispenser) (string, error) {
 		return "", d.Errf("%s %q: a name has 1 to 64 letters, digits, dots, dashes and underscores", kind, d.Val())
 	}
 	return d.Val(), nil
-}
-
-func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
-	name, err := unmarshalName(d)
-	if err != nil {
-		return err
-	}
-	if a.Issuers[name] != nil {
-		return d.Errf("issuer %s is given twice", name)
-	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	i := new(Issuer)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		switch d.Val() {
-		case "public_key":
-			if name == relayIssuer {
-				return d.Errf("issuer %s is the relay's own and makes its own key: remove public_key or choose another name", name)
-			}
-			if !d.AllArgs(&i.PublicKey) {
-				return d.ArgErr()
-			}
-		case "secret":
-			if name == relayIssuer {
-				return d.Errf("issuer %s is the relay's own and mints at the admin endpoint: remove secret or choose another name", name)
-			}
-			args := d.RemainingArgs()
-			switch {
-			case i.Secret != "":
-				return d.Err("secret is given twice")
-			case len(args) != 1 || !placeholder.MatchString(args[0]): // quotes nothing: it may be a secret
-				return d.Err("secret takes a placeholder, {env.NAME} or {file.PATH}: a literal one would show up in the config, and {$NAME} makes one")
-			}
-			i.Secret = args[0]
-		case "providers":
-			providers := d.RemainingArgs()
-			if len(providers) == 0 {
-				return d.ArgErr()
-			}
-			i.Providers = append(i.Providers, providers...)
-		case "carried_keys":
-			if d.NextArg() {
-				return d.ArgErr()
-			}
-			i.CarriedKeys = true
-		case "max_ttl":
-			if err := unmarshalDuration(d, &i.MaxTTL); err != nil {
-				return err
-			}
-		default:
-			return d.Errf("unknown subdirective %s: an issuer has public_key or secret, providers, carried_keys and max_ttl", d.Val())
-		}
-	}
-	switch {
-	case i.PublicKey == "" && i.Secret == "" && name != relayIssuer:
-		return d.Errf("issuer %s has no public_key: name the PEM or JWK file of the key that signs its tokens, or give it a secret to mint with over HTTP", name)
-	case i.PublicKey != "" && i.Secret != "":
-		return d.Errf("issuer %s has a public_key and a secret: it signs its tokens itself or mints over HTTP, remove one", name)
-	}
-	if a.Issuers == nil {
-		a.Issuers = make(map[string]*Issuer)
-	}
-	a.Issuers[name] = i
-	return nil
 }
 
 func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
@@ -265,16 +223,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 			return d.Err("write `credential header <name> [<prefix>]` or `credential query <name>`")
 		}
 	case "paths":
-		paths := d.RemainingArgs()
-		if len(paths) == 0 {
-			return d.ArgErr()
-		}
-		for _, path := range paths {
-			if _, err := grant.ParseRoutes(path); err != nil {
-				return d.Err(err.Error())
-			}
-		}
-		p.Paths = append(p.Paths, paths...)
+		return unmarshalPatterns(d, &p.Paths)
 	default:
 		return d.Errf("unknown subdirective %s: a provider has preset, api_key, credential and paths", d.Val())
 	}

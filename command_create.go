@@ -24,8 +24,9 @@ import (
 // claims' names.
 type createFlags struct {
 	provider, subject, id, ttl string
-	calls                      int64
-	paths                      []string
+	limits                     [3]int64 // as limitFlags
+	allow                      grant.Allow
+	model                      string
 	apiKeyFile, apiKeyEnv      string
 	asJSON                     bool
 
@@ -33,6 +34,28 @@ type createFlags struct {
 	keys                         string
 	recipient, issuerKey, issuer string
 }
+
+// limitFlags and listFlags are the flags that make members of `limits` and `allow`.
+var (
+	limitFlags = [3]struct {
+		name, usage string
+		of          func(*grant.Limits) **int64
+	}{
+		{"calls", "How many calls it permits in all", func(l *grant.Limits) **int64 { return &l.Calls }},
+		{"rpm", "How many calls it permits in any minute", func(l *grant.Limits) **int64 { return &l.RPM }},
+		{"concurrency", "How many calls it permits at once", func(l *grant.Limits) **int64 { return &l.Concurrency }},
+	}
+	listFlags = []struct {
+		name, usage string
+		of          func(*grant.Allow) *[]string
+	}{
+		{"models", "Models that it is narrowed to, such as gpt-4o or gpt-4o*", func(a *grant.Allow) *[]string { return &a.Models }},
+		{"paths", "Paths that it is narrowed to, such as /v1/chat/completions or /v1/**", func(a *grant.Allow) *[]string { return &a.Paths }},
+		{"methods", "Methods that it is narrowed to, such as POST", func(a *grant.Allow) *[]string { return &a.Methods }},
+		{"ips", "Addresses that it is narrowed to, such as 203.0.113.7 or 2001:db8::/32", func(a *grant.Allow) *[]string { return &a.IPs }},
+		{"origins", "Pages that it is narrowed to, such as https://app.example.com", func(a *grant.Allow) *[]string { return &a.Origins }},
+	}
+)
 
 func createCommand() *cobra.Command {
 	var f createFlags
@@ -55,9 +78,13 @@ to standard error. There are three ways:
 The second and the third do not ask the relay's configuration: what it does not
 permit is refused when the token is used.
 
-A token lives for --ttl and permits --calls calls in all; without --calls they
-are not limited.`,
+A token lives for --ttl. Without --calls, --rpm and --concurrency its calls are
+not limited. With --models, --paths, --methods, --ips and --origins it is
+narrowed: a request must match one of each list that is given. With --set-model
+the relay writes that model into each request.`,
 		Example: `  caddy relayapi token create --provider openai --calls 100 --ttl 24h --subject alice
+  caddy relayapi token create --provider openai --models 'gpt-4o*,o3' --rpm 60 --concurrency 2 \
+      --origins https://app.example.com
   caddy relayapi token create --provider openai --keys /var/lib/caddy/.local/share/caddy/relayapi
   caddy relayapi token create --provider openai --issuer my-backend --issuer-key my-backend.pem \
       --recipient https://relay.example.com/.well-known/jwks.json`,
@@ -69,8 +96,13 @@ are not limited.`,
 	flags.StringVar(&f.subject, "subject", "", "Who will use it (sub), for your own records")
 	flags.StringVar(&f.id, "id", "", "Token id (jti); default: a random one")
 	flags.StringVar(&f.ttl, "ttl", "24h", "How long it lives, such as 90s, 12h or 30d")
-	flags.Int64Var(&f.calls, "calls", 0, "How many calls it permits in all; 0: not limited")
-	flags.StringSliceVar(&f.paths, "paths", nil, "Paths that it is narrowed to, such as /v1/chat/completions or /v1/**")
+	for i, l := range limitFlags {
+		flags.Int64Var(&f.limits[i], l.name, 0, l.usage+"; 0: not limited")
+	}
+	for _, l := range listFlags {
+		flags.StringSliceVar(l.of(&f.allow), l.name, nil, l.usage)
+	}
+	flags.StringVar(&f.model, "set-model", "", "Model that the relay writes into each request")
 	flags.StringVar(&f.apiKeyFile, "api-key-file", "", "File with a real API key that the token carries, - for standard input")
 	flags.StringVar(&f.apiKeyEnv, "api-key-env", "", "Environment variable with a real API key that the token carries")
 	flags.BoolVar(&f.asJSON, "json", false, "Print the token with its id and expiry as JSON")
@@ -110,8 +142,8 @@ func (f *createFlags) run(cmd *cobra.Command) error {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(m)
 	}
 	calls := "unlimited calls"
-	if f.calls > 0 {
-		calls = fmt.Sprintf("calls: %d", f.calls)
+	if draft.Limits != nil && draft.Limits.Calls != nil {
+		calls = fmt.Sprintf("calls: %d", *draft.Limits.Calls)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "token %s of issuer %s: provider %s, %s, until %s\n",
 		m.ID, m.Issuer, f.provider, calls, m.ExpiresAt.Format(time.RFC3339))
@@ -125,8 +157,6 @@ func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, e
 	switch {
 	case err != nil || ttl < time.Second:
 		return nil, fmt.Errorf("--ttl %q is not a duration of a second or more, such as 90s, 12h or 30d", f.ttl)
-	case f.calls < 0:
-		return nil, fmt.Errorf("--calls %d is negative", f.calls)
 	}
 	c := &grant.Claims{
 		Provider:  f.provider,
@@ -135,11 +165,24 @@ func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, e
 		IssuedAt:  grant.NumericDate(now.Unix()),
 		ExpiresAt: grant.NumericDate(now.Add(ttl).Unix()),
 	}
-	if f.calls > 0 {
-		c.Limits = &grant.Limits{Calls: &f.calls}
+	for i, l := range limitFlags {
+		switch n := &f.limits[i]; {
+		case *n < 0:
+			return nil, fmt.Errorf("--%s %d is negative", l.name, *n)
+		case *n > 0:
+			if c.Limits == nil {
+				c.Limits = new(grant.Limits)
+			}
+			*l.of(c.Limits) = n
+		}
 	}
-	if len(f.paths) > 0 {
-		c.Allow = &grant.Allow{Paths: f.paths}
+	for _, l := range listFlags {
+		if len(*l.of(&f.allow)) > 0 {
+			c.Allow = &f.allow
+		}
+	}
+	if f.model != "" {
+		c.Set = &grant.Set{Model: f.model}
 	}
 	switch {
 	case f.apiKeyFile != "":

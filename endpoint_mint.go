@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -60,9 +59,9 @@ func (s *secretIssuers) find(secret string) *secretIssuer {
 // mintEndpoint mints tokens for back-ends that show their issuer's secret. It
 // has no CORS headers and answers no preflight: a page must not hold the secret.
 type mintEndpoint struct {
-	app    *App
-	logger *zap.Logger
-	warned sync.Once
+	app     *App
+	logger  *zap.Logger
+	warning proxyWarning
 }
 
 func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
@@ -76,7 +75,7 @@ func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
 
 // ServeHTTP answers a POST whose body has a token's claims.
 func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e.warnOfProxies(r)
+	e.warning.of(r, e.logger)
 	secret := bearerOf(r)
 	issuer, refused := e.authorize(r, secret)
 	if issuer == nil || logShows(r, secret) {
@@ -212,20 +211,6 @@ func (e *mintEndpoint) fields(r *http.Request, issuer *secretIssuer) []zap.Field
 		fields = append(fields, zap.String("issuer", issuer.minter.issuer.Name))
 	}
 	return fields
-}
-
-// warnOfProxies says once that addresses which the client chooses are not
-// looked at.
-func (e *mintEndpoint) warnOfProxies(r *http.Request) {
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	if server == nil || !trusted || server.TrustedProxiesStrict > 0 {
-		return
-	}
-	e.warned.Do(func() {
-		e.logger.Warn("trusted_proxies without trusted_proxies_strict takes the client's word for its address: " +
-			"wrong secrets are counted by the address of the proxy instead, for all clients together")
-	})
 }
 
 // bearerOf returns the secret in `Authorization: Bearer`, or nothing where

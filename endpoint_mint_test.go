@@ -201,7 +201,7 @@ func TestMintRefusals(t *testing.T) {
 		"no claims":        {shop(``), codeInvalidRequest, "not a JSON object"},
 		"no provider":      {shop(`{}`), codeInvalidRequest, "provider is missing"},
 		"an unknown claim": {shop(`{"provider":"demo","admin":true}`), codeInvalidRequest, "unknown claim admin"},
-		"a claim of later": {shop(`{"provider":"demo","limits":{"rpm":1}}`), codeInvalidRequest, "limits.rpm is not supported"},
+		"a claim of later": {shop(`{"provider":"demo","limits":{"usd":1}}`), codeInvalidRequest, "limits.usd is not supported"},
 		"another issuer":   {shop(`{"provider":"demo","iss":"desk"}`), string(grant.BeyondGrant), "mints as shop only"},
 		"the relay's own":  {shop(`{"provider":"demo","iss":"relay"}`), string(grant.BeyondGrant), "mints as shop only"},
 		"an audience":      {shop(`{"provider":"demo","aud":"x"}`), codeInvalidRequest, "aud: leave it out"},

@@ -78,6 +78,9 @@ func (e *statusEndpoint) status(r *http.Request, found found, rt *route, now tim
 		return nil, refuse(codeNotReady, "the relay has not started or is shutting down")
 	}
 	defer relay.ledger.release()
+	if refused := relay.pass(r, e.door.app.RateLimits, now); refused != nil {
+		return nil, refused
+	}
 	permit, err := relay.tokens.open(r.Context(), found.token)
 	if err != nil {
 		return nil, denied(err)

@@ -1,12 +1,10 @@
 package relayapi
 
 import (
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 )
@@ -62,30 +60,4 @@ func (g *guesses) of(client netip.Prefix) *guesser {
 		g.clients.Add(client, c)
 	}
 	return c
-}
-
-// clientOf returns the network that counts as one client: an IPv4 address, or
-// the /64 that one IPv6 host can fill. It is the zero prefix where there is no
-// address, as on a unix socket.
-func clientOf(r *http.Request) netip.Prefix {
-	var ip netip.Addr
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		ip = peer.Addr()
-	}
-	// Without strict, Caddy takes the left-most forwarded address, which is the
-	// one that the client chooses.
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server != nil && server.TrustedProxiesStrict > 0 {
-		forwarded, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-		if addr, err := netip.ParseAddr(forwarded); err == nil {
-			ip = addr
-		}
-	}
-	ip = ip.Unmap()
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = 64
-	}
-	client, _ := ip.Prefix(bits) // drops the zone
-	return client
 }

@@ -93,10 +93,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer relay.ledger.release()
 
+	if refused := relay.pass(r, h.app.RateLimits, start); refused != nil {
+		return h.refuse(w, r, rt, refused)
+	}
 	permit, refused := h.permit(r, relay, found, rt, start)
 	if refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
+	leave, refused := relay.ledger.paces.enter(permit, rt, start)
+	if refused != nil {
+		return h.refuse(w, r, rt, refused)
+	}
+	defer leave()
 	// Registered before it is charged: a revocation that comes after the charge
 	// finds the call, and one that comes before refuses it.
 	ctx, done := relay.ledger.live.add(r.Context(), rt)
@@ -135,9 +143,15 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 	if err := grant.CheckURLPath(r.URL); err != nil {
 		return nil, refuse(codeInvalidRequest, err.Error())
 	}
-	request := grant.Request{Now: now, Method: method(r), Path: r.URL.Path, Provider: named}
+	request := grant.Request{
+		Now: now, Method: method(r), Path: r.URL.Path, Provider: named,
+		ClientIP: clientAddr(r), Origin: r.Header.Get("Origin"),
+	}
 	if err := permit.Permit(request); err != nil {
 		return nil, denied(err)
+	}
+	if permit.ModelBound() || permit.SetModel != "" {
+		return nil, refuse(string(grant.NoModel), "models are not read yet")
 	}
 	if err := cutQuery(r, func(name, _ string) bool { return permit.provider.query[name] }); err != nil {
 		return nil, refuse(codeInvalidRequest, err.Error())
@@ -244,6 +258,7 @@ func statusOf(err error, status int) bool {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt *route, f *refusal) error {
 	f.log(h.logger, h.fields(r, rt)...)
 	rt.status.Store(int32(answers[f.code].status))
+	rt.rateLimit.set(w.Header())
 	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
 		// The client waits with its body for a word that does not come; the
 		// server would wait for the body.

@@ -155,7 +155,14 @@ func TestRefusals(t *testing.T) {
 		"unknown issuer":    {[]func(*http.Request){bearer(stranger.mint())}, "invalid_token", "signature"},
 		"another relay's":   {[]func(*http.Request){bearer(elsewhere.mint())}, "invalid_token", "kid"},
 		"unknown claim":     {[]func(*http.Request){bearer(raw(`,"admin":true`))}, "invalid_token", "unknown claim admin"},
-		"claim of later":    {[]func(*http.Request){bearer(raw(`,"limits":{"rpm":1}`))}, "invalid_token", "limits.rpm is not supported"},
+		"claim of later":    {[]func(*http.Request){bearer(raw(`,"limits":{"usd":1}`))}, "invalid_token", "limits.usd is not supported"},
+		"method not its":    {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Methods: []string{"GET"}})))}, "method_not_permitted", "the method POST"},
+		"address not its":   {[]func(*http.Request){bearer(edit(allowing(grant.Allow{IPs: []string{"192.0.2.0/24"}})))}, "ip_not_permitted", "the address 127.0.0.1"},
+		"forged address": {[]func(*http.Request){bearer(edit(allowing(grant.Allow{IPs: []string{"192.0.2.0/24"}}))), header("X-Forwarded-For", "192.0.2.1")},
+			"ip_not_permitted", "the address 127.0.0.1"},
+		"no origin": {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Origins: []string{"https://a.example"}})))}, "origin_not_permitted", "without Origin"},
+		"another origin": {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Origins: []string{"https://a.example"}}))), header("Origin", "https://b.example")},
+			"origin_not_permitted", "b.example"},
 		"expired":           {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.IssuedAt, c.ExpiresAt = ago(now, 60), ago(now, 1) }))}, "token_expired", "expired at"},
 		"not yet valid":     {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.NotBefore = ago(now, -600) }))}, "token_not_yet_valid", "not valid before"},
 		"lives too long":    {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.ExpiresAt = ago(now, -31*86400) }))}, "issuer_not_permitted", "lifetime"},
@@ -195,6 +202,10 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func allowing(a grant.Allow) func(*grant.Claims) {
+	return func(c *grant.Claims) { c.Allow = &a }
+}
+
 func ago(now time.Time, seconds int64) grant.NumericDate {
 	return grant.NumericDate(now.Unix() - seconds)
 }
@@ -216,7 +227,8 @@ func TestNoOracle(t *testing.T) {
 }
 
 func TestEveryReasonOfTheGrantHasAnAnswer(t *testing.T) {
-	for _, reason := range []grant.Reason{grant.Invalid, grant.Expired, grant.NotYetValid, grant.BeyondGrant, grant.NoProvider, grant.NoPath} {
+	for _, reason := range []grant.Reason{grant.Invalid, grant.Expired, grant.NotYetValid, grant.BeyondGrant, grant.NoProvider,
+		grant.NoPath, grant.NoMethod, grant.NoModel, grant.NoIP, grant.NoOrigin} {
 		if answers[string(reason)].status == 0 {
 			t.Errorf("%s has none", reason)
 		}

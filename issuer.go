@@ -35,6 +35,13 @@ type Issuer struct {
 	// The longest lifetime of its tokens. Default: that of the relay.
 	MaxTTL caddy.Duration `json:"max_ttl,omitempty"`
 
+	// The most that its tokens may have of each limit. One that says no limit of
+	// its own has this one.
+	Limits grant.Limits `json:"limits,omitzero"`
+
+	// What requests with its tokens must match, besides what the tokens say.
+	Allow grant.Allow `json:"allow,omitzero"`
+
 	digest [sha256.Size]byte // of the secret
 }
 
@@ -52,6 +59,12 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	}
 	if i.MaxTTL < 0 {
 		return nil, errors.New("max_ttl must be positive")
+	}
+	if err := i.Limits.Validate(); err != nil {
+		return nil, err
+	}
+	if err := i.Allow.Validate(); err != nil {
+		return nil, err
 	}
 	for _, provider := range i.Providers {
 		if a.Providers[provider] == nil {
@@ -113,5 +126,7 @@ func (i *Issuer) grant(name string, maxTTL caddy.Duration) grant.Issuer {
 		Providers:   i.Providers,
 		CarriedKeys: i.CarriedKeys,
 		MaxTTL:      time.Duration(maxTTL),
+		Limits:      i.Limits,
+		Allow:       i.Allow,
 	}
 }

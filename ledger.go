@@ -13,10 +13,13 @@ import (
 // it stops the old one, and both must count in the same place.
 var stores = caddy.NewUsagePool()
 
-// pooledStore is a store in the pool, and the calls that are under way on it.
+// pooledStore is a store in the pool, the calls that are under way on it, and
+// what else must outlive a reload.
 type pooledStore struct {
 	*tokenstore.Ledger
-	live live
+	live  live
+	paces paces
+	rates rates
 }
 
 // Destruct closes the store when the last config has let go of it.

@@ -22,6 +22,7 @@ const (
 	codeMethodNotAllowed    = "method_not_allowed"
 	codeMintUnauthorized    = "mint_unauthorized"
 	codeRateLimited         = "rate_limited"
+	codeConcurrency         = "concurrency_exceeded"
 	codeNotReady            = "not_ready"
 	codeStoreUnavailable    = "store_unavailable"
 	codeProviderRefusedKey  = "provider_refused_key"
@@ -74,6 +75,14 @@ var answers = map[string]answer{
 		message: "The relay token does not permit this provider."},
 	string(grant.NoPath): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit this request."},
+	string(grant.NoMethod): {status: 403, kind: permission, detail: true,
+		message: "The relay token does not permit this method."},
+	string(grant.NoModel): {status: 403, kind: permission, detail: true,
+		message: "The relay token does not permit this model."},
+	string(grant.NoIP): {status: 403, kind: permission, // not the address: behind a proxy that is the operator's
+		message: "The relay token does not permit this address."},
+	string(grant.NoOrigin): {status: 403, kind: permission, detail: true,
+		message: "The relay token does not permit pages of this origin."},
 	codeCallsExhausted: {status: 403, kind: permission, detail: true, // not 429, which SDKs retry
 		message: "The calls of the relay token are used up."},
 
@@ -90,6 +99,9 @@ var answers = map[string]answer{
 		message: "There is no valid mint secret in this request. Send it as Authorization: Bearer."},
 	codeRateLimited: {status: 429, kind: rateLimit, detail: true, retry: 1,
 		message: "There are too many requests. Wait before the next one."},
+
+	codeConcurrency: {status: 429, kind: rateLimit, detail: true, retry: 1,
+		message: "There are too many calls of the relay token at once. Wait for one to end."},
 
 	codeNotReady: {status: 503, kind: ours, retry: 1,
 		message: "The relay is starting."},

@@ -60,6 +60,9 @@ type App struct {
 	// What tokens, subjects and issuers may use, whatever the tokens say.
 	Limits []Limit `json:"limits,omitempty"`
 
+	// How many requests the relay looks at, whatever tokens they carry.
+	RateLimits []RateLimit `json:"rate_limits,omitempty"`
+
 	// The APIs that tokens may name. Default: every preset whose environment
 	// variable is set.
 	Providers map[string]*Provider `json:"providers,omitempty"`
@@ -80,6 +83,7 @@ type relay struct {
 	ledger  *ledger
 	mint    *minter
 	secrets *secretIssuers
+	rates   []*rateCounts // of the app's rate limits
 }
 
 // StoreConfig says where the ledger is kept.
@@ -119,6 +123,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	for _, l := range a.Limits {
 		if err := l.validate(); err != nil {
 			return fmt.Errorf("limit: %w", err)
+		}
+	}
+	for _, l := range a.RateLimits {
+		if err := l.validate(); err != nil {
+			return fmt.Errorf("rate_limit: %w", err)
 		}
 	}
 	if err := a.provisionStore(); err != nil {
@@ -256,8 +265,12 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
+	rates, err := ledger.rates.of(a.RateLimits)
+	if err != nil {
+		return err
+	}
 	mint := &minter{issuer: a.grants[relayIssuer], signer: signer, recipient: keys[0].Public()}
-	a.relay.Store(&relay{tokens: tokens, ledger: ledger, mint: mint, secrets: secrets})
+	a.relay.Store(&relay{tokens: tokens, ledger: ledger, mint: mint, secrets: secrets, rates: rates})
 	close(a.started)
 	a.logger.Info("relay is ready",
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),

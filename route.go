@@ -18,6 +18,8 @@ type route struct {
 	provider *Provider
 	secret   *secret // the real key; only the transport reads it
 
+	rateLimit *rateLimitHeader // nil: the token's rate is not limited
+
 	// What the grant was asked about, for the transport to compare.
 	method, path, rawPath string
 

@@ -276,6 +276,7 @@ func (rt *route) incoming(res *http.Response) (*http.Response, error) {
 		}
 	}
 	allowAnyOrigin(res.Header)
+	rt.rateLimit.set(res.Header)
 	rt.status.Store(int32(status))
 	res.Body = rt.tap(res)
 	return res, nil

@@ -26,16 +26,29 @@ type Claims struct {
 	APIKey   string  `json:"api_key,omitempty"`
 	Limits   *Limits `json:"limits,omitempty"`
 	Allow    *Allow  `json:"allow,omitempty"`
+	Set      *Set    `json:"set,omitempty"`
 }
 
-// Limits are what a token may use up.
+// Limits are what a token may use up, each at least 1.
 type Limits struct {
-	Calls *int64 `json:"calls,omitempty"` // admitted calls in all, at least 1
+	Calls       *int64 `json:"calls,omitempty"`       // admitted calls in all
+	RPM         *int64 `json:"rpm,omitempty"`         // calls in any minute
+	Concurrency *int64 `json:"concurrency,omitempty"` // calls under way at once
 }
 
-// Allow narrows what a token may reach.
+// Allow narrows what a token may reach. A list that is there has a member, and
+// a request must match one of each list.
 type Allow struct {
-	Paths []string `json:"paths,omitempty"` // patterns as in [ParseRoutes]
+	Models  []string `json:"models,omitempty"`  // names, or beginnings that end in '*'
+	Paths   []string `json:"paths,omitempty"`   // patterns as in [ParseRoutes]
+	Methods []string `json:"methods,omitempty"` // in capitals
+	IPs     []string `json:"ips,omitempty"`     // addresses and prefixes (CIDR) of clients
+	Origins []string `json:"origins,omitempty"` // of pages, as browsers send them: https://app.example.com
+}
+
+// Set is what the relay writes into a request, whatever the client has there.
+type Set struct {
+	Model string `json:"model,omitempty"`
 }
 
 // members is the profile: every name that claims may hold, and below an
@@ -46,15 +59,14 @@ var (
 	profile = members{
 		"iss": nil, "sub": nil, "aud": nil, "jti": nil, "iat": nil, "nbf": nil, "exp": nil,
 		"provider": nil, "api_key": nil,
-		"limits": {"calls": nil},
-		"allow":  {"paths": nil},
+		"limits": {"calls": nil, "rpm": nil, "concurrency": nil},
+		"allow":  {"models": nil, "paths": nil, "methods": nil, "ips": nil, "origins": nil},
+		"set":    {"model": nil},
 	}
 	// reserved names mean something that this version does not enforce. A token
 	// that carries one is refused: half-obeyed is not obeyed.
 	reserved = map[string]bool{
-		"limits.rpm": true, "limits.concurrency": true, "limits.tokens": true, "limits.usd": true,
-		"allow.models": true, "allow.methods": true, "allow.ips": true, "allow.origins": true,
-		"set": true, "cnf": true,
+		"limits.tokens": true, "limits.usd": true, "cnf": true,
 	}
 )
 
@@ -64,10 +76,6 @@ var name = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // ValidName reports whether s can be an issuer's name or a token's id.
 func ValidName(s string) bool { return name.MatchString(s) }
-
-// MaxCalls is the largest "limits.calls": integers up to here survive every
-// JSON parser (RFC 8259, section 6).
-const MaxCalls = 1<<53 - 1
 
 // ParseClaims parses and checks verified claims. It refuses unknown, duplicate
 // and wrongly-cased names, nulls, and anything after the object: a restriction
@@ -189,15 +197,14 @@ func (c *Claims) Validate() error {
 		return deny(Invalid, "provider is missing")
 	case !ValidAPIKey(c.APIKey):
 		return deny(Invalid, "api_key is not one word of printable ASCII")
-	case c.Limits != nil && c.Limits.Calls != nil && (*c.Limits.Calls < 1 || *c.Limits.Calls > MaxCalls):
-		return deny(Invalid, "limits.calls must be from 1 to %d", int64(MaxCalls))
-	case c.Allow != nil && c.Allow.Paths != nil && len(c.Allow.Paths) == 0:
-		return deny(Invalid, "allow.paths is empty")
+	case c.Set != nil && !validModel(c.Set.Model):
+		return deny(Invalid, "set.model must be the name of a model")
 	}
-	if c.Allow != nil {
-		if _, err := ParseRoutes(c.Allow.Paths...); err != nil {
-			return deny(Invalid, "allow.paths: %v", err)
-		}
+	if err := c.Limits.Validate(); err != nil {
+		return deny(Invalid, "limits.%v", err)
+	}
+	if err := c.Allow.Validate(); err != nil {
+		return deny(Invalid, "allow.%v", err)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ package grant
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -35,6 +36,10 @@ const (
 	BeyondGrant Reason = "issuer_not_permitted"
 	NoProvider  Reason = "provider_not_permitted"
 	NoPath      Reason = "path_not_permitted"
+	NoMethod    Reason = "method_not_permitted"
+	NoModel     Reason = "model_not_permitted"
+	NoIP        Reason = "ip_not_permitted"
+	NoOrigin    Reason = "origin_not_permitted"
 )
 
 // Denial is a refusal by the policy. Rule names the broken rule for the
@@ -56,6 +61,8 @@ type Issuer struct {
 	Providers   []string      // names of providers its tokens may use; empty: none
 	CarriedKeys bool          // may put its own real key in a token
 	MaxTTL      time.Duration // longest lifetime of its tokens, exp − iat
+	Limits      Limits        // that a token's may not pass, and which it has if it says none
+	Allow       Allow         // that requests must match as well
 }
 
 // Grant is what one token permits, ready to be asked. It is immutable.
@@ -64,13 +71,23 @@ type Grant struct {
 	Subject    string
 	Provider   string
 	APIKey     string // the issuer's own real key; empty: the relay's
-	Calls      int64  // 0: not limited
+	SetModel   string // the model of every request; empty: the request names it
 	Lifetime
+
+	// Limits; 0: there is none.
+	Calls, RPM, Concurrency int64
 
 	Fingerprint [32]byte // see [Claims.Fingerprint]
 
-	provider *Routes // what the operator lets a token reach at the provider
-	token    *Routes // what the token narrows that to; nil: no narrower
+	provider *Routes  // what the operator lets a token reach at the provider
+	narrowed []narrow // by the issuer's grant and by the claims
+}
+
+// narrow is what one side, the issuer's grant or the token, allows.
+type narrow struct {
+	who    string
+	rules  []rule
+	models *models // nil: all
 }
 
 // Compile binds claims to the issuer that signed them, to the id of the relay
@@ -94,21 +111,44 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 	case c.APIKey != "" && !issuer.CarriedKeys:
 		return nil, deny(BeyondGrant, "issuer %s may not put a key of its own in a token", issuer.Name)
 	}
+	own, err := c.Limits.under(issuer.Limits)
+	if err != nil {
+		return nil, deny(BeyondGrant, "limits.%v, which issuer %s may give", err, issuer.Name)
+	}
 	g := &Grant{
 		Issuer: c.Issuer, ID: c.ID, Subject: c.Subject, Provider: c.Provider, APIKey: c.APIKey,
 		Lifetime: c.Lifetime(), Fingerprint: c.Fingerprint(), provider: routes,
+		Calls: value(own.Calls), RPM: value(own.RPM), Concurrency: value(own.Concurrency),
 	}
-	if c.Limits != nil && c.Limits.Calls != nil {
-		g.Calls = *c.Limits.Calls
+	if err := g.narrow("issuer "+issuer.Name, &issuer.Allow); err != nil {
+		return nil, err
 	}
-	if c.Allow != nil && c.Allow.Paths != nil {
-		narrower, err := ParseRoutes(c.Allow.Paths...)
-		if err != nil {
-			return nil, deny(Invalid, "allow.paths: %v", err)
-		}
-		g.token = narrower
+	if err := g.narrow("the token", c.Allow); err != nil {
+		return nil, err
+	}
+	if c.Set != nil {
+		g.SetModel = c.Set.Model
+		return g, g.PermitModels(g.SetModel)
 	}
 	return g, nil
+}
+
+// narrow adds what one side allows.
+func (g *Grant) narrow(who string, allow *Allow) error {
+	compiled, err := allow.compile()
+	if err != nil {
+		return deny(Invalid, "allow.%v", err)
+	}
+	n := narrow{who: who, rules: compiled}
+	if allow != nil && allow.Models != nil {
+		if n.models, err = compileModels(allow.Models); err != nil {
+			return deny(Invalid, "allow.models: %v", err)
+		}
+	}
+	if n.rules != nil || n.models != nil {
+		g.narrowed = append(g.narrowed, n)
+	}
+	return nil
 }
 
 // Request is what the policy looks at in a request.
@@ -117,6 +157,8 @@ type Request struct {
 	Method   string
 	Path     string // as the provider will see it, decoded once; see [CheckPath]
 	Provider string // that the request's path names; empty: it names none
+	ClientIP netip.Addr
+	Origin   string // the header; empty: there is none
 }
 
 // Permit returns nil when the token permits the request, else a [*Denial].
@@ -129,8 +171,38 @@ func (g *Grant) Permit(r Request) error {
 		return deny(NoProvider, "the path is for another provider than the token, which is for %s", g.Provider)
 	case !g.provider.Match(r.Method, r.Path):
 		return deny(NoPath, "%s %.200s is not open at provider %s", r.Method, r.Path, g.Provider)
-	case g.token != nil && !g.token.Match(r.Method, r.Path):
-		return deny(NoPath, "the token does not allow %s %.200s", r.Method, r.Path)
+	}
+	for i := range g.narrowed {
+		for _, rule := range g.narrowed[i].rules {
+			if what := rule.denies(r); what != "" {
+				return deny(rule.reason, "%s does not allow %s", g.narrowed[i].who, what)
+			}
+		}
+	}
+	return nil
+}
+
+// ModelBound reports whether requests must name their model, and which one may
+// be narrowed: then [Grant.PermitModels] is to be asked.
+func (g *Grant) ModelBound() bool {
+	for i := range g.narrowed {
+		if g.narrowed[i].models != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// PermitModels returns nil when the token permits all models that a request
+// names, else a [*Denial].
+func (g *Grant) PermitModels(names ...string) error {
+	for i := range g.narrowed {
+		n := &g.narrowed[i]
+		for _, name := range names {
+			if n.models != nil && !n.models.match(name) {
+				return deny(NoModel, "%s does not allow the model %.100q", n.who, name)
+			}
+		}
 	}
 	return nil
 }

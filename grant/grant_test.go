@@ -2,6 +2,7 @@ package grant
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -76,9 +77,36 @@ func TestParseClaims(t *testing.T) {
 		"negative calls":               {claims("limits", `{"calls":-1}`), "limits.calls must be"},
 		"calls beyond exact integers":  {claims("limits", `{"calls":9007199254740992}`), "limits.calls must be"},
 		"calls beyond int64":           {claims("limits", `{"calls":1e30}`), "wrong type"},
-		"rpm, of a later version":      {claims("limits", `{"rpm":3}`), "limits.rpm is not supported"},
-		"models, of a later version":   {claims("allow", `{"models":["a"]}`), "allow.models is not supported"},
-		"set, of a later version":      {claims("set", `{"model":"a"}`), "set is not supported"},
+		"tokens, of a later version":   {claims("limits", `{"tokens":3}`), "limits.tokens is not supported"},
+		"all limits":                   {claims: claims("limits", `{"calls":3,"rpm":1,"concurrency":1}`)},
+		"zero rpm":                     {claims("limits", `{"rpm":0}`), "limits.rpm must be"},
+		"too much rpm":                 {claims("limits", `{"rpm":1000001}`), "limits.rpm must be"},
+		"fractional rpm":               {claims("limits", `{"rpm":0.5}`), "limits.rpm has the wrong type"},
+		"negative concurrency":         {claims("limits", `{"concurrency":-1}`), "limits.concurrency must be"},
+		"all lists":                    {claims: claims("allow", `{"models":["a","b*"],"methods":["POST"],"ips":["2001:db8::/32","192.0.2.1"],"origins":["https://a.example","app://x"]}`)},
+		"no models":                    {claims("allow", `{"models":[]}`), "allow.models is empty"},
+		"an empty model":               {claims("allow", `{"models":[""]}`), "allow.models: \"\" is neither"},
+		"a star within a model":        {claims("allow", `{"models":["a*b"]}`), "allow.models: \"a*b\" is neither"},
+		"two stars":                    {claims("allow", `{"models":["a**"]}`), "allow.models"},
+		"a model that does not print":  {claims("allow", `{"models":["a\u0007"]}`), "allow.models"},
+		"every model":                  {claims: claims("allow", `{"models":["*"]}`)},
+		"no methods":                   {claims("allow", `{"methods":[]}`), "allow.methods is empty"},
+		"a method in small letters":    {claims("allow", `{"methods":["post"]}`), "allow.methods: \"post\" is not"},
+		"no ips":                       {claims("allow", `{"ips":[]}`), "allow.ips is empty"},
+		"a host name as ip":            {claims("allow", `{"ips":["localhost"]}`), "allow.ips: \"localhost\" is neither"},
+		"a prefix with host bits":      {claims("allow", `{"ips":["192.0.2.1/24"]}`), "allow.ips"},
+		"IPv4 within IPv6":             {claims("allow", `{"ips":["::ffff:192.0.2.1"]}`), "allow.ips"},
+		"an address with a zone":       {claims("allow", `{"ips":["fe80::1%eth0"]}`), "allow.ips"},
+		"no origins":                   {claims("allow", `{"origins":[]}`), "allow.origins is empty"},
+		"an origin with a path":        {claims("allow", `{"origins":["https://a.example/"]}`), "allow.origins"},
+		"an origin with capitals":      {claims("allow", `{"origins":["https://A.example"]}`), "allow.origins"},
+		"an origin without scheme":     {claims("allow", `{"origins":["a.example"]}`), "allow.origins"},
+		"an origin with usual port":    {claims("allow", `{"origins":["https://a.example:443"]}`), "allow.origins"},
+		"every origin":                 {claims("allow", `{"origins":["*"]}`), "allow.origins"},
+		"set":                          {claims: claims("set", `{"model":"a"}`)},
+		"set nothing":                  {claims("set", `{}`), "set.model must be"},
+		"set a pattern":                {claims("set", `{"model":"a*"}`), "set.model must be"},
+		"set something else":           {claims("set", `{"temperature":1}`), "unknown claim set.temperature"},
 		"cnf, reserved":                {claims("cnf", `{}`), "cnf is not supported"},
 		"no iss":                       {claims("iss", ""), "iss must match"},
 		"iss with a slash":             {claims("iss", `"a/b"`), "iss must match"},
@@ -124,6 +152,11 @@ func checkDenial(t *testing.T, err error, reason Reason, rule string) {
 func TestCompile(t *testing.T) {
 	routes := mustRoutes(t, "POST /v1/x")
 	issuer := Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour}
+	ceiling := func(i *Issuer) {
+		ten, twenty, two := int64(10), int64(20), int64(2)
+		i.Limits = Limits{Calls: &ten, RPM: &twenty, Concurrency: &two}
+		i.Allow = Allow{Models: []string{"a*"}}
+	}
 	for name, tc := range map[string]struct {
 		claims string
 		issuer func(*Issuer)
@@ -143,6 +176,14 @@ func TestCompile(t *testing.T) {
 		"carried key that may be":  {claims: claims("api_key", `"sk-1"`), issuer: func(i *Issuer) { i.CarriedKeys = true }, routes: routes},
 		"narrowed to other paths":  {claims: claims("allow", `{"paths":["/v2/**"]}`), routes: routes},
 		"empty key is not carried": {claims: claims("api_key", `""`), routes: routes},
+		"calls over the ceiling":   {claims("limits", `{"calls":11}`), ceiling, routes, BeyondGrant, "limits.calls is more than 10"},
+		"rpm over the ceiling":     {claims("limits", `{"rpm":21}`), ceiling, routes, BeyondGrant, "limits.rpm is more than 20"},
+		"concurrency over it":      {claims("limits", `{"concurrency":3}`), ceiling, routes, BeyondGrant, "limits.concurrency is more than 2"},
+		"limits at the ceiling":    {claims: claims("limits", `{"calls":10,"rpm":20,"concurrency":2}`), issuer: ceiling, routes: routes},
+		"no limits of its own":     {claims: claims(), issuer: ceiling, routes: routes},
+		"set within models":        {claims: claims("allow", `{"models":["a*"]}`, "set", `{"model":"ab"}`), routes: routes},
+		"set beyond models":        {claims("allow", `{"models":["a*"]}`, "set", `{"model":"b"}`), nil, routes, NoModel, "the token does not allow the model"},
+		"set beyond the ceiling":   {claims("set", `{"model":"b"}`), ceiling, routes, NoModel, "issuer backend does not allow the model"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := ParseClaims([]byte(tc.claims))
@@ -175,13 +216,13 @@ func TestPermit(t *testing.T) {
 		"61 s ahead of the relay":     {claims(), at(-Leeway - time.Second), NotYetValid, "iat is in the future"},
 		"nbf within leeway":           {claims: claims("nbf", "1800000060"), request: request},
 		"nbf beyond leeway":           {claims("nbf", "1800000061"), request, NotYetValid, "not valid before"},
-		"path names its provider":     {claims: claims(), request: Request{issued, "POST", "/v1/x", "demo"}},
-		"path names another provider": {claims(), Request{issued, "POST", "/v1/x", "openai"}, NoProvider, "the path is for another provider"},
-		"closed path":                 {claims(), Request{issued, "POST", "/v1/files", ""}, NoPath, "not open"},
-		"closed method":               {claims(), Request{issued, "DELETE", "/v1/x", ""}, NoPath, "not open"},
+		"path names its provider":     {claims: claims(), request: Request{Now: issued, Method: "POST", Path: "/v1/x", Provider: "demo"}},
+		"path names another provider": {claims(), Request{Now: issued, Method: "POST", Path: "/v1/x", Provider: "openai"}, NoProvider, "the path is for another provider"},
+		"closed path":                 {claims(), Request{Now: issued, Method: "POST", Path: "/v1/files", Provider: ""}, NoPath, "not open"},
+		"closed method":               {claims(), Request{Now: issued, Method: "DELETE", Path: "/v1/x", Provider: ""}, NoPath, "not open"},
 		"narrowed, inside":            {claims: claims("allow", `{"paths":["/v1/*"]}`), request: request},
-		"narrowed, outside":           {claims("allow", `{"paths":["/v1/*"]}`), Request{issued, "POST", "/v2/x", ""}, NoPath, "token does not allow"},
-		"never widened":               {claims("allow", `{"paths":["/**"]}`), Request{issued, "GET", "/v1/x", ""}, NoPath, "not open"},
+		"narrowed, outside":           {claims("allow", `{"paths":["/v1/*"]}`), Request{Now: issued, Method: "POST", Path: "/v2/x", Provider: ""}, NoPath, "token does not allow"},
+		"never widened":               {claims("allow", `{"paths":["/**"]}`), Request{Now: issued, Method: "GET", Path: "/v1/x", Provider: ""}, NoPath, "not open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := ParseClaims([]byte(tc.claims))
@@ -196,6 +237,122 @@ func TestPermit(t *testing.T) {
 			checkDenial(t, g.Permit(tc.request), tc.reason, tc.rule)
 		})
 	}
+}
+
+func TestPermitNarrows(t *testing.T) {
+	// A request that every row's token and issuer permit but for what it changes.
+	request := Request{Now: issued, Method: "POST", Path: "/v1/x", ClientIP: netip.MustParseAddr("192.0.2.7"), Origin: "https://a.example"}
+	const allow = `{"paths":["/v1/*"],"methods":["POST"],"ips":["192.0.2.0/24","2001:db8::/32"],"origins":["https://a.example","app://x"]}`
+	for name, tc := range map[string]struct {
+		change func(*Request)
+		reason Reason
+		rule   string
+	}{
+		"as allowed":             {change: func(*Request) {}},
+		"another path":           {func(r *Request) { r.Path = "/v2/x" }, NoPath, "does not allow POST /v2/x"},
+		"another method":         {func(r *Request) { r.Method = "GET" }, NoMethod, "does not allow the method GET"},
+		"another address":        {func(r *Request) { r.ClientIP = netip.MustParseAddr("192.0.3.7") }, NoIP, "does not allow the address 192.0.3.7"},
+		"an IPv6 address":        {change: func(r *Request) { r.ClientIP = netip.MustParseAddr("2001:db8:1::1") }},
+		"IPv4 as a v6 socket":    {change: func(r *Request) { r.ClientIP = netip.MustParseAddr("::ffff:192.0.2.7") }},
+		"another IPv6 address":   {func(r *Request) { r.ClientIP = netip.MustParseAddr("2001:db9::1") }, NoIP, "2001:db9::1"},
+		"no address":             {func(r *Request) { r.ClientIP = netip.Addr{} }, NoIP, "does not allow the address"},
+		"another origin":         {func(r *Request) { r.Origin = "https://b.example" }, NoOrigin, `the origin "https://b.example"`},
+		"an origin that extends": {func(r *Request) { r.Origin = "https://a.example.evil" }, NoOrigin, "the origin"},
+		"a sandboxed page":       {func(r *Request) { r.Origin = "null" }, NoOrigin, "the origin"},
+		"no origin":              {func(r *Request) { r.Origin = "" }, NoOrigin, "a request without Origin"},
+		"the other origin":       {change: func(r *Request) { r.Origin = "app://x" }},
+	} {
+		for who, g := range map[string]*Grant{
+			"the token":      compiled(t, claims("allow", allow), Allow{}),
+			"issuer backend": compiled(t, claims(), parsedAllow(t, allow)),
+		} {
+			t.Run(name+", "+who, func(t *testing.T) {
+				r := request
+				tc.change(&r)
+				err := g.Permit(r)
+				checkDenial(t, err, tc.reason, tc.rule)
+				if err != nil && !strings.Contains(err.Error(), who) {
+					t.Errorf("%v does not name %s", err, who)
+				}
+			})
+		}
+	}
+}
+
+func TestPermitModels(t *testing.T) {
+	for name, tc := range map[string]struct {
+		token, issuer string // lists; empty: none
+		names         []string
+		denies        string // empty: permitted
+	}{
+		"exact":                     {token: `["a","b"]`, names: []string{"b"}},
+		"not listed":                {`["a","b"]`, "", []string{"c"}, "the token does not allow the model"},
+		"more than the exact name":  {`["a"]`, "", []string{"ab"}, "the token"},
+		"other case":                {`["a"]`, "", []string{"A"}, "the token"},
+		"beginning":                 {token: `["a-*"]`, names: []string{"a-1"}},
+		"the beginning itself":      {token: `["a-*"]`, names: []string{"a-"}},
+		"less than the beginning":   {`["a-*"]`, "", []string{"a"}, "the token"},
+		"any":                       {token: `["*"]`, names: []string{"x"}},
+		"one of several is not":     {`["a","b"]`, "", []string{"a", "c"}, "the token"},
+		"issuer's list":             {"", `["a"]`, []string{"b"}, "issuer backend"},
+		"token within the issuer's": {`["a1"]`, `["a*"]`, []string{"a1"}, ""},
+		"token beyond the issuer's": {`["b"]`, `["a*"]`, []string{"b"}, "issuer backend"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			edits := []string{}
+			if tc.token != "" {
+				edits = []string{"allow", `{"models":` + tc.token + `}`}
+			}
+			var allow Allow
+			if tc.issuer != "" {
+				allow = parsedAllow(t, `{"models":`+tc.issuer+`}`)
+			}
+			g := compiled(t, claims(edits...), allow)
+			if !g.ModelBound() {
+				t.Error("is not bound to models")
+			}
+			checkDenial(t, g.PermitModels(tc.names...), NoModel, tc.denies)
+		})
+	}
+	if g := compiled(t, claims(), Allow{}); g.ModelBound() || g.PermitModels("x") != nil {
+		t.Error("a token without models is bound to some")
+	}
+}
+
+func TestLimitsUnderTheCeiling(t *testing.T) {
+	most := int64(7)
+	c, err := ParseClaims([]byte(claims("limits", `{"rpm":3}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour,
+		Limits: Limits{Calls: &most, RPM: &most}}, keyID, mustRoutes(t, "/**"))
+	if err != nil || g.Calls != 7 || g.RPM != 3 || g.Concurrency != 0 {
+		t.Errorf("limits %+v, %v", g, err)
+	}
+}
+
+// compiled compiles claims under an issuer that allows that much.
+func compiled(t *testing.T, claims string, allow Allow) *Grant {
+	t.Helper()
+	c, err := ParseClaims([]byte(claims))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour, Allow: allow}, keyID, mustRoutes(t, "/**"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func parsedAllow(t *testing.T, list string) Allow {
+	t.Helper()
+	c, err := ParseClaims([]byte(claims("allow", list)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *c.Allow
 }
 
 func TestFingerprintIsOfAllButTimesAndAudience(t *testing.T) {
@@ -217,7 +374,10 @@ func TestFingerprintIsOfAllButTimesAndAudience(t *testing.T) {
 		"api_key":       claims("api_key", `"sk-1"`),
 		"limits.calls":  claims("limits", `{"calls":1}`),
 		"limits.calls'": claims("limits", `{"calls":2}`),
+		"limits.rpm":    claims("limits", `{"rpm":1}`),
 		"allow.paths":   claims("allow", `{"paths":["/v1/x"]}`),
+		"allow.models":  claims("allow", `{"models":["/v1/x"]}`),
+		"set.model":     claims("set", `{"model":"a"}`),
 	} {
 		if fingerprint(t, other) == base {
 			t.Errorf("a token that differs in %s has the same fingerprint", name)

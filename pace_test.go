@@ -1,0 +1,207 @@
+package relayapi
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+)
+
+func rpm(n int64) func(*grant.Claims) {
+	return func(c *grant.Claims) { c.Limits = &grant.Limits{RPM: &n} }
+}
+
+func concurrency(n int64) func(*grant.Claims) {
+	return func(c *grant.Claims) { c.Limits = &grant.Limits{Concurrency: &n} }
+}
+
+// A token's rate holds over its refreshes and over a reload, is told in headers,
+// and is no other token's.
+func TestRateOfAToken(t *testing.T) {
+	up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("RateLimit", `"account";r=9;t=9`) // is not the client's business
+	})
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint(rpm(2), id("t1"))
+	refresh := relay.mint(rpm(2), id("t1"), func(c *grant.Claims) { c.ExpiresAt++ })
+	for i, want := range []string{`"token";r=1;t=`, `"token";r=0;t=`} {
+		res, _ := relay.do(relay.request(bearer([]string{token, refresh}[i])))
+		if got := res.Header["Ratelimit"]; res.StatusCode != 200 || len(got) != 1 || !strings.HasPrefix(got[0], want) {
+			t.Errorf("call %d: %d %q, want %s…", i, res.StatusCode, got, want)
+		}
+		if got := res.Header.Get("RateLimit-Policy"); got != `"token";q=2;w=60` {
+			t.Errorf("policy %s", got)
+		}
+	}
+	relay.load(relay.lastConfig + "\n")
+	res, body := relay.do(relay.request(bearer(token)))
+	wantRefusal(t, res, body, codeRateLimited)
+	if retry := res.Header.Get("Retry-After"); len(retry) != 2 || retry < "50" || retry > "61" {
+		t.Errorf("Retry-After %s", retry)
+	}
+	if !strings.HasPrefix(res.Header.Get("RateLimit"), `"token";r=0;t=`) || !strings.Contains(body, "2 calls a minute") {
+		t.Errorf("got %v %s", res.Header, body)
+	}
+	if res, _ := relay.do(relay.request(bearer(relay.mint(rpm(2))))); res.StatusCode != 200 {
+		t.Errorf("another token is refused with %d", res.StatusCode)
+	}
+}
+
+func TestConcurrencyOfAToken(t *testing.T) {
+	proceed := make(chan struct{})
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/slow" {
+			w.WriteHeader(200)
+			_ = http.NewResponseController(w).Flush()
+			<-proceed
+		}
+	})
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint(concurrency(2), id("t1"))
+	var open []*http.Response
+	for range 2 {
+		res, err := relay.client.Do(relay.request(bearer(token), target("POST", "/v1/slow")))
+		if err != nil || res.StatusCode != 200 {
+			t.Fatal(res, err)
+		}
+		defer res.Body.Close()
+		open = append(open, res)
+	}
+	res, body := relay.do(relay.request(bearer(token)))
+	wantRefusal(t, res, body, codeConcurrency)
+	if res.Header.Get("Retry-After") != "1" {
+		t.Error("no Retry-After")
+	}
+	close(proceed)
+	_, _ = io.Copy(io.Discard, open[0].Body)
+	if !eventually(func() bool { res, _ := relay.do(relay.request(bearer(token))); return res.StatusCode == 200 }) {
+		t.Error("no slot is free after a call has ended")
+	}
+}
+
+// Whatever way calls end, their slots are free in the end.
+func TestSlotsAreFreedOnEveryWayOut(t *testing.T) {
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		switch rand.IntN(4) {
+		case 0:
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler) // breaks off
+		case 1:
+			select {
+			case <-r.Context().Done():
+			case <-time.After(time.Second):
+			}
+		case 2:
+			w.WriteHeader(401)
+		}
+	})
+	config := strings.Replace(strings.Replace(simple(up.URL), "{global}", testGlobal, 1), "level DEBUG", "level ERROR", 1)
+	relay := startRelay(t, config)
+	token := relay.mint(concurrency(2), id("t1"))
+	const requests = 10_000
+	var wg sync.WaitGroup
+	var admitted, refused int
+	var mu sync.Mutex
+	for range 20 {
+		wg.Go(func() {
+			for range requests / 20 {
+				ctx, abort := context.WithTimeout(t.Context(), time.Duration(rand.IntN(4000))*time.Microsecond)
+				res, err := relay.client.Do(relay.request(bearer(token)).WithContext(ctx))
+				mu.Lock()
+				if err == nil && res.StatusCode == 429 {
+					refused++
+				} else {
+					admitted++
+				}
+				mu.Unlock()
+				if err == nil {
+					_, _ = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+				}
+				abort()
+			}
+		})
+	}
+	wg.Wait()
+	if admitted == 0 || refused == 0 {
+		t.Errorf("%d admitted, %d refused: nothing was tried", admitted, refused)
+	}
+	paces := &activeApp(t).ledger.paces
+	if !eventually(func() bool { return paces.inUse() == 0 }) {
+		t.Errorf("%d slots are in use", paces.inUse())
+	}
+}
+
+// inUse is how many calls are under way.
+func (p *paces) inUse() (n int64) {
+	for i := range p.shards {
+		s := &p.shards[i]
+		s.mu.Lock()
+		for _, t := range s.paces {
+			n += t.underWay
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+func TestIdlePacesAreForgotten(t *testing.T) {
+	var p paces
+	permit := func(id string) *permit { return &permit{Grant: &grant.Grant{ID: id, RPM: 1, Concurrency: 1}} }
+	now := time.Now()
+	held := 0
+	for i := range 1000 {
+		leave, refused := p.enter(permit(string(rune('a'+i%26))+time.Duration(i).String()), new(route), now)
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		if i%2 == 0 {
+			leave()
+		} else {
+			held++
+		}
+	}
+	for i := range p.shards {
+		p.shards[i].sweep(now.Add(5 * time.Minute))
+	}
+	left := 0
+	for i := range p.shards {
+		left += len(p.shards[i].paces)
+	}
+	if left != held {
+		t.Errorf("%d are remembered, %d are under way", left, held)
+	}
+}
+
+// The operator's rate limits come before a token is opened.
+func TestOperatorsRateLimits(t *testing.T) {
+	up := newUpstream(t, nil)
+	for name, line := range map[string]string{"client": "rate_limit client 3 per hour", "total": "rate_limit total 3 per hour"} {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t, limited(simple(up.URL), "rate_limit total 100 per second\n"+line))
+			token := relay.mint()
+			for range 2 {
+				if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
+					t.Fatalf("%d %s", res.StatusCode, body)
+				}
+			}
+			res, body := relay.do(relay.request(bearer("eyJhIjoxfQ..AAAA.AAAA.AAAA"))) // counts as well
+			wantRefusal(t, res, body, string(grant.Invalid))
+			relay.load(relay.lastConfig + "\n")
+			for _, token := range []string{token, "eyJhIjoxfQ..AAAA.AAAA.AAAA"} {
+				res, body := relay.do(relay.request(bearer(token), header("X-Forwarded-For", "192.0.2.1")))
+				wantRefusal(t, res, body, codeRateLimited)
+				if !strings.Contains(body, "3 requests per hour") || res.Header.Get("Retry-After") == "" {
+					t.Errorf("%v %s", res.Header, body)
+				}
+			}
+		})
+	}
+}

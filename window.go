@@ -1,0 +1,55 @@
+package relayapi
+
+import (
+	"time"
+)
+
+// window counts what happened lately, in sixtieths of a time. A sixtieth that
+// has begun counts whole until it is wholly past, so that in no stretch of that
+// time there was more than a limit; at worst a limit is felt for a sixtieth too
+// long. (A token bucket, which costs less memory, lets twice the limit through
+// in the first minute.) The zero window is empty.
+type window struct {
+	slots  [61]uint32
+	newest int64 // number of the sixtieth that now is in
+	sum    int64
+}
+
+// beginning is what sixtieths are counted from. It has a monotonic reading, so that
+// a clock that is set does not matter.
+var beginning = time.Now()
+
+// take counts one more, unless that would be more than limit: then it returns how
+// long to wait until it would not.
+func (w *window) take(limit int64, per time.Duration, now time.Time) (wait time.Duration) {
+	w.advance(per, now)
+	if w.sum >= limit {
+		return w.oldest(per, now)
+	}
+	w.slots[w.newest%int64(len(w.slots))]++
+	w.sum++
+	return 0
+}
+
+// advance drops what is past.
+func (w *window) advance(per time.Duration, now time.Time) {
+	size := int64(len(w.slots))
+	n := int64(now.Sub(beginning) / (per / 60))
+	for range min(n-w.newest, size) { // none, if now is before the newest
+		w.newest++
+		w.sum -= int64(w.slots[w.newest%size])
+		w.slots[w.newest%size] = 0
+	}
+	w.newest = max(w.newest, n)
+}
+
+// oldest is how long the oldest that is counted will be.
+func (w *window) oldest(per time.Duration, now time.Time) time.Duration {
+	size := int64(len(w.slots))
+	for n := w.newest - size + 1; n <= w.newest; n++ {
+		if n >= 0 && w.slots[n%size] > 0 {
+			return time.Duration(n+size)*(per/60) - now.Sub(beginning)
+		}
+	}
+	return 0
+}
