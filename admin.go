@@ -57,6 +57,9 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/relayapi/tokens/{id}", Handler: token},
 		{Pattern: "/relayapi/tokens/{issuer}/{id}", Handler: token},
 		{Pattern: "/relayapi/revocations", Handler: adminMethods{http.MethodPost: adminRevokeMany}},
+		{Pattern: "/relayapi/limits", Handler: adminMethods{
+			http.MethodGet: adminLimits, http.MethodPut: adminSetLimit, http.MethodDelete: adminRemoveLimit,
+		}},
 		{Pattern: "/relayapi/usage", Handler: adminMethods{http.MethodGet: adminUsage}},
 		{Pattern: "/relayapi/keys", Handler: adminMethods{http.MethodGet: adminKeys}},
 		{Pattern: "/relayapi/inspect", Handler: adminMethods{http.MethodPost: adminInspect}},

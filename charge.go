@@ -23,11 +23,9 @@ func (h *Handler) charge(ctx context.Context, relay *relay, p *permit, now time.
 		limit, limited = terms.CallsLimit, true
 	}
 	if limited {
-		charges = append(charges, tokenstore.Charge{Counter: tokenstore.TokenCounter(p.Issuer, p.ID), Amount: 1, Limit: limit})
+		charges = append(charges, tokenstore.Charge{Counter: limitCounter(tokenstore.ScopeToken, "", p, now), Amount: 1, Limit: limit})
 	}
-	for _, l := range h.app.Limits {
-		charges = append(charges, l.charge(p.token, now))
-	}
+	charges = relay.limitsInForce(h.app.Limits).charges(charges, p, now)
 	if err := relay.ledger.Admit(ctx, p.token, charges); err != nil {
 		return nil, uncharged(relay, p, err)
 	}

@@ -43,28 +43,94 @@ func (l Limit) validate() error {
 	return nil
 }
 
-// charge is what one call of a token costs under the limit.
-func (l Limit) charge(t *tokenstore.Token, now time.Time) tokenstore.Charge {
-	c := tokenstore.Counter{Scope: tokenstore.Scope(l.Scope), ID: t.Issuer, Unit: tokenstore.UnitCalls}
-	switch c.Scope {
-	case tokenstore.ScopeToken:
-		c.ID += "/" + t.ID
-	case tokenstore.ScopeSubject:
-		c.ID += "/" + t.Subject
-	}
+// limitCounter is what a token's calls count on, under a limit of a scope and a time.
+func limitCounter(scope tokenstore.Scope, per string, p *permit, now time.Time) tokenstore.Counter {
+	c := tokenstore.Counter{Scope: scope, ID: p.counterID(scope), Unit: tokenstore.UnitCalls}
 	now = now.UTC()
-	switch l.Per {
+	switch per {
 	case "day":
 		c.Window = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
 	case "month":
 		c.Window = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
 	}
-	return tokenstore.Charge{Counter: c, Amount: 1, Limit: l.Calls}
+	return c
+}
+
+// limitRule is all that is said of a scope and a time, by the config and since.
+type limitRule struct {
+	scope  tokenstore.Scope
+	per    string
+	all    int64            // noLimit: there is none for all
+	single map[string]int64 // by counter
+}
+
+const noLimit = -1
+
+// limitRules are the limits in force, made of the config's and of those that
+// were set since: what is set for one goes before what is set for all, and that
+// before the config.
+type limitRules struct {
+	set   *[]tokenstore.Limit // of which it is made
+	rules []limitRule
+}
+
+func newLimitRules(config []Limit, set *[]tokenstore.Limit) *limitRules {
+	l := &limitRules{set: set}
+	for _, c := range config {
+		l.rule(tokenstore.Scope(c.Scope), c.Per).all = c.Calls
+	}
+	for _, s := range *set {
+		if r := l.rule(s.Scope, s.Per); s.ID == "" {
+			r.all = s.Calls
+		} else {
+			r.single[s.ID] = s.Calls
+		}
+	}
+	return l
+}
+
+func (l *limitRules) rule(scope tokenstore.Scope, per string) *limitRule {
+	i := slices.IndexFunc(l.rules, func(r limitRule) bool { return r.scope == scope && r.per == per })
+	if i < 0 {
+		i = len(l.rules)
+		l.rules = append(l.rules, limitRule{scope, per, noLimit, make(map[string]int64)})
+	}
+	return &l.rules[i]
+}
+
+// charges adds what one call of a token costs.
+func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Time) []tokenstore.Charge {
+	for i := range l.rules {
+		r := &l.rules[i]
+		limit := r.all
+		if len(r.single) > 0 {
+			if single, ok := r.single[p.counterID(r.scope)]; ok {
+				limit = single
+			}
+		}
+		if limit != noLimit {
+			charges = append(charges, tokenstore.Charge{Counter: limitCounter(r.scope, r.per, p, now), Amount: 1, Limit: limit})
+		}
+	}
+	return charges
+}
+
+// limitsInForce returns the rules, made anew when a limit was set or removed.
+func (relay *relay) limitsInForce(config []Limit) *limitRules {
+	set := relay.ledger.Limits()
+	rules := relay.limits.Load()
+	if rules == nil || rules.set != set {
+		rules = newLimitRules(config, set)
+		relay.limits.Store(rules)
+	}
+	return rules
 }
 
 // exhausted says which limit was reached.
 func exhausted(e *tokenstore.ExhaustedError) string {
 	switch {
+	case e.Limit == 0:
+		return fmt.Sprintf("the operator has put the %s on hold", e.Counter.Scope)
 	case e.Counter.Window.IsZero() && e.Counter.Scope == tokenstore.ScopeToken:
 		return fmt.Sprintf("all %d calls are used", e.Limit)
 	case e.Counter.Window.IsZero():

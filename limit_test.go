@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -54,7 +55,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestLimitWindows(t *testing.T) {
-	token := &tokenstore.Token{Issuer: "i", ID: "t", Subject: "s"}
+	p := &permit{Grant: &grant.Grant{Issuer: "i"}, tokenID: "i/t", subjectID: "i/s"}
 	late := time.Date(2028, 2, 29, 23, 59, 59, 0, time.FixedZone("", -3600)) // already March in UTC
 	for _, tc := range []struct {
 		limit Limit
@@ -65,10 +66,60 @@ func TestLimitWindows(t *testing.T) {
 		{Limit{"issuer", 1, "month"}, "issuer i 2028-03-01"},
 		{Limit{"subject", 1, ""}, "subject i/s 0001-01-01"},
 	} {
-		c := tc.limit.charge(token, late).Counter
+		c := limitCounter(tokenstore.Scope(tc.limit.Scope), tc.limit.Per, p, late)
 		if got := fmt.Sprint(c.Scope, " ", c.ID, " ", c.Window.Format(time.DateOnly)); got != tc.want {
 			t.Errorf("%+v counts %s, want %s", tc.limit, got, tc.want)
 		}
+	}
+}
+
+// A limit that is set acts on the next call, goes before that of the config, and
+// outlives a restart; one for a subject goes before that for all.
+func TestLimitsThatAreSet(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, limited(simple(up.URL), "limit subject calls 1 per day"))
+	tokens := map[string]string{"alice": relay.mint(subject("alice")), "bob": relay.mint(subject("bob")), "eve": relay.mint(subject("eve"))}
+	call := func(who, refusal string) {
+		t.Helper()
+		res, body := relay.do(relay.request(bearer(tokens[who])))
+		if refusal == "" && res.StatusCode != 200 || refusal != "" && (res.StatusCode != 403 || !strings.Contains(body, refusal)) {
+			t.Errorf("%s got %d %s, want %q", who, res.StatusCode, body, refusal)
+		}
+	}
+	do := func(method, target, body string) {
+		t.Helper()
+		if w, answer := admin(t, method, target, body); w.Code != 200 {
+			t.Errorf("%s %s: %d %v", method, target, w.Code, answer)
+		}
+	}
+	const alice = "/relayapi/limits?scope=subject&issuer=backend&subject=alice&per=day"
+	call("alice", "")
+	call("alice", "all 1 calls of the subject")
+	do("PUT", "/relayapi/limits", `{"scope":"subject","issuer":"backend","subject":"alice","per":"day","calls":2}`)
+	call("alice", "")
+	call("alice", "all 2 calls of the subject")
+	call("bob", "")
+	call("bob", "all 1 calls of the subject")
+	do("PUT", "/relayapi/limits", `{"scope":"subject","per":"day","calls":3}`)
+	call("bob", "")
+	call("alice", "all 2 calls of the subject")
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	relay.load(relay.lastConfig)
+	call("bob", "")
+	call("bob", "all 3 calls of the subject")
+	call("alice", "all 2 calls of the subject")
+	do("DELETE", alice, "")
+	call("alice", "")
+	call("alice", "all 3 calls of the subject")
+	do("PUT", "/relayapi/limits", `{"scope":"issuer","issuer":"backend","calls":0}`)
+	call("eve", "the operator has put the issuer on hold")
+	do("DELETE", "/relayapi/limits?scope=issuer&issuer=backend", "")
+	do("DELETE", "/relayapi/limits?scope=subject&per=day", "")
+	call("bob", "all 1 calls of the subject")
+	if w, answer := admin(t, "GET", "/relayapi/limits", ""); w.Code != 200 || len(answer["limits"].([]any)) != 1 {
+		t.Errorf("in the end there are %d %v", w.Code, answer)
 	}
 }
 

@@ -84,6 +84,7 @@ type relay struct {
 	mint    *minter
 	secrets *secretIssuers
 	rates   []*rateCounts // of the app's rate limits
+	limits  atomic.Pointer[limitRules]
 }
 
 // StoreConfig says where the ledger is kept.
@@ -120,9 +121,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.MaxTTL < 0 {
 		return errors.New("max_ttl must be positive")
 	}
-	for _, l := range a.Limits {
+	for i, l := range a.Limits {
 		if err := l.validate(); err != nil {
 			return fmt.Errorf("limit: %w", err)
+		}
+		if slices.ContainsFunc(a.Limits[:i], func(m Limit) bool { return m.Scope == l.Scope && m.Per == l.Per }) {
+			return fmt.Errorf("limit: there are two of each %s for the same time", l.Scope)
 		}
 	}
 	for _, l := range a.RateLimits {

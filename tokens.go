@@ -29,6 +29,20 @@ type permit struct {
 	token    *tokenstore.Token // as the ledger knows it
 	provider *Provider
 	carried  *secret // nil: the provider's own keys
+
+	tokenID, subjectID string // of their counters
+}
+
+// counterID is the id of the counter that the token's calls count on.
+func (p *permit) counterID(scope tokenstore.Scope) string {
+	switch scope {
+	case tokenstore.ScopeToken:
+		return p.tokenID
+	case tokenstore.ScopeSubject:
+		return p.subjectID
+	default:
+		return p.Issuer
+	}
 }
 
 func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, providers map[string]*Provider) (*tokenCache, error) {
@@ -75,6 +89,7 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider,
 		Fingerprint: p.Fingerprint, IssuedAt: p.IssuedAt, ExpiresAt: p.ExpiresAt,
 	}
+	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
 	switch {
 	case p.APIKey != "":
 		p.carried = &secret{key: p.APIKey}

@@ -23,6 +23,7 @@ type Ledger struct {
 	seq      atomic.Uint64
 
 	revoked      atomic.Pointer[revocations]
+	limits       atomic.Pointer[[]Limit]
 	pruned       atomic.Int64 // tokens that expired by then are forgotten, in unix seconds
 	observations observations
 
@@ -57,6 +58,9 @@ type backend interface {
 	update(ctx context.Context, issuer, id string, c Change) error
 	revoke(ctx context.Context, r Revocation, now time.Time) error
 	revocations(ctx context.Context) ([]Revocation, error)
+	limits(ctx context.Context) ([]Limit, error)
+	setLimit(ctx context.Context, l Limit, now time.Time) error
+	removeLimit(ctx context.Context, l Limit) error
 	addUsage(ctx context.Context, seen []*observation) error
 	usage(ctx context.Context, f UsageFilter) ([]UsageRow, error)
 	prune(ctx context.Context, before time.Time) (removed int64, err error)
@@ -77,7 +81,12 @@ func openLedger(ctx context.Context, db backend, now func() time.Time) (*Ledger,
 	if err != nil {
 		return nil, errors.Join(err, db.close())
 	}
+	limits, err := db.limits(ctx)
+	if err != nil {
+		return nil, errors.Join(err, db.close())
+	}
 	l := newLedger(db, now)
+	l.limits.Store(&limits)
 	l.revoked.Store(new(revocations).with(revoked...))
 	l.pruned.Store(pruned)
 	return l, nil
@@ -92,6 +101,7 @@ func newLedger(db backend, now func() time.Time) *Ledger {
 		l.accounts[i].accounts = make(map[Counter]*account)
 	}
 	l.revoked.Store(new(revocations))
+	l.limits.Store(new([]Limit))
 	l.running.Go(l.write)
 	l.running.Go(l.sweep)
 	return l

@@ -1,0 +1,48 @@
+package tokenstore
+
+import (
+	"context"
+	"time"
+)
+
+// limits implements [backend].
+func (s *sqliteDB) limits(ctx context.Context) ([]Limit, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT scope, id, per, calls FROM limits ORDER BY scope, id, per`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []Limit
+	for rows.Next() {
+		var l Limit
+		if err := rows.Scan(&l.Scope, &l.ID, &l.Per, &l.Calls); err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, rows.Err()
+}
+
+// setLimit implements [backend].
+func (s *sqliteDB) setLimit(ctx context.Context, l Limit, now time.Time) error {
+	_, err := s.db.ExecContext(ctx, `
+		INSERT INTO limits (scope, id, per, calls, made_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (scope, id, per) DO UPDATE SET calls = excluded.calls, made_at = excluded.made_at`,
+		l.Scope, l.ID, l.Per, l.Calls, now.Unix())
+	if err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// removeLimit implements [backend].
+func (s *sqliteDB) removeLimit(ctx context.Context, l Limit) error {
+	result, err := s.db.ExecContext(ctx, `DELETE FROM limits WHERE scope = ? AND id = ? AND per = ?`, l.Scope, l.ID, l.Per)
+	if err != nil {
+		return unavailable(err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return ErrUnknown
+	}
+	return nil
+}
