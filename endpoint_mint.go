@@ -33,11 +33,8 @@ type secretIssuer struct {
 	pace   *rate.Limiter
 }
 
-// secretIssuers is who may mint over HTTP, and who has tried to in vain.
-type secretIssuers struct {
-	all     []*secretIssuer
-	guesses *guesses
-}
+// secretIssuers is who may mint over HTTP.
+type secretIssuers struct{ all []*secretIssuer }
 
 func (s *secretIssuers) add(m *minter, digest [sha256.Size]byte) {
 	s.all = append(s.all, &secretIssuer{m, digest, rate.NewLimiter(mintRate, mintRate)})
@@ -115,7 +112,7 @@ func (e *mintEndpoint) authorize(r *http.Request, secret string) (*secretIssuer,
 	}
 	var issuer *secretIssuer
 	now := time.Now()
-	wait := relay.secrets.guesses.try(clientOf(r), now, func() bool {
+	wait := relay.ledger.guesses.try(clientOf(r), now, func() bool {
 		issuer = relay.secrets.find(secret)
 		return issuer != nil
 	})

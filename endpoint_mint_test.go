@@ -220,7 +220,7 @@ func TestMintRefusals(t *testing.T) {
 		"the secret as a provider": {shop(`{"provider":"` + shopSecret + `"}`), codeInvalidRequest, "the claims hold the secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			activeApp(t).relay.Load().secrets.guesses = newGuesses()
+			activeApp(t).ledger.guesses = newGuesses()
 			res, body := relay.do(relay.request(tc.edits...))
 			wantRefusal(t, res, body, tc.code)
 			if res.Header.Get("Cache-Control") != "no-store" || hasCORS(res.Header) {
@@ -264,7 +264,7 @@ func TestMintSecretInWrongPlaces(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			activeApp(t).relay.Load().secrets.guesses = newGuesses()
+			activeApp(t).ledger.guesses = newGuesses()
 			res, body := relay.do(relay.request(claims, put))
 			if res.StatusCode/100 != 4 || leak(body, shopSecret, 8) {
 				t.Errorf("got %d %s", res.StatusCode, body)
@@ -334,6 +334,9 @@ func TestMintGuessesAreBounded(t *testing.T) {
 	if !relay.logged(`"warn"`, "trusted_proxies_strict") || strings.Count(relay.log(), "takes the client's word") != 1 {
 		t.Error("the log does not say once that forwarded addresses are not believed")
 	}
+	relay.load(relay.lastConfig + "\n") // forgets nothing
+	res, body := relay.do(relay.request(asks(`{"provider":"demo"}`), bearer(shopSecret)))
+	wantRefusal(t, res, body, codeRateLimited)
 	relay.keepsQuiet()
 }
 

@@ -99,14 +99,15 @@ func (e *statusEndpoint) status(r *http.Request, found found, rt *route, now tim
 
 // callsOf reads how many of a token's calls are used, under the limit in force.
 func callsOf(ctx context.Context, relay *relay, p *permit) (*callsStatus, *refusal) {
+	if err := relay.ledger.Refusal(p.token); err != nil {
+		return nil, uncharged(relay, p, err)
+	}
 	limit, limited := p.Calls, p.Calls > 0
 	record, err := relay.ledger.Token(ctx, p.Issuer, p.ID)
 	switch {
 	case errors.Is(err, tokenstore.ErrUnknown): // it was not used yet
 	case err != nil:
 		return nil, uncharged(relay, p, err)
-	case record.Status == tokenstore.Revoked:
-		return nil, uncharged(relay, p, tokenstore.ErrRevoked)
 	case record.Status == tokenstore.Disabled:
 		return nil, uncharged(relay, p, tokenstore.ErrDisabled)
 	case record.CallsLimit != nil:

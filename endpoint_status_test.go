@@ -126,8 +126,10 @@ func TestTokenStatusFollowsTheOperator(t *testing.T) {
 	if err := ledger.Revoke(t.Context(), tokenstore.Revocation{Scope: tokenstore.ScopeIssuer, Issuer: "backend", Before: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
-	res, body = relay.do(relay.request(bearer(unlimited), polls))
-	wantRefusal(t, res, body, codeRevoked)
+	for _, token := range []string{unlimited, relay.mint(id("not-used-yet"))} {
+		res, body = relay.do(relay.request(bearer(token), polls))
+		wantRefusal(t, res, body, codeRevoked)
+	}
 }
 
 func TestTokenStatusRefusals(t *testing.T) {

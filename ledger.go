@@ -17,9 +17,10 @@ var stores = caddy.NewUsagePool()
 // what else must outlive a reload.
 type pooledStore struct {
 	*tokenstore.Ledger
-	live  live
-	paces paces
-	rates rates
+	live    live
+	paces   paces
+	rates   rates
+	guesses *guesses // at the secrets of issuers
 }
 
 // Destruct closes the store when the last config has let go of it.
@@ -44,7 +45,7 @@ func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledge
 		if err != nil {
 			return nil, err
 		}
-		return &pooledStore{Ledger: store}, nil
+		return &pooledStore{Ledger: store, guesses: newGuesses()}, nil
 	})
 	if err != nil {
 		return nil, err

@@ -238,6 +238,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.ledger = ledger // from here on Cleanup releases it
+	ledger.LongestTTL(time.Duration(a.MaxTTL))
 
 	dir := filepath.Dir(a.Store.Path)
 	keys := a.keys
@@ -254,7 +255,7 @@ func (a *App) Start() error {
 	}
 	signers := maps.Clone(a.signers)
 	signers[relayIssuer] = signer.Public()
-	secrets := &secretIssuers{guesses: newGuesses()}
+	secrets := new(secretIssuers)
 	for name, issuer := range a.Issuers {
 		if issuer.Secret != "" { // what the endpoint mints, the relay signs in the issuer's name
 			signers[name] = signer.Public()

@@ -24,6 +24,7 @@ type Ledger struct {
 
 	revoked      atomic.Pointer[revocations]
 	limits       atomic.Pointer[[]Limit]
+	longest      atomic.Int64 // lifetime of a token that anybody may mint, in seconds; 0: not known
 	pruned       atomic.Int64 // tokens that expired by then are forgotten, in unix seconds
 	observations observations
 
@@ -64,6 +65,7 @@ type backend interface {
 	addUsage(ctx context.Context, seen []*observation) error
 	usage(ctx context.Context, f UsageFilter) ([]UsageRow, error)
 	prune(ctx context.Context, before time.Time) (removed int64, err error)
+	pruneRevocations(ctx context.Context, before time.Time) error
 	prunedThrough(ctx context.Context) (seconds int64, err error)
 	acceptSince(ctx context.Context, t time.Time) error
 }

@@ -237,6 +237,49 @@ func TestPrunedTokensStayRefused(t *testing.T) {
 	wantUsed(t, s, TokenCounter("acme", "young"), 3)
 }
 
+func TestRevocationsAreKeptUntilNoTokenNeedsThem(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	at := noon.Add(time.Minute)
+	all := []Revocation{
+		{Scope: ScopeToken, Issuer: "acme", ID: "a", Before: noon.AddDate(1000, 0, 0)},
+		{Scope: ScopeSubject, Issuer: "acme", ID: "user-1", Before: at},
+		{Scope: ScopeIssuer, Issuer: "acme", Before: at},
+		{Scope: ScopeAll, Before: at},
+	}
+	for _, r := range all {
+		if err := s.Revoke(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func(after time.Duration) int {
+		t.Helper()
+		if err := s.pruneRevocations(t.Context(), at.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := s.db.revocations(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if refused := s.Refusal(newToken("a")); (refused == ErrRevoked) != (len(kept) > 0) {
+			t.Errorf("with %d revocations the token is refused with %v", len(kept), refused)
+		}
+		return len(kept)
+	}
+	const ttl = 30 * 24 * time.Hour
+	if n := left(10 * revocationGrace); n != len(all) {
+		t.Errorf("%d are left, and nobody has said how long tokens live", n)
+	}
+	s.LongestTTL(ttl)
+	s.LongestTTL(time.Hour)
+	if n := left(revocationGrace + ttl - time.Hour); n != len(all) {
+		t.Errorf("%d are left before the time", n)
+	}
+	if n := left(revocationGrace + ttl + time.Hour); n != 0 {
+		t.Errorf("%d are left after the time", n)
+	}
+}
+
 // A store that the first version wrote is brought forward with all it has.
 func TestStoreOfTheFirstVersionIsBroughtForward(t *testing.T) {
 	path := storePath(t)

@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"context"
 	"time"
 )
 
@@ -10,7 +11,40 @@ const (
 	pruneGrace   = 24 * time.Hour // after they expired
 	clockJump    = time.Hour      // between two looks, this is no passing of time
 	pruneSuspend = 24 * time.Hour // after a jump: whoever set the clock may set it again
+
+	// Revocations are kept until the tokens they take back must have expired,
+	// and a year more: a longer lifetime may come to be allowed meanwhile.
+	revocationGrace = 365 * 24 * time.Hour
 )
+
+// LongestTTL tells how long tokens live at most. Where it was told different
+// lifetimes, the longest counts.
+func (l *Ledger) LongestTTL(d time.Duration) {
+	for seconds := int64(d / time.Second); ; {
+		if have := l.longest.Load(); have >= seconds || l.longest.CompareAndSwap(have, seconds) {
+			return
+		}
+	}
+}
+
+// pruneRevocations removes revocations that no token can need any more.
+func (l *Ledger) pruneRevocations(ctx context.Context, now time.Time) error {
+	longest := time.Duration(l.longest.Load()) * time.Second
+	if longest == 0 {
+		return nil
+	}
+	return l.change(func() error {
+		if err := l.db.pruneRevocations(ctx, now.Add(-longest-revocationGrace)); err != nil {
+			return err
+		}
+		left, err := l.db.revocations(ctx)
+		if err != nil {
+			return err // what memory has is more, and still true
+		}
+		l.revoked.Store(new(revocations).with(left...))
+		return nil
+	})
+}
 
 // pruner decides when to prune. It is careful, because a clock that is wrong for
 // a minute would make it forget what tokens have used.

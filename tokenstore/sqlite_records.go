@@ -228,6 +228,13 @@ func (s *sqliteDB) prune(ctx context.Context, before time.Time) (removed int64, 
 	return removed, nil
 }
 
+// pruneRevocations implements [backend]. That of a single token is for whenever
+// it was issued.
+func (s *sqliteDB) pruneRevocations(ctx context.Context, before time.Time) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM revocations WHERE made_at < ?1 AND (before < ?1 OR scope = 'token')`, before.Unix())
+	return err
+}
+
 // prunedThrough implements [backend].
 func (s *sqliteDB) prunedThrough(ctx context.Context) (seconds int64, err error) {
 	err = s.db.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'pruned_through'`).Scan(&seconds)

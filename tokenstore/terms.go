@@ -40,6 +40,13 @@ func (l *Ledger) Know(ctx context.Context, t *Token) (Terms, error) {
 	return r.terms(), err
 }
 
+// Refusal is why a token would be refused that is known or not, or nil: an error
+// of [Ledger.Know]. It writes nothing.
+func (l *Ledger) Refusal(t *Token) error {
+	_, err := l.record(t)
+	return err
+}
+
 // record returns what is remembered of a token that may be used, or nil when
 // it has to be learned.
 func (l *Ledger) record(t *Token) (*record, error) {

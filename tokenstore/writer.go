@@ -206,6 +206,7 @@ func (l *Ledger) sweep() {
 		case <-l.sweeper.C:
 			if before := p.tick(l.now()); !before.IsZero() {
 				_, _ = l.Prune(context.Background(), before) // what failed is tried again in an hour
+				_ = l.pruneRevocations(context.Background(), before)
 			}
 			for i := range l.accounts {
 				l.sweepShard(&l.accounts[i], l.now())
