@@ -15,11 +15,11 @@ func storeCommand() *cobra.Command {
 		Use:   "store",
 		Short: "Checks, backs up and maintains the store of a relay",
 		Long: `Works on the SQLite store of a relay on this machine, by default that in Caddy's
-data directory. "check" and "backup" can be run while the relay runs. The others
-change the store and need it stopped.`,
+data directory. "check", "backup" and "export" can be run while the relay runs.
+The others change the store and need it stopped.`,
 	}
 	path := cmd.PersistentFlags().String("store", defaultStorePath(), "The store's file")
-	cmd.AddCommand(checkCommand(path), backupCommand(path), pruneCommand(path), acceptCommand(path))
+	cmd.AddCommand(checkCommand(path), backupCommand(path), exportCommand(path), importCommand(path), pruneCommand(path), acceptCommand(path))
 	refuseOthers(cmd)
 	return cmd
 }

@@ -1,0 +1,124 @@
+package tokenstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// filled makes a store with something in every table.
+func filled(t *testing.T) string {
+	t.Helper()
+	path := storePath(t)
+	s := openAt(t, path)
+	for i := range 5 {
+		tok := newToken(fmt.Sprint("t", i))
+		admit(t, s, tok, tok.calls(int64(i+1), 10))
+		s.Observe(tok, Usage{Calls: 1, Succeeded: 1, BytesIn: 7, BytesOut: 9, Duration: time.Millisecond})
+	}
+	ten := int64(10)
+	label := "a \"label\"\n\u00e4"
+	if _, err := s.Update(t.Context(), "acme", "t1", Change{CallsLimit: &ten, Label: &label}); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		s.Revoke(t.Context(), Revocation{Scope: ScopeToken, Issuer: "acme", ID: "t2", Before: noon.AddDate(1000, 0, 0)}),
+		s.SetLimit(t.Context(), Limit{Scope: ScopeSubject, ID: "acme/user-1", Per: "day", Calls: 3}),
+		s.Close(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+// lines exports a store; the order of rows in a table does not matter.
+func lines(t *testing.T, path string) []string {
+	t.Helper()
+	var out bytes.Buffer
+	if _, err := Export(t.Context(), path, &out, nil); err != nil {
+		t.Fatal(err)
+	}
+	all := slices.Collect(strings.Lines(out.String()))
+	slices.Sort(all[1 : len(all)-1])
+	return all
+}
+
+func TestImportedStoreIsTheExportedOne(t *testing.T) {
+	path := filled(t)
+	s := openAt(t, path) // the export does not mind
+	want := lines(t, path)
+	var told []int64
+	copied := filepath.Join(t.TempDir(), "copy.db")
+	rows, err := Import(t.Context(), copied, strings.NewReader(strings.Join(want, "")), func(done, all int64) { told = append(told, done, all) })
+	if err != nil || rows != int64(len(want)-2) || len(told) != 2*int(rows) || told[len(told)-1] != rows {
+		t.Fatalf("imported %d rows, %v, told of %v", rows, err, told)
+	}
+	if got := lines(t, copied); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	c := openAt(t, copied)
+	if !c.Birth().Equal(s.Birth()) {
+		t.Error("the copy has another birth")
+	}
+	tok := newToken("t4")
+	admit(t, c, tok, tok.calls(5, 10))
+	wantRefused(t, c, ErrExhausted, tok, tok.calls(1, 10))
+	wantRefused(t, c, ErrRevoked, newToken("t2"))
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Import(t.Context(), copied, strings.NewReader(strings.Join(want, "")), nil); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("imported twice: %v", err)
+	}
+	if _, err := Import(t.Context(), path, strings.NewReader(strings.Join(want, "")), nil); !errors.Is(err, ErrLocked) {
+		t.Errorf("imported into a store in use: %v", err)
+	}
+}
+
+func TestImportRefuses(t *testing.T) {
+	good := lines(t, filled(t))
+	edit := func(from, to string) []string {
+		return slices.Collect(strings.Lines(strings.Replace(strings.Join(good, ""), from, to, 1)))
+	}
+	for name, tc := range map[string]struct {
+		lines []string
+		says  string
+	}{
+		"nothing":              {nil, "line 1: this is no export"},
+		"something else":       {[]string{"{}\n"}, "line 1: this is no export"},
+		"a later version":      {edit(`"version":1`, `"version":2`), "line 1: the export has version 2"},
+		"cut short":            {good[:len(good)-1], "cut short"},
+		"a line less":          {slices.Delete(slices.Clone(good), 3, 4), "rows"},
+		"more after the end":   {append(slices.Clone(good), good[2]), "something after it"},
+		"a line twice":         {slices.Insert(slices.Clone(good), 2, good[1]), "line 3"},
+		"an unknown kind":      {edit(`"kind":"counter"`, `"kind":"count"`), "of no kind"},
+		"an unknown member":    {edit(`"used":`, `"spent":`), "used of a counter is missing"},
+		"a member more":        {edit(`"used":`, `"x":1,"used":`), "a counter has 5 members"},
+		"a negative count":     {edit(`"used":`, `"used":-`), "used of a counter is not a whole number"},
+		"a fraction":           {edit(`"used":`, `"used":0.`), "used of a counter is not a whole number"},
+		"a count as text":      {edit(`"window_start":0`, `"window_start":"0"`), "not a whole number"},
+		"a text as number":     {edit(`"unit":"calls"`, `"unit":1`), "unit of a counter is not a text"},
+		"a null":               {edit(`"unit":"calls"`, `"unit":null`), "unit of a counter is not a text"},
+		"a short fingerprint":  {edit(`"fingerprint":"`, `"fingerprint":"AAAA`), "line"},
+		"a birth that is lost": {edit(`"key":"birth"`, `"key":"death"`), "when its store was made"},
+		"no JSON":              {edit(`{"`, `{`), "line 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "new.db")
+			_, err := Import(t.Context(), path, strings.NewReader(strings.Join(tc.lines, "")), nil)
+			if err == nil || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("got %v, want %q", err, tc.says)
+			}
+			if s, err := Check(t.Context(), path); err != nil || s.Tokens+s.Counters != 0 {
+				t.Errorf("left %+v, %v", s, err)
+			}
+		})
+	}
+}
