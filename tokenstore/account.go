@@ -110,13 +110,16 @@ func (a *account) sendBack(units int64, w *writer) {
 }
 
 // giveBack puts the units of a charge into the lease again. They are durable,
-// and unserved. Those of a limit that was lowered since are no longer its own.
+// and unserved. Those of a limit that was lowered since are no longer its own,
+// and what is more than a lease may hold ahead goes on: a crash would lose it.
 func (a *account) giveBack(c Charge, w *writer, now time.Time) {
+	kept := c.Amount
 	if c.Limit > a.limit {
-		a.sendBack(c.Amount, w)
-	} else {
-		a.lease += c.Amount
+		kept = 0
 	}
+	kept = min(kept, max(0, maxAhead-a.lease))
+	a.lease += kept
+	a.sendBack(c.Amount-kept, w)
 	a.empty = time.Time{}
 	a.used = now
 }

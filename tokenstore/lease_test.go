@@ -367,6 +367,23 @@ func TestReturnLeavesMemoryFirst(t *testing.T) {
 	}
 }
 
+// A provider that is away gives all its calls back. A crash must not lose them.
+func TestWhatIsGivenBackIsNotHoarded(t *testing.T) {
+	l, f, _ := newFake(t)
+	tok := newToken("a")
+	each(t, l, tok, tok.calls(200, 300))
+	for range 200 {
+		if err := l.Settle(context.Background(), []Charge{tok.calls(1, 300)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.flush()
+	if lease, _ := leased(l, counterOf("a")); lease > maxAhead || f.durable(counterOf("a")) != lease {
+		t.Errorf("%d leased and %d durable, with no call served", lease, f.durable(counterOf("a")))
+	}
+	each(t, l, tok, tok.calls(300, 300)) // none is lost
+}
+
 func TestReturnIsTriedOnce(t *testing.T) {
 	for name, lost := range map[string]bool{"nothing done": false, "reply lost": true} {
 		t.Run(name, func(t *testing.T) {

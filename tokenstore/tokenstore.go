@@ -21,7 +21,8 @@
 // Together: served ≤ durable ≤ limit. A crash can lose what is leased and not
 // served, and cannot give any away. That is, for each counter in use, no more
 // than 64 units, a hundredth of the limit and an eighth of what remained, and
-// one for each call that was waiting. Limits under 200 are hardly leased ahead:
+// one for each call that was waiting; and of calls that were given back lately
+// what a lease holds without passing 64. Limits under 200 are hardly leased ahead:
 // there nearly every call waits for a commit, which it shares with others.
 //
 // A call takes all its charges or none: it holds the locks of all its counters
