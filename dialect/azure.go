@@ -1,0 +1,13 @@
+package dialect
+
+// azure names a deployment, which stands for a model: in the path, in the query
+// of a Realtime socket, or where OpenAI has its model
+// (https://learn.microsoft.com/azure/ai-services/openai/reference).
+var azure = &Dialect{
+	name:       "azure",
+	paths:      []path{{"/openai/deployments/", "/"}},
+	query:      []string{"model", "deployment"},
+	inQuery:    func(path string) bool { return path == "/openai/realtime" || path == "/openai/v1/realtime" },
+	containers: []string{"tools", "session"},
+	messages:   []string{"session", "response"},
+}

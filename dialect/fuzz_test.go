@@ -1,0 +1,132 @@
+package dialect
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"mime/multipart"
+	"strings"
+	"testing"
+)
+
+// readings are what servers of different makes could take for the model of a
+// JSON body: the last or the first of several, in any case or in one.
+var readings = map[string]func([]byte) string{
+	"Go, any case, the last": func(data []byte) string {
+		var v struct{ Model string }
+		_ = json.NewDecoder(bytes.NewReader(data)).Decode(&v) // and whatever follows
+		return v.Model
+	},
+	"exact, the last": func(data []byte) string {
+		var v map[string]any
+		_ = json.Unmarshal(data, &v)
+		s, _ := v["model"].(string)
+		return s
+	},
+	"exact, the first": func(data []byte) string {
+		dec := json.NewDecoder(bytes.NewReader(data))
+		_, _ = dec.Token()
+		for dec.More() {
+			name, err := dec.Token()
+			if err != nil {
+				return ""
+			}
+			var value any
+			if dec.Decode(&value) != nil {
+				return ""
+			}
+			if s, ok := value.(string); ok && name == "model" {
+				return s
+			}
+		}
+		return ""
+	},
+	"C, up to a NUL": func(data []byte) string {
+		var v map[string]any
+		_ = json.Unmarshal(data, &v)
+		for name, value := range v {
+			if s, ok := value.(string); ok && strings.Split(name, "\x00")[0] == "model" && name != "model" {
+				return s
+			}
+		}
+		return ""
+	},
+	"after a byte order mark": func(data []byte) string {
+		var v struct{ Model string }
+		_ = json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &v)
+		return v.Model
+	},
+}
+
+// Whatever passes, every server reads the model that was read here, or none.
+func FuzzJSONIsReadAlike(f *testing.F) {
+	for _, seed := range []string{
+		`{"model":"a"}`, `{"model":"a","model":"b"}`, `{"Model":"b","model":"a"}`, `{"mod\u0065l":"a"}`, "\ufeff" + `{"model":"a"}`,
+		`{"model":"a"}{"model":"b"}`, `{"model\u0000":"b","model":"a"}`, `{"ſ":1,"model":"a"}`, `{"x":{"model":"b"},"model":"a"}`,
+		`{"model":"a","tools":[{"model":"b"}]}`, `{"model":["a"]}`, `{"model":"a",}`, `{"\uD83Dmodel":"a"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, d := range []*Dialect{openai, generic, gemini} {
+			got, err := d.Read(&Request{Path: "/v1/chat/completions", ContentType: "application/json", Body: data})
+			if err != nil || len(data) == 0 {
+				continue
+			}
+			for server, read := range readings {
+				if theirs := d.trim(read(data)); theirs != "" && theirs != got.Model {
+					t.Errorf("%s reads %q, and the relay %q", server, theirs, got.Model)
+				}
+			}
+		}
+	})
+}
+
+// What is written over is what every server reads.
+func FuzzWrittenIsRead(f *testing.F) {
+	f.Add([]byte(`{"model":"a","x":1}`), "b")
+	f.Add([]byte(`{}`), "b\"c")
+	f.Fuzz(func(t *testing.T, data []byte, model string) {
+		r := &Request{Path: "/v1/chat/completions", ContentType: "application/json", Body: data}
+		want, _ := json.Marshal(model)
+		var plain string
+		_ = json.Unmarshal(want, &plain) // as text: other bytes cannot be written
+		if err := openai.Write(r, plain); err != nil || plain == "" {
+			return
+		}
+		for server, read := range readings {
+			if theirs := read(r.Body); theirs != "" && theirs != plain {
+				t.Errorf("%s reads %q, and %q was written", server, theirs, plain)
+			}
+		}
+		if got, err := openai.Read(r); err != nil || got.Model != plain {
+			t.Errorf("reads %q, %v", got.Model, err)
+		}
+	})
+}
+
+func FuzzFormIsReadAlike(f *testing.F) {
+	for _, seed := range []string{
+		form(recording, field("model", "a")), form(field("model", "a"), field("model", "b")), form(field("x", "y\n--XX\nz")),
+		"--XX\r\n\r\n--XX--", "--XX--", "--XX\r\n\r\n\r\n--XX--\r\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := openai.Read(&Request{Path: "/x", ContentType: "multipart/form-data; boundary=XX", Body: data})
+		if err != nil || len(data) == 0 {
+			return
+		}
+		parts := multipart.NewReader(bytes.NewReader(data), "XX")
+		for {
+			part, err := parts.NextRawPart()
+			if err != nil {
+				return
+			}
+			value, _ := io.ReadAll(part)
+			if strings.EqualFold(part.FormName(), "model") && string(value) != got.Model {
+				t.Errorf("mime/multipart reads %q, and the relay %q", value, got.Model)
+			}
+		}
+	})
+}

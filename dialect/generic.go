@@ -1,0 +1,14 @@
+package dialect
+
+import "slices"
+
+// generic is spoken by providers of which no more is known than their address:
+// it looks wherever one of the others has a model, and writes one where OpenAI
+// does.
+var generic = &Dialect{
+	name:       "generic",
+	paths:      slices.Concat(azure.paths, bedrock.paths, gemini.paths),
+	query:      []string{"model", "model_id", "deployment"},
+	containers: slices.Concat(openai.containers, azure.containers, gemini.containers),
+	messages:   slices.Concat(openai.messages, gemini.messages),
+}

@@ -1,0 +1,19 @@
+package dialect
+
+// openai is spoken by OpenAI and by all who are compatible: the model is the
+// member «model» of a JSON body or a form
+// (https://developers.openai.com/api/reference/resources/chat), and a parameter
+// of a Realtime socket, whose messages may change it or name one for transcripts
+// (https://developers.openai.com/api/reference/resources/realtime).
+//
+// A hosted tool may have a model of its own, and the Responses API takes stored
+// prompts, which have one too. OpenRouter adds a list of fallbacks, «models», and
+// plugins (https://openrouter.ai/docs/api-reference/parameters); Groq's compound
+// systems take a model for each of their parts.
+var openai = &Dialect{
+	name:       "openai",
+	query:      []string{"model"},
+	inQuery:    func(path string) bool { return path == "/v1/realtime" || path == "/v1/realtime/translations" },
+	containers: []string{"tools", "plugins", "compound_custom", "session"},
+	messages:   []string{"session", "response"},
+}
