@@ -63,7 +63,7 @@ func (r *adminRequest) revoke(answer revoked, rev tokenstore.Revocation) (any, e
 	if err := r.relay.ledger.Revoke(r.Context(), rev); err != nil {
 		return nil, err
 	}
-	answer.Ended = r.relay.ledger.live.end(rev.Matches)
+	answer.Ended = r.relay.ledger.live.end(endRevoked, rev.Matches)
 	if _, ok := r.app.grants[rev.Issuer]; !ok && rev.Scope != tokenstore.ScopeAll {
 		// Not refused: an issuer that is taken out of the config may have calls
 		// under way.

@@ -136,7 +136,7 @@ func adminUpdate(r *adminRequest) (any, error) {
 	}
 	answer := updated{Record: record}
 	if change.Disabled != nil && *change.Disabled {
-		answer.Ended = ledger.live.end(i.matches)
+		answer.Ended = ledger.live.end(endRevoked, i.matches)
 	}
 	r.app.logger.Info("token changed", zap.String("issuer", i.issuer), zap.String("token_id", i.id),
 		zap.String("status", string(record.Status)), zap.Int64p("calls_limit", record.CallsLimit), zap.Int("ended_calls", answer.Ended))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -25,7 +26,13 @@ type directive struct {
 	handler   Handler
 	transport Transport
 	endpoints map[string]string // name → path
+	times     map[string]bool   // how long WebSockets last, as far as reverse_proxy is told
 }
+
+// longestSession is how long a WebSocket lasts, also one whose config was
+// replaced, unless stream_timeout and stream_close_delay say otherwise. A Realtime
+// session of OpenAI's ends after as long by itself.
+const longestSession = time.Hour
 
 // notProxied are the subdirectives of reverse_proxy that a relay cannot have,
 // and why. A trailing underscore stands for all that start so.
@@ -87,6 +94,12 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		TransportRaw:        caddyconfig.JSONModuleObject(&own.transport, "protocol", "relayapi", nil),
 		DynamicUpstreamsRaw: caddyconfig.JSONModuleObject(Upstreams{}, "source", "relayapi", nil),
 	}
+	if !own.times["stream_timeout"] {
+		proxy.StreamTimeout = caddy.Duration(longestSession)
+	}
+	if !own.times["stream_close_delay"] {
+		proxy.StreamCloseDelay = caddy.Duration(longestSession)
+	}
 	d.Reset()
 	if err := proxy.UnmarshalCaddyfile(d); err != nil {
 		return nil, err
@@ -129,7 +142,7 @@ func (own *directive) routes(matcher caddy.ModuleMap, proxy *reverseproxy.Handle
 
 // takeOwn reads the subdirectives that are ours and deletes them from d.
 func takeOwn(d *caddyfile.Dispenser) (*directive, error) {
-	own := &directive{endpoints: make(map[string]string)}
+	own := &directive{endpoints: make(map[string]string), times: make(map[string]bool)}
 	seen := make(map[string]bool)
 	d.Next() // the directive's name
 	if d.NextArg() {
@@ -178,6 +191,9 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 		d.Delete()
 	case "transport":
 		return own.takeTransport(d)
+	case "stream_timeout", "stream_close_delay":
+		own.times[name] = true
+		d.RemainingArgs()
 	default:
 		d.RemainingArgs() // reverse_proxy's, whatever they read like
 	}

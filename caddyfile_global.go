@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/provider"
 )
@@ -32,6 +33,7 @@ import (
 //	        api_key {env.X}... | none
 //	        credential header <name> [<prefix>] | query <name>
 //	        paths <pattern>...
+//	        dialect <name>
 //	    }
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -224,8 +226,15 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 		}
 	case "paths":
 		return unmarshalPatterns(d, &p.Paths)
+	case "dialect":
+		if !d.AllArgs(&p.Dialect) {
+			return d.ArgErr()
+		}
+		if _, ok := dialect.Lookup(p.Dialect); !ok {
+			return d.Errf("there is no dialect %q: there are %s", p.Dialect, strings.Join(dialect.Names(), ", "))
+		}
 	default:
-		return d.Errf("unknown subdirective %s: a provider has preset, api_key, credential and paths", d.Val())
+		return d.Errf("unknown subdirective %s: a provider has preset, api_key, credential, paths and dialect", d.Val())
 	}
 	return nil
 }

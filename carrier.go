@@ -84,6 +84,9 @@ type found struct {
 	token string
 	bare  bool // Caddy's logs would show a token, or what may be one
 	err   error
+
+	protocol string // the first WebSocket subprotocol that was offered and is no secret
+	lone     bool   // only secrets were offered
 }
 
 func (f *found) add(value string) {
@@ -170,13 +173,14 @@ func (c *carriers) takeProtocols(header http.Header, f *found) {
 		return
 	}
 	var kept []string
+	secrets := false
 	for protocol := range strings.SplitSeq(strings.Join(offered, ","), ",") {
 		protocol = strings.TrimSpace(protocol)
 		token, secret := strings.CutPrefix(protocol, carrierPrefix)
 		switch {
 		case secret || eccrypto.LooksLikeToken(protocol): // Deepgram's SDK offers "token, <key>"
 			f.add(token)
-			f.bare = true
+			f.bare, secrets = true, true
 		case protocol != "" && !hasAnyPrefix(protocol, foreignProtocols):
 			kept = append(kept, protocol)
 		}
@@ -184,7 +188,9 @@ func (c *carriers) takeProtocols(header http.Header, f *found) {
 	delete(header, protocolHeader)
 	if len(kept) > 0 {
 		header[protocolHeader] = []string{strings.Join(kept, ", ")}
+		f.protocol = kept[0]
 	}
+	f.lone = secrets && len(kept) == 0
 }
 
 func hasAnyPrefix(s string, prefixes []string) bool {

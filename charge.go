@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
@@ -35,12 +36,15 @@ func (h *Handler) charge(ctx context.Context, relay *relay, p *permit, now time.
 // uncharged turns an error of the ledger into a refusal.
 func uncharged(relay *relay, p *permit, err error) *refusal {
 	var used *tokenstore.ExhaustedError
+	var why *refusal // that the call was ended for while it waited
 	switch {
+	case errors.As(err, &why):
+		return why
 	case errors.As(err, &used):
 		return refuse(codeCallsExhausted, exhausted(used))
 	case errors.Is(err, tokenstore.ErrConflict):
 		return refuse(codeConflict, "its identity is known with other claims")
-	case errors.Is(err, tokenstore.ErrRevoked), errors.Is(err, errEnded):
+	case errors.Is(err, tokenstore.ErrRevoked):
 		return refuse(codeRevoked, "the token is revoked")
 	case errors.Is(err, tokenstore.ErrDisabled):
 		return refuse(codeDisabled, "the token is disabled")
@@ -56,7 +60,10 @@ func uncharged(relay *relay, p *permit, err error) *refusal {
 
 // settle gives the call back if no connection to the provider was had, and
 // records what was used.
-func (h *Handler) settle(relay *relay, rt *route, charges []tokenstore.Charge, start time.Time) {
+func (h *Handler) settle(ctx context.Context, r *http.Request, relay *relay, rt *route, charges []tokenstore.Charge, start time.Time) {
+	if f := ended(ctx); f != nil && rt.answered {
+		f.log(h.logger, h.fields(r, rt)...) // otherwise it is the answer, which was logged
+	}
 	used := tokenstore.Usage{BytesIn: rt.received.Load(), BytesOut: rt.sent.Load(), Duration: time.Since(start)}
 	if rt.connected.Load() {
 		used.Calls = 1

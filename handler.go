@@ -96,6 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refused := relay.pass(r, h.app.RateLimits, start); refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
+	defer relay.ledger.bodies.letGo(rt)
 	permit, refused := h.permit(r, relay, found, rt, start)
 	if refused != nil {
 		return h.refuse(w, r, rt, refused)
@@ -114,7 +115,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r, rt, refused)
 	}
 	// Deferred, because reverse_proxy panics when a stream breaks.
-	defer h.settle(relay, rt, charges, start)
+	defer h.settle(ctx, r, relay, rt, charges, start)
 
 	err := next.ServeHTTP(w, r.WithContext(withRoute(ctx, rt)))
 	return h.conclude(w, r, rt, err)
@@ -129,6 +130,8 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 		return nil, refuse(string(grant.Invalid), found.err.Error())
 	case strings.Contains(r.URL.Path, found.token):
 		return nil, refuse(codeInvalidRequest, "the path holds the token")
+	case found.lone && asksForWebSocket(r):
+		return nil, refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered: offer the provider's too, such as realtime, which can be chosen")
 	}
 	permit, err := relay.tokens.open(r.Context(), found.token)
 	if err != nil {
@@ -150,13 +153,20 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 	if err := permit.Permit(request); err != nil {
 		return nil, denied(err)
 	}
-	if permit.ModelBound() || permit.SetModel != "" {
-		return nil, refuse(string(grant.NoModel), "models are not read yet")
+	if refused := h.permitModels(r, relay, permit, rt); refused != nil {
+		return nil, refused
+	}
+	if request.Path != r.URL.Path { // the model that the token sets stands in it
+		request.Path = r.URL.Path
+		if err := permit.Permit(request); err != nil {
+			return nil, denied(err)
+		}
 	}
 	if err := cutQuery(r, func(name, _ string) bool { return permit.provider.query[name] }); err != nil {
 		return nil, refuse(codeInvalidRequest, err.Error())
 	}
 	rt.method, rt.path, rt.rawPath = request.Method, r.URL.Path, r.URL.RawPath
+	rt.protocol = found.protocol
 	if rt.secret = permit.carried; rt.secret == nil {
 		rt.secret = permit.provider.keys.pick(now)
 	}

@@ -162,12 +162,20 @@ func newKey(t *testing.T) *eccrypto.PrivateKey {
 // mint mints as the back-end: for an hour and provider demo, changed by edits.
 func (r *testRelay) mint(edits ...func(*grant.Claims)) string {
 	r.t.Helper()
+	return r.mintAs("backend", edits...)
+}
+
+// mintAs mints as another issuer that has the back-end's key.
+func (r *testRelay) mintAs(issuer string, edits ...func(*grant.Claims)) string {
+	r.t.Helper()
 	now := time.Now()
 	c := &grant.Claims{Provider: "demo", Subject: "user-1", ExpiresAt: grant.NumericDate(now.Add(time.Hour).Unix())}
 	for _, edit := range edits {
-		edit(c)
+		if edit != nil {
+			edit(c)
+		}
 	}
-	m := &minter{issuer: grant.Issuer{Name: "backend"}, signer: r.issuerKey, recipient: r.relayKey.Public()}
+	m := &minter{issuer: grant.Issuer{Name: issuer}, signer: r.issuerKey, recipient: r.relayKey.Public()}
 	minted, err := m.mint(c, now)
 	if err != nil {
 		r.t.Fatal(err)

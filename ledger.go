@@ -20,11 +20,16 @@ type pooledStore struct {
 	live    live
 	paces   paces
 	rates   rates
-	guesses *guesses // at the secrets of issuers
+	bodies  bodies
+	guesses *guesses      // at the secrets of issuers
+	done    chan struct{} // closed by Destruct
 }
 
 // Destruct closes the store when the last config has let go of it.
-func (s *pooledStore) Destruct() error { return s.Close() }
+func (s *pooledStore) Destruct() error {
+	close(s.done)
+	return s.Close()
+}
 
 // ledger is one config's hold on a store. Requests hold it too: a config is
 // cleaned up while its streams are live, and they settle later.
@@ -45,7 +50,9 @@ func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledge
 		if err != nil {
 			return nil, err
 		}
-		return &pooledStore{Ledger: store, guesses: newGuesses()}, nil
+		pooled := &pooledStore{Ledger: store, guesses: newGuesses(), done: make(chan struct{})}
+		go pooled.live.watch(pooled.done)
+		return pooled, nil
 	})
 	if err != nil {
 		return nil, err

@@ -201,7 +201,7 @@ func TestRevocationEndsCalls(t *testing.T) {
 	if err := ledger.Revoke(t.Context(), revocation); err != nil {
 		t.Fatal(err)
 	}
-	if n := ledger.live.end(revocation.Matches); n != 2 {
+	if n := ledger.live.end(endRevoked, revocation.Matches); n != 2 {
 		t.Errorf("%d calls ended, want 2", n)
 	}
 	if _, err := io.ReadAll(stream.Body); err == nil {
@@ -210,7 +210,7 @@ func TestRevocationEndsCalls(t *testing.T) {
 	if body := <-silent; !strings.Contains(body, codeRevoked) {
 		t.Errorf("the call without an answer got %s", body)
 	}
-	if !eventually(func() bool { return ledger.live.end(func(*tokenstore.Token) bool { return true }) == 0 }) {
+	if !eventually(func() bool { return ledger.live.end(endRevoked, func(*tokenstore.Token) bool { return true }) == 0 }) {
 		t.Error("calls are still registered")
 	}
 }

@@ -5,36 +5,50 @@ import (
 	"errors"
 	"hash/maphash"
 	"sync"
+	"time"
 
+	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// live holds the calls that are under way on one store, so that a revocation
-// ends them, whichever config they came in by. It is sharded so that calls do
+// live holds the calls that are under way on one store, so that they end with
+// their tokens, whichever config they came in by. It is sharded so that calls do
 // not meet.
 type live struct {
 	seed   maphash.Seed
 	once   sync.Once
 	shards [64]struct {
 		mu    sync.Mutex
-		calls map[*route]context.CancelCauseFunc
+		calls map[*route]struct{}
 	}
 }
 
-// errEnded is why a call was ended from here.
-var errEnded = errors.New("relayapi: the token was revoked or disabled")
+// Why calls are ended from here.
+var (
+	endRevoked = refuse(codeRevoked, "the token was revoked or disabled during the call")
+	endExpired = refuse(string(grant.Expired), "the token expired during the call")
+)
 
-// add registers a call until done is called, and returns the context that a
-// revocation cancels.
+// ended returns why a call was ended from here, or nil.
+func ended(ctx context.Context) (why *refusal) {
+	if ctx.Err() == nil || !errors.As(context.Cause(ctx), &why) {
+		return nil
+	}
+	return why
+}
+
+// add registers a call until done is called, and returns the context that its end
+// cancels.
 func (l *live) add(ctx context.Context, rt *route) (_ context.Context, done func()) {
 	l.once.Do(func() { l.seed = maphash.MakeSeed() })
 	shard := &l.shards[maphash.Comparable(l.seed, rt)%uint64(len(l.shards))]
 	ctx, cancel := context.WithCancelCause(ctx)
+	rt.cancel = cancel
 	shard.mu.Lock()
 	if shard.calls == nil {
-		shard.calls = make(map[*route]context.CancelCauseFunc)
+		shard.calls = make(map[*route]struct{})
 	}
-	shard.calls[rt] = cancel
+	shard.calls[rt] = struct{}{}
 	shard.mu.Unlock()
 	return ctx, func() {
 		shard.mu.Lock()
@@ -45,17 +59,35 @@ func (l *live) add(ctx context.Context, rt *route) (_ context.Context, done func
 }
 
 // end ends the calls of the tokens that match, and returns how many there were.
-func (l *live) end(matches func(*tokenstore.Token) bool) (ended int) {
+func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
 	for i := range l.shards {
 		shard := &l.shards[i]
 		shard.mu.Lock()
-		for rt, cancel := range shard.calls {
+		for rt := range shard.calls {
 			if matches(rt.token) {
-				cancel(errEnded)
-				ended++
+				rt.end(why)
+				n++
 			}
 		}
 		shard.mu.Unlock()
 	}
-	return ended
+	return n
+}
+
+// expiryEvery is how late a call may be ended whose token has expired. One look
+// at all of them costs less than a timer for each.
+const expiryEvery = 500 * time.Millisecond
+
+// watch ends the calls of tokens that expire, until done is closed.
+func (l *live) watch(done <-chan struct{}) {
+	tick := time.NewTicker(expiryEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			l.end(endExpired, func(t *tokenstore.Token) bool { return !now.Before(t.ExpiresAt) })
+		case <-done:
+			return
+		}
+	}
 }

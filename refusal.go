@@ -2,6 +2,7 @@ package relayapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -23,6 +24,7 @@ const (
 	codeMintUnauthorized    = "mint_unauthorized"
 	codeRateLimited         = "rate_limited"
 	codeConcurrency         = "concurrency_exceeded"
+	codeBusy                = "busy"
 	codeNotReady            = "not_ready"
 	codeStoreUnavailable    = "store_unavailable"
 	codeProviderRefusedKey  = "provider_refused_key"
@@ -103,6 +105,8 @@ var answers = map[string]answer{
 	codeConcurrency: {status: 429, kind: rateLimit, detail: true, retry: 1,
 		message: "There are too many calls of the relay token at once. Wait for one to end."},
 
+	codeBusy: {status: 503, kind: ours, retry: 1,
+		message: "The relay is reading too many long requests at once."},
 	codeNotReady: {status: 503, kind: ours, retry: 1,
 		message: "The relay is starting."},
 	codeStoreUnavailable: {status: 503, kind: ours, retry: 5,
@@ -153,12 +157,7 @@ func (f *refusal) write(w http.ResponseWriter) {
 // writeAnswer answers the request. The relay does so itself, instead of
 // returning an error to Caddy, because a site's HTML error page would break SDKs.
 func (f *refusal) writeAnswer(w http.ResponseWriter) {
-	a := answers[f.code]
-	message := a.message
-	if a.detail && f.rule != "" {
-		message += " (" + f.rule + ")"
-	}
-	body, _ := json.Marshal(errorBody{"error", errorDetail{a.kind, f.code, message}}) // strings marshal
+	a, body := answers[f.code], f.body()
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", "application/json")
@@ -170,6 +169,23 @@ func (f *refusal) writeAnswer(w http.ResponseWriter) {
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(body) // a client that is gone needs no answer
+}
+
+// body is the refusal as JSON.
+func (f *refusal) body() []byte {
+	a := answers[f.code]
+	message := a.message
+	if a.detail && f.rule != "" {
+		message += " (" + f.rule + ")"
+	}
+	body, _ := json.Marshal(errorBody{"error", errorDetail{a.kind, f.code, message}}) // strings marshal
+	return body
+}
+
+// event is the refusal in a stream of events that had begun. OpenAI's SDKs throw
+// what has an error in it, Anthropic's what is called error.
+func (f *refusal) event() []byte {
+	return fmt.Appendf(nil, "event: error\ndata: %s\n\n", f.body())
 }
 
 // log writes the one line that names the broken rule, and counts the refusal.

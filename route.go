@@ -19,16 +19,27 @@ type route struct {
 	secret   *secret // the real key; only the transport reads it
 
 	rateLimit *rateLimitHeader // nil: the token's rate is not limited
+	messages  *messageGuard    // nil: no message is looked into
+	protocol  string           // of the WebSocket's, that the client offered first; empty: none but secrets
+
+	body []byte // that was read for its model; nil: it was not
+	held int64  // bytes that this takes
+
+	cancel context.CancelCauseFunc // ends the call
 
 	// What the grant was asked about, for the transport to compare.
 	method, path, rawPath string
 
+	answered    bool         // the provider's answer is being passed on
 	connected   atomic.Bool  // a connection to the provider was had
 	clientBroke atomic.Bool  // the client did not deliver the request's body
 	status      atomic.Int32 // that the provider answered with; 0: it did not answer
 	received    atomic.Int64 // bytes of the request's body
 	sent        atomic.Int64 // bytes of the answer's body that were passed on
 }
+
+// end ends the call.
+func (rt *route) end(why *refusal) { rt.cancel(why) }
 
 type routeKey struct{}
 

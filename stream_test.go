@@ -38,7 +38,12 @@ func overBothProtocols(t *testing.T, test func(t *testing.T, start func(upstream
 // called by a client that prefers HTTP/2.
 func startTLSRelay(t *testing.T, upstream string) *testRelay {
 	t.Helper()
-	config := strings.Replace(simple(upstream), "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\tbind 127.0.0.1\n\t\ttls internal", 1)
+	return startTLS(t, simple(upstream))
+}
+
+func startTLS(t *testing.T, config string) *testRelay {
+	t.Helper()
+	config = strings.Replace(config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\tbind 127.0.0.1\n\t\ttls internal", 1)
 	r := startRelay(t, strings.Replace(config, "{global}", "{global}\n\t\tservers {\n\t\t\tprotocols h1 h2\n\t\t}", 1))
 	r.URL = "https://localhost:" + r.port
 	r.client = newClient(t) // the other one has settled what it speaks
@@ -246,8 +251,8 @@ func liveHeap() uint64 {
 // measured is a source of so many zeros. On its way it keeps the highest of what
 // liveHeap says.
 type measured struct {
-	left, next int64
-	highest    atomic.Uint64
+	left, next, step int64
+	highest          atomic.Uint64
 }
 
 func (m *measured) Read(p []byte) (int, error) {
@@ -256,24 +261,32 @@ func (m *measured) Read(p []byte) (int, error) {
 	}
 	if m.left <= m.next {
 		m.highest.Store(max(m.highest.Load(), liveHeap()))
-		m.next -= 8 << 20
+		m.next -= m.step
 	}
 	n, err := zeros{}.Read(p[:min(int64(len(p)), m.left)])
 	m.left -= int64(n)
 	return n, err
 }
 
-// A body passes in pieces: while 64 MiB do, not 16 of memory are taken.
+func newMeasured(size int64) *measured { return &measured{left: size, next: size, step: size / 8} }
+
+// A body passes in pieces: while a GiB is sent up or 64 MiB come down, not 16 MiB
+// of memory are taken.
 func TestLargeBodiesTakeLittleMemory(t *testing.T) {
-	const size, most = 64 << 20, 16 << 20
-	for name, length := range map[string]int64{"chunked": -1, "known length": size} {
+	const most = 16 << 20
+	for name, known := range map[string]bool{"chunked": false, "known length": true} {
 		t.Run("upload, "+name, func(t *testing.T) {
+			const size = 1 << 30
+			length := int64(-1)
+			if known {
+				length = size
+			}
 			overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
 				relay := start(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 					n, err := io.Copy(io.Discard, r.Body)
 					fmt.Fprint(w, r.ContentLength, n, err)
 				}).URL)
-				source, before := &measured{left: size, next: size}, liveHeap()
+				source, before := newMeasured(size), liveHeap()
 				_, body := relay.do(relay.request(bearer(relay.mint()), withBody(source, length)))
 				if want := fmt.Sprint(length, size, nil); body != want {
 					t.Errorf("the provider received length, size and error %s, want %s", body, want)
@@ -284,8 +297,13 @@ func TestLargeBodiesTakeLittleMemory(t *testing.T) {
 			})
 		})
 		t.Run("download, "+name, func(t *testing.T) {
+			const size = 64 << 20
+			length := int64(-1)
+			if known {
+				length = size
+			}
 			overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
-				source := &measured{left: size, next: size}
+				source := newMeasured(size)
 				relay := start(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 					if length >= 0 {
 						w.Header().Set("Content-Length", fmt.Sprint(length))
@@ -660,9 +678,9 @@ func TestWebSocket(t *testing.T) {
 				o.Subprotocols = []string{"realtime", "openai-insecure-api-key." + token, "openai-beta.realtime-v1"}
 			}
 		}, offered: "realtime, openai-beta.realtime-v1", selected: "realtime"},
-		"browser with no other protocol": {edit: func(token string) func(*websocket.DialOptions) {
-			return func(o *websocket.DialOptions) { o.Subprotocols = []string{"openai-insecure-api-key." + token} }
-		}},
+		"as a browser, to a provider that chooses none": {edit: func(token string) func(*websocket.DialOptions) {
+			return func(o *websocket.DialOptions) { o.Subprotocols = []string{"other", "openai-insecure-api-key." + token} }
+		}, offered: "other", selected: "other"},
 		"query": {query: "&token=", edit: func(string) func(*websocket.DialOptions) { return func(*websocket.DialOptions) {} }},
 	} {
 		for scheme, start := range map[string]func(*testing.T, string) *testRelay{

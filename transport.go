@@ -88,13 +88,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	res, err := t.HTTPTransport.RoundTrip(out)
-	if err != nil && context.Cause(r.Context()) == errEnded {
-		return nil, refuse(codeRevoked, "the token was revoked or disabled during the call")
+	if f := ended(r.Context()); f != nil && err != nil {
+		return nil, f
 	}
 	if err != nil {
 		return nil, &maskedError{err, rt.secret}
 	}
-	return rt.incoming(res)
+	return rt.incoming(r.Context(), res)
 }
 
 // maskedError is an error without the key: reverse_proxy logs it, and the
@@ -257,7 +257,7 @@ func (c untraced) Value(key any) any {
 }
 
 // incoming cleans the answer on its way back.
-func (rt *route) incoming(res *http.Response) (*http.Response, error) {
+func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Response, error) {
 	status := res.StatusCode
 	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
 		rt.secret.rest(time.Now())
@@ -278,7 +278,12 @@ func (rt *route) incoming(res *http.Response) (*http.Response, error) {
 	allowAnyOrigin(res.Header)
 	rt.rateLimit.set(res.Header)
 	rt.status.Store(int32(status))
-	res.Body = rt.tap(res)
+	if rt.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(protocolHeader) == "" {
+		// Browsers take an answer without any for a failure
+		// (https://websockets.spec.whatwg.org/#the-websocket-interface).
+		res.Header.Set(protocolHeader, rt.protocol)
+	}
+	res.Body, rt.answered = rt.tap(ctx, res), true
 	return res, nil
 }
 

@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
@@ -55,7 +57,14 @@ type Provider struct {
 	// Default: the preset's inference routes; without a preset, all.
 	Paths []string `json:"paths,omitempty"`
 
+	// How requests name their model, for tokens that are bound to some: `openai`,
+	// `anthropic`, `azure`, `bedrock`, `deepgram`, `elevenlabs`, `gemini`, or
+	// `generic`, which looks wherever one of the others does. Default: the
+	// preset's; without a preset, generic.
+	Dialect string `json:"dialect,omitempty"`
+
 	name       string
+	dialect    *dialect.Dialect
 	base       *url.URL
 	dial       string // host:port
 	credential provider.Placement
@@ -103,6 +112,10 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	}
 	if err := p.provisionCredential(preset); err != nil {
 		return err
+	}
+	var ok bool
+	if p.dialect, ok = dialect.Lookup(cmp.Or(p.Dialect, preset.Dialect)); !ok {
+		return fmt.Errorf("there is no dialect %q: there are %s", p.Dialect, strings.Join(dialect.Names(), ", "))
 	}
 	paths := p.Paths
 	switch {

@@ -47,7 +47,8 @@ var presets = []Preset{
 			"POST /v1/messages/count_tokens",
 			"POST /v1/complete",
 		},
-		Docs: "https://platform.claude.com/docs/en/api/overview",
+		Dialect: "anthropic",
+		Docs:    "https://platform.claude.com/docs/en/api/overview",
 	},
 	{
 		Name:       "azure-openai",
@@ -91,7 +92,8 @@ var presets = []Preset{
 			"POST /openai/responses",
 			"GET /openai/realtime",
 		},
-		Docs: "https://learn.microsoft.com/azure/ai-services/openai/reference",
+		Dialect: "azure",
+		Docs:    "https://learn.microsoft.com/azure/ai-services/openai/reference",
 	},
 	{
 		Name:       "bedrock",
@@ -119,7 +121,8 @@ var presets = []Preset{
 			"POST /openai/v1/chat/completions",
 			"POST /openai/v1/responses",
 		},
-		Docs: "https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html",
+		Dialect: "bedrock",
+		Docs:    "https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html",
 	},
 	{
 		Name:  "dashscope",
@@ -136,7 +139,8 @@ var presets = []Preset{
 			"POST /v1/responses",
 			"POST /v1/embeddings",
 		},
-		Docs: "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
+		Dialect: "openai",
+		Docs:    "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
 	},
 	{
 		Name:       "deepgram",
@@ -161,7 +165,8 @@ var presets = []Preset{
 			"GET /v1/speak",
 			"POST /v1/read",
 		},
-		Docs: "https://developers.deepgram.com/reference/authentication",
+		Dialect: "deepgram",
+		Docs:    "https://developers.deepgram.com/reference/authentication",
 	},
 	{
 		Name:       "deepseek",
@@ -179,7 +184,8 @@ var presets = []Preset{
 			"POST /beta/completions",
 			"POST /anthropic/v1/messages",
 		},
-		Docs: "https://api-docs.deepseek.com/",
+		Dialect: "openai",
+		Docs:    "https://api-docs.deepseek.com/",
 	},
 	{
 		Name:       "elevenlabs",
@@ -213,7 +219,8 @@ var presets = []Preset{
 			"POST /v1/audio-isolation",
 			"POST /v1/audio-isolation/stream",
 		},
-		Docs: "https://elevenlabs.io/docs/api-reference/authentication",
+		Dialect: "elevenlabs",
+		Docs:    "https://elevenlabs.io/docs/api-reference/authentication",
 	},
 	{
 		Name:       "gemini",
@@ -263,7 +270,8 @@ var presets = []Preset{
 			"GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
 			"GET /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent",
 		},
-		Docs: "https://ai.google.dev/api",
+		Dialect: "gemini",
+		Docs:    "https://ai.google.dev/api",
 	},
 	{
 		Name:       "groq",
@@ -279,7 +287,8 @@ var presets = []Preset{
 			"POST /v1/audio/transcriptions",
 			"POST /v1/audio/translations",
 		},
-		Docs: "https://console.groq.com/docs/api-reference",
+		Dialect: "openai",
+		Docs:    "https://console.groq.com/docs/api-reference",
 	},
 	{
 		Name:       "mistral",
@@ -302,7 +311,8 @@ var presets = []Preset{
 			"POST /v1/audio/speech",
 			"POST /v1/audio/transcriptions",
 		},
-		Docs: "https://docs.mistral.ai/api/",
+		Dialect: "openai",
+		Docs:    "https://docs.mistral.ai/api/",
 	},
 	{
 		Name:       "moonshot",
@@ -316,7 +326,8 @@ var presets = []Preset{
 			"POST /v1/tokenizers/estimate-token-count",
 			"POST /anthropic/v1/messages",
 		},
-		Docs: "https://platform.kimi.ai/docs/overview",
+		Dialect: "openai",
+		Docs:    "https://platform.kimi.ai/docs/overview",
 	},
 	{
 		Name:  "ollama",
@@ -340,7 +351,8 @@ var presets = []Preset{
 			"POST /v1/embeddings",
 			"POST /v1/messages",
 		},
-		Docs: "https://docs.ollama.com/api/introduction",
+		Dialect: "openai",
+		Docs:    "https://docs.ollama.com/api/introduction",
 	},
 	{
 		Name:       "openai",
@@ -358,7 +370,8 @@ var presets = []Preset{
 			"GET /v1/realtime",
 			"GET /v1/realtime/translations",
 		}, coreRoutes...),
-		Docs: "https://developers.openai.com/api/reference/overview",
+		Dialect: "openai",
+		Docs:    "https://developers.openai.com/api/reference/overview",
 	},
 	{
 		Name:  "openai-compatible",
@@ -367,6 +380,7 @@ var presets = []Preset{
 		Credential: bearer,
 		AlsoReads:  openaiAccount,
 		Routes:     append([]string{"POST /v1/rerank"}, coreRoutes...),
+		Dialect:    "openai",
 		Docs:       "https://developers.openai.com/api/reference/overview",
 	},
 	{
@@ -385,7 +399,8 @@ var presets = []Preset{
 			"POST /v1/audio/speech",
 			"POST /v1/audio/transcriptions",
 		},
-		Docs: "https://openrouter.ai/docs/api-reference/overview",
+		Dialect: "openai",
+		Docs:    "https://openrouter.ai/docs/api-reference/overview",
 	},
 	{
 		Name:       "together",
@@ -403,7 +418,8 @@ var presets = []Preset{
 			"POST /v1/audio/transcriptions",
 			"POST /v1/audio/translations",
 		},
-		Docs: "https://docs.together.ai/reference/chat-completions",
+		Dialect: "openai",
+		Docs:    "https://docs.together.ai/reference/chat-completions",
 	},
 	{
 		Name:       "xai",
@@ -425,6 +441,7 @@ var presets = []Preset{
 			"GET /v1/stt",
 			"GET /v1/realtime",
 		},
-		Docs: "https://docs.x.ai/developers/rest-api-reference/inference",
+		Dialect: "openai",
+		Docs:    "https://docs.x.ai/developers/rest-api-reference/inference",
 	},
 }

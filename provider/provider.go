@@ -61,6 +61,9 @@ type Preset struct {
 	// crosses a slash, also not a * at the end.
 	Routes []string `json:"routes"`
 
+	// Dialect is how requests name their model, by its name in package dialect.
+	Dialect string `json:"dialect"`
+
 	// Docs is the provider's page that these facts are from.
 	Docs string `json:"docs"`
 }

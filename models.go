@@ -1,0 +1,188 @@
+package relayapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/relayapi/caddy-relayapi/dialect"
+	"github.com/relayapi/caddy-relayapi/grant"
+)
+
+const (
+	// maxBody is how long a body may be that is looked into for its model. It
+	// has to be in memory: the name may be the last thing in it.
+	maxBody = 32 << 20
+	// maxBodies is how much of bodies is in memory at once, of all calls.
+	maxBodies = 512 << 20
+)
+
+// permitModels holds a request against the models that its token permits, and
+// writes the one that the token sets. Only for tokens that say something of
+// models a body is read.
+func (h *Handler) permitModels(r *http.Request, relay *relay, p *permit, rt *route) *refusal {
+	if !p.ModelBound() && p.SetModel == "" {
+		return nil
+	}
+	d := p.provider.dialect
+	request := &dialect.Request{Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: asksForWebSocket(r)}
+	if len(r.Header["Content-Type"]) > 1 {
+		return refuse(codeInvalidRequest, "there are two Content-Types")
+	}
+	request.ContentType = r.Header.Get("Content-Type")
+	if !request.WebSocket && d.ReadsBody(request.Path) && r.Body != nil && r.Body != http.NoBody {
+		if refused := holdBody(r, &relay.ledger.bodies, rt); refused != nil {
+			return refused
+		}
+		request.Body = rt.body
+	}
+	if p.SetModel != "" {
+		if err := d.Write(request, p.SetModel); err != nil {
+			return unclear(err)
+		}
+		rewrite(r, request)
+	}
+	named, err := d.Read(request)
+	switch {
+	case err != nil:
+		return unclear(err)
+	case named.Model == "" && request.WebSocket && d.ReadsMessages(): // it is yet to be named
+	case named.Model == "":
+		return refuse(string(grant.NoModel), "the request names no model")
+	}
+	if refused := p.permitNames(append(named.Others, named.Model)...); refused != nil {
+		return refused
+	}
+	if request.WebSocket && d.ReadsMessages() {
+		rt.messages = &messageGuard{permit: p, named: named.Model != ""}
+		delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
+	}
+	return nil
+}
+
+// permitNames refuses models that the token does not permit. The empty name is
+// none.
+func (p *permit) permitNames(names ...string) *refusal {
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		if err := p.PermitModels(name); err != nil {
+			return denied(err)
+		}
+		if !p.ModelBound() && p.SetModel != "" && name != p.SetModel {
+			return refuse(string(grant.NoModel), "the token sets the model, and the request names a further one")
+		}
+	}
+	return nil
+}
+
+// unclear turns an error of the dialect into a refusal.
+func unclear(err error) *refusal { return refuse(codeInvalidRequest, "model: "+err.Error()) }
+
+// asksForWebSocket reports whether a request asks for a WebSocket, over whichever
+// version of HTTP.
+func asksForWebSocket(r *http.Request) bool {
+	return method(r) == http.MethodGet && (r.Method == http.MethodConnect || strings.EqualFold(r.Header.Get("Upgrade"), "websocket"))
+}
+
+// rewrite changes a request to what the dialect has written.
+func rewrite(r *http.Request, to *dialect.Request) {
+	if r.URL.Path != to.Path {
+		r.URL.Path, r.URL.RawPath = to.Path, ""
+	}
+	r.URL.RawQuery = to.RawQuery
+	r.RequestURI = r.URL.RequestURI()
+	if to.Body != nil {
+		setBody(r, to.Body)
+	}
+}
+
+func setBody(r *http.Request, body []byte) {
+	r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+	if _, ok := r.Header["Content-Length"]; ok {
+		r.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+}
+
+// bodies is how much memory the bodies take that are held at present.
+type bodies struct{ held atomic.Int64 }
+
+// letGo gives back what a call's body took.
+func (b *bodies) letGo(rt *route) { b.held.Add(-rt.held) }
+
+var (
+	errBodyTooLong = errors.New("the body is longer than a body whose model is read")
+	errBodiesFull  = errors.New("the bodies that are being looked into take all memory that there is for them")
+)
+
+// bodyMeter counts what is read against both bounds.
+type bodyMeter struct {
+	io.Reader
+	rt     *route
+	bodies *bodies
+}
+
+func (m *bodyMeter) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	m.rt.held += int64(n)
+	switch {
+	case m.bodies.held.Add(int64(n)) > maxBodies:
+		return n, errBodiesFull
+	case m.rt.held > maxBody:
+		return n, errBodyTooLong
+	}
+	return n, err
+}
+
+// holdBody reads the whole body of a request into its route. One that was
+// encoded goes on as it was read: what a second decoder made of it might be
+// something else.
+func holdBody(r *http.Request, bodies *bodies, rt *route) *refusal {
+	sent := &clientBody{ReadCloser: r.Body, rt: rt}
+	plain, err := decoded(sent, r.Header["Content-Encoding"])
+	if err == nil {
+		rt.body, err = io.ReadAll(&bodyMeter{plain, rt, bodies})
+	}
+	rt.received.Store(0) // it is counted when it goes out
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, errBodyTooLong), statusOf(err, http.StatusRequestEntityTooLarge):
+		return refuse(codeTooLarge, errBodyTooLong.Error())
+	case errors.Is(err, errBodiesFull):
+		return refuse(codeBusy, errBodiesFull.Error())
+	case rt.clientBroke.Load():
+		return refuse(codeInvalidRequest, "the request's body broke off")
+	case err != nil:
+		return refuse(codeInvalidRequest, "the request's body does not decode")
+	}
+	delete(r.Header, "Content-Encoding")
+	setBody(r, rt.body)
+	return nil
+}
+
+// decoded undoes a content coding.
+func decoded(body io.Reader, encodings []string) (io.Reader, error) {
+	switch encoding := strings.ToLower(strings.Join(encodings, ",")); encoding {
+	case "", "identity":
+		return body, nil
+	case "gzip":
+		zipped, err := gzip.NewReader(body)
+		return zipped, err
+	case "zstd":
+		zipped, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxBody))
+		if err != nil {
+			return nil, err
+		}
+		return zipped.IOReadCloser(), nil
+	}
+	return nil, refuse(codeInvalidRequest, "the body is encoded otherwise than as gzip or zstd, and its model is to be read")
+}

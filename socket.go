@@ -1,0 +1,177 @@
+package relayapi
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+)
+
+// tapConn is the tap of a WebSocket: reverse_proxy reads from it what the
+// provider says, and writes to it what the client says. When a call is ended from
+// here, the client is told why, in a close frame.
+type tapConn struct {
+	*tap
+	conn     io.ReadWriteCloser // to the provider
+	messages *messageGuard      // nil: what the client says is not looked into
+
+	writing  sync.Mutex
+	closing  sync.Once
+	leaving  sync.Once
+	left     chan struct{} // closed when the client has closed its side
+	said     frameTracker  // by the provider
+	farewell []byte        // what is left to be said to the client
+	parting  bool          // it is being said
+}
+
+// newTapConn returns the tap of a connection, or nil where there is none.
+func newTapConn(t *tap, res *http.Response) *tapConn {
+	conn, ok := res.Body.(io.ReadWriteCloser)
+	if !ok || res.StatusCode != http.StatusSwitchingProtocols {
+		return nil
+	}
+	return &tapConn{tap: t, conn: conn, messages: t.rt.messages, left: make(chan struct{})}
+}
+
+// afterFarewell is how long a client may take to answer a close frame. If its
+// connection were closed at once, it could lose the frame.
+const afterFarewell = 500 * time.Millisecond
+
+func (c *tapConn) Read(p []byte) (int, error) {
+	if !c.parting {
+		n, err := c.tap.Read(p)
+		c.said.follow(p[:n])
+		f := ended(c.ctx)
+		if err == nil || n > 0 || f == nil || !c.said.between() {
+			return n, err
+		}
+		c.parting, c.farewell = true, closeFrame(closePolicy, f.code+": "+answers[f.code].message)
+	}
+	n := copy(p, c.farewell)
+	c.farewell = c.farewell[n:]
+	if n > 0 {
+		return n, nil
+	}
+	select {
+	case <-c.left:
+	case <-time.After(afterFarewell):
+	}
+	return 0, ended(c.ctx)
+}
+
+func (c *tapConn) Write(p []byte) (int, error) {
+	c.writing.Lock() // reverse_proxy writes a close frame of its own when it is unloaded
+	defer c.writing.Unlock()
+	if ended(c.ctx) != nil {
+		return len(p), nil // the client goes on until it has read the close frame
+	}
+	if c.messages == nil {
+		return c.conn.Write(p)
+	}
+	pass, refused := c.messages.look(p)
+	if refused != nil {
+		c.rt.end(refused)
+		return len(p), nil
+	}
+	if _, err := c.conn.Write(pass); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// CloseWrite passes a half-close on, where the connection knows one.
+func (c *tapConn) CloseWrite() error {
+	c.leaving.Do(func() { close(c.left) })
+	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
+
+// Close closes the connection to the provider, at the latest when the context
+// ends: reverse_proxy sees to that.
+func (c *tapConn) Close() (err error) {
+	c.closing.Do(func() { err = c.conn.Close() })
+	return err
+}
+
+// messageGuard looks at what a client says on a WebSocket, and lets nothing pass
+// that names a model which the token does not permit, nor anything before one is
+// named. A message passes when it is complete.
+type messageGuard struct {
+	permit *permit
+	named  bool
+
+	held    []byte // what has not passed
+	seen    int    // of it, what was frames that are complete
+	message []byte // that they say so far
+	within  bool   // a message
+}
+
+// maxMessage is how long a message may be that is looked into.
+const maxMessage = 16 << 20
+
+// look takes what the client sent and returns what may pass. After a refusal it
+// must not be asked again.
+func (g *messageGuard) look(p []byte) (pass []byte, refused *refusal) {
+	g.held = append(g.held, p...)
+	passed := 0
+	for {
+		h, size := parseFrameHeader(g.held[g.seen:])
+		switch {
+		case size > 0 && !g.permits(h):
+			return nil, refuse(codeInvalidRequest, "a WebSocket frame that RFC 6455, section 5, does not permit")
+		case h.length > maxMessage || len(g.message) > maxMessage:
+			return nil, refuse(codeTooLarge, "the message is longer than one whose model is read")
+		case size == 0 || uint64(len(g.held)-g.seen-size) < h.length: // there is more to come
+			pass = g.held[:passed]
+			g.held, g.seen = g.held[passed:], g.seen-passed
+			return pass, nil
+		}
+		payload := g.held[g.seen+size:][:h.length]
+		g.seen += size + len(payload)
+		if refused := g.take(h, payload); refused != nil {
+			return nil, refused
+		}
+		if !g.within {
+			passed = g.seen
+		}
+	}
+}
+
+// permits reports whether a client may send a frame now (RFC 6455, sections 5.1,
+// 5.4 and 5.5).
+func (g *messageGuard) permits(h frameHeader) bool {
+	switch h.opcode {
+	case opContinuation:
+		return h.masked && !h.reserved && g.within
+	case opText, opBinary:
+		return h.masked && !h.reserved && !g.within
+	}
+	return h.masked && !h.reserved && h.opcode >= opClose && h.opcode <= opPong && h.final && h.length <= 125
+}
+
+// take takes a frame into its message, and looks at that when it is complete.
+func (g *messageGuard) take(h frameHeader, payload []byte) *refusal {
+	if h.opcode >= opClose {
+		return nil
+	}
+	for i, c := range payload {
+		g.message = append(g.message, c^h.mask[i%4])
+	}
+	if g.within = !h.final; g.within {
+		return nil
+	}
+	names, err := g.permit.provider.dialect.ReadMessage(g.message)
+	g.message = g.message[:0]
+	switch {
+	case err != nil:
+		return unclear(err)
+	case len(names) == 0 && !g.named:
+		return refuse(string(grant.NoModel), "neither the handshake nor the first message names a model")
+	}
+	g.named = true
+	return g.permit.permitNames(names...)
+}

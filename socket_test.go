@@ -1,0 +1,348 @@
+package relayapi
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"pgregory.net/rapid"
+)
+
+const liveURI = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+
+func say(t *testing.T, conn *websocket.Conn, message string) {
+	t.Helper()
+	if err := conn.Write(t.Context(), websocket.MessageText, []byte(message)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A WebSocket names its model in the handshake or in messages. What is not
+// permitted does not reach the provider, and the client is told why.
+func TestModelsOnWebSockets(t *testing.T) {
+	for name, tc := range map[string]struct {
+		provider, uri string
+		passes        []string // messages
+		ends          string   // one that does not
+		code          string   // why
+	}{
+		"named in the handshake": {provider: "openai", uri: "/v1/realtime?model=small",
+			passes: []string{`{"type":"response.create"}`, `{"type":"session.update","session":{"model":"small"}}`}},
+		"changed afterwards": {provider: "openai", uri: "/v1/realtime?model=small",
+			passes: []string{`{"type":"response.create"}`}, ends: `{"type":"session.update","session":{"model":"large"}}`, code: "model_not_permitted"},
+		"named for transcripts": {provider: "openai", uri: "/v1/realtime?model=small",
+			ends: `{"type":"session.update","session":{"audio":{"input":{"transcription":{"model":"large"}}}}}`, code: "model_not_permitted"},
+		"named twice": {provider: "openai", uri: "/v1/realtime?model=small",
+			ends: `{"session":{"model":"small"},"session":{"model":"large"}}`, code: "invalid_request"},
+		"not named at first": {provider: "openai", uri: "/v1/realtime?intent=transcription",
+			ends: `{"type":"input_audio_buffer.append","audio":"AAAA"}`, code: "model_not_permitted"},
+		"named in the first message": {provider: "gemini", uri: liveURI,
+			passes: []string{`{"setup":{"model":"models/small"}}`, `{"clientContent":{"turns":[]}}`}},
+		"another in the first message": {provider: "gemini", uri: liveURI, ends: `{"setup":{"model":"models/large"}}`, code: "model_not_permitted"},
+		"another in a later message": {provider: "gemini", uri: liveURI, passes: []string{`{"setup":{"model":"models/small"}}`},
+			ends: `{"setup":{"model":"models/large"}}`, code: "model_not_permitted"},
+	} {
+		for scheme, start := range map[string]func(string) *testRelay{
+			"ws":  func(upstream string) *testRelay { return startRelay(t, modelConfig(upstream)) },
+			"wss": func(upstream string) *testRelay { return startTLS(t, modelConfig(upstream)) },
+		} {
+			t.Run(name+" "+scheme, func(t *testing.T) {
+				over := make(chan error, 1)
+				up := newUpstream(t, echo(t, over))
+				relay := start(up.URL)
+				token := relay.mintAs("backend", forProvider(tc.provider), models("small"))
+				conn, res, err := relay.dial(tc.uri, wsBearer(token), func(o *websocket.DialOptions) {
+					o.CompressionMode = websocket.CompressionContextTakeover
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if res.Header.Get("Sec-Websocket-Extensions") != "" {
+					t.Error("messages are compressed, so that nobody can look into them")
+				}
+				for _, message := range tc.passes {
+					say(t, conn, message)
+					if _, data, err := conn.Read(t.Context()); err != nil || string(data) != message {
+						t.Fatalf("said %s, heard %s, %v", message, data, err)
+					}
+				}
+				if tc.ends == "" {
+					return
+				}
+				say(t, conn, tc.ends)
+				_, data, err := conn.Read(t.Context())
+				wantClose(t, err, closePolicy, tc.code+": "+answers[tc.code].message)
+				if len(data) > 0 {
+					t.Errorf("heard %s", data)
+				}
+				if err := wait(t, over, "the provider"); err == nil {
+					t.Error("the provider was told something before its connection ended")
+				}
+				relay.wantTunnelLogged()
+				if !relay.logged(`"refused"`, tc.code, `"token_id"`) {
+					t.Error("the log does not say so")
+				}
+			})
+		}
+	}
+}
+
+func TestWebSocketWithoutModel(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, modelConfig(up.URL))
+	for name, tc := range map[string]struct{ provider, uri string }{
+		"not permitted": {"openai", "/v1/realtime?model=large"},
+		"twice":         {"openai", "/v1/realtime?model=small&model=large"},
+		"not named":     {"deepgram", "/v1/listen"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, res, err := relay.dial(tc.uri, wsBearer(relay.mintAs("backend", forProvider(tc.provider), models("small"))))
+			if err == nil || res == nil || res.StatusCode < 400 {
+				t.Errorf("got %v, %v", res, err)
+			}
+		})
+	}
+	if len(up.requests()) > 0 {
+		t.Error("a handshake reached the provider")
+	}
+}
+
+// A browser that offers nothing but its token could not be told which protocol
+// was chosen.
+func TestTokenAsTheOnlySubprotocol(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	_, res, err := relay.dial("/v1/realtime", func(o *websocket.DialOptions) {
+		o.Subprotocols = []string{"openai-insecure-api-key." + relay.mint()}
+	})
+	if err == nil || res == nil {
+		t.Fatal("the handshake succeeds", err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	if got := wantRefusal(t, res, string(body), "invalid_request"); !strings.Contains(got.Error.Message, "realtime") {
+		t.Errorf("it does not say what to offer: %s", got.Error.Message)
+	}
+}
+
+// ways are how a call can be ended from here, with the code that tells why.
+func endings(t *testing.T, relay *testRelay) map[string]func(token string) {
+	revoke := func(string) {
+		r := tokenstore.Revocation{Scope: tokenstore.ScopeSubject, Issuer: "backend", ID: "user-1", Before: time.Now().Add(time.Minute)}
+		ledger := activeApp(t).ledger
+		if err := ledger.Revoke(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		ledger.live.end(endRevoked, r.Matches)
+	}
+	return map[string]func(string){"token_expired": func(string) {}, "token_revoked": revoke}
+}
+
+// lifetime of a token that is to end in one of these ways.
+func dying(code string) func(*grant.Claims) {
+	return func(c *grant.Claims) {
+		if code == "token_expired" {
+			c.IssuedAt = grant.NumericDate(time.Now().Unix())
+			c.ExpiresAt = c.IssuedAt + 2
+		}
+	}
+}
+
+func TestWebSocketEndsWithItsToken(t *testing.T) {
+	for _, code := range []string{"token_expired", "token_revoked"} {
+		for scheme, start := range map[string]func(*testing.T, string) *testRelay{
+			"ws":  func(t *testing.T, upstream string) *testRelay { return startRelay(t, simple(upstream)) },
+			"wss": startTLSRelay,
+		} {
+			t.Run(code+" "+scheme, func(t *testing.T) {
+				over := make(chan error, 1)
+				relay := start(t, newUpstream(t, echo(t, over)).URL)
+				token := relay.mint(dying(code))
+				conn, _, err := relay.dial("/v1/realtime", wsBearer(token))
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantEcho(t, conn)
+				endings(t, relay)[code](token)
+				_, _, err = conn.Read(t.Context())
+				wantClose(t, err, closePolicy, code+": "+answers[code].message)
+				if err := wait(t, over, "the provider"); err == nil {
+					t.Error("the provider sees no end")
+				}
+				relay.wantTunnelLogged()
+			})
+		}
+	}
+}
+
+// A stream of events ends with one that SDKs throw; any other breaks off.
+func TestStreamEndsWithItsToken(t *testing.T) {
+	for _, code := range []string{"token_expired", "token_revoked"} {
+		for name, tc := range map[string]struct {
+			contentType, sent string
+			told              bool
+		}{
+			"between events":  {"text/event-stream; charset=utf-8", "data: 1\n\n", true},
+			"after CRLF":      {"text/event-stream", "data: 1\r\n\r\n", true},
+			"before any":      {"text/event-stream", "", true},
+			"within an event": {"text/event-stream", "data: 1\n\ndata: 2", false},
+			"of other things": {"application/x-ndjson", "{}\n\n", false},
+		} {
+			t.Run(code+" "+name, func(t *testing.T) {
+				relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", tc.contentType)
+					_, _ = io.WriteString(w, tc.sent)
+					flush(t, w)
+					<-r.Context().Done()
+				}).URL))
+				token := relay.mint(dying(code))
+				res := relay.open(relay.request(bearer(token), withBody(http.NoBody, 0)))
+				heard := make([]byte, len(tc.sent))
+				if _, err := io.ReadFull(res.Body, heard); err != nil {
+					t.Fatal(err)
+				}
+				endings(t, relay)[code](token)
+				rest, err := io.ReadAll(res.Body)
+				if told := err == nil && strings.HasPrefix(string(rest), "event: error\ndata: {\"type\":\"error\"") && strings.HasSuffix(string(rest), "}\n\n"); told != tc.told {
+					t.Errorf("it ends with %q, %v", rest, err)
+				}
+				if tc.told && !strings.Contains(string(rest), `"code":"`+code+`"`) {
+					t.Errorf("it ends with %q", rest)
+				}
+				if !relay.logged(`"refused"`, code, `"token_id"`) {
+					t.Error("the log does not say so")
+				}
+			})
+		}
+	}
+}
+
+// frame is a client's frame.
+func clientFrame(head byte, payload []byte) []byte {
+	b := []byte{head}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, 0x80|byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
+	}
+	mask := [4]byte{1, 2, 3, 4}
+	b = append(b, mask[:]...)
+	for i, c := range payload {
+		b = append(b, c^mask[i%4])
+	}
+	return b
+}
+
+func guardFor(t interface{ Fatal(...any) }, names ...string) *messageGuard {
+	d, routes := provisioned(t)
+	g, err := grant.Compile(&grant.Claims{
+		Issuer: "backend", Audience: "a", ID: "t", IssuedAt: 1, ExpiresAt: 2, Provider: "demo", Allow: &grant.Allow{Models: names},
+	}, grant.Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour}, "a", routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &messageGuard{permit: &permit{Grant: g, provider: d}, named: true}
+}
+
+func provisioned(t interface{ Fatal(...any) }) (*Provider, *grant.Routes) {
+	p := &Provider{BaseURL: "http://127.0.0.1:1", Credential: &Credential{Header: "Authorization"}, NoAPIKey: true, Dialect: "openai"}
+	if err := p.provision("demo", nopLogger()); err != nil {
+		t.Fatal(err)
+	}
+	return p, p.routes
+}
+
+// However a client cuts its messages into frames and its frames into writes, what
+// is permitted passes as it was sent, and nothing from a message on that is not.
+func TestMessagesPassWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var sent, permitted []byte
+		refused := false
+		for range rapid.IntRange(1, 6).Draw(t, "messages") {
+			model := rapid.SampledFrom([]string{"small", "small", "small", "large"}).Draw(t, "model")
+			filler := strings.Repeat("x", rapid.SampledFrom([]int{0, 50, 125, 126, 70_000}).Draw(t, "filler"))
+			text := fmt.Appendf(nil, `{"session":{"model":%q},"filler":%q}`, model, filler)
+			head := byte(opText)
+			for part := range rapid.IntRange(1, 4).Draw(t, "frames") {
+				n := rapid.IntRange(0, len(text)).Draw(t, "part")
+				sent = append(sent, clientFrame(head, text[:n])...)
+				text, head = text[n:], opContinuation
+				if rapid.Bool().Draw(t, "ping") {
+					sent = append(sent, clientFrame(0x89, fmt.Append(nil, part))...)
+				}
+			}
+			sent = append(sent, clientFrame(0x80|head, text)...)
+			if refused = refused || model == "large"; !refused {
+				permitted = bytes.Clone(sent)
+			}
+		}
+		g := guardFor(t, "small")
+		var passed []byte
+		for rest := sent; len(rest) > 0; {
+			n := rapid.IntRange(1, min(len(rest), 40_000)).Draw(t, "write")
+			pass, no := g.look(rest[:n])
+			passed = append(passed, pass...)
+			if rest = rest[n:]; no != nil {
+				if !refused || no.code != string(grant.NoModel) {
+					t.Fatalf("refused: %s", no.rule)
+				}
+				break
+			}
+		}
+		if !bytes.HasPrefix(permitted, passed) || !refused && !bytes.Equal(passed, sent) {
+			t.Fatalf("%d bytes passed of %d, %d of which are permitted", len(passed), len(sent), len(permitted))
+		}
+	})
+}
+
+func TestFramesThatAreRefused(t *testing.T) {
+	for name, frames := range map[string][]byte{
+		"not masked":               {0x81, 2, '{', '}'},
+		"compressed":               clientFrame(0xc1, []byte("{}")),
+		"unknown kind":             clientFrame(0x83, nil),
+		"unknown control":          clientFrame(0x8b, nil),
+		"long control":             clientFrame(0x89, make([]byte, 126)),
+		"control in pieces":        clientFrame(0x09, nil),
+		"continuation of nothing":  clientFrame(0x80, nil),
+		"a message within another": append(clientFrame(0x01, nil), clientFrame(0x81, nil)...),
+		"longer than there is":     {0x82, 0x80 | 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
+		"no JSON":                  clientFrame(0x82, []byte{0}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if pass, refused := guardFor(t, "small").look(frames); refused == nil || len(pass) > 0 {
+				t.Errorf("%d bytes pass", len(pass))
+			}
+		})
+	}
+}
+
+func TestFrameTrackerKnowsWhereFramesEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var stream []byte
+		ends := map[int]bool{0: true}
+		for range rapid.IntRange(1, 5).Draw(t, "frames") {
+			payload := make([]byte, rapid.SampledFrom([]int{0, 1, 125, 126, 65536}).Draw(t, "length"))
+			frame := clientFrame(0x82, payload)
+			stream = append(stream, frame...)
+			ends[len(stream)] = true
+		}
+		var tracker frameTracker
+		for at := 0; at < len(stream); {
+			n := rapid.IntRange(1, min(len(stream)-at, 70_000)).Draw(t, "read")
+			tracker.follow(stream[at : at+n])
+			if at += n; tracker.between() != ends[at] {
+				t.Fatalf("after %d bytes: between frames is %v", at, tracker.between())
+			}
+		}
+	})
+}
