@@ -41,7 +41,7 @@ func (h *Handler) logRequest(r *http.Request, rt *route, start time.Time) {
 	if c := h.access.Check(zap.InfoLevel, "handled request"); c != nil {
 		c.Write(append(h.fields(r, rt),
 			zap.Int32("status", rt.status.Load()),
-			zap.Int64("size", rt.sent.Load()),
+			zap.Int64("size", rt.bytesOut.Load()),
 			zap.Duration("duration", time.Since(start)))...)
 	}
 }

@@ -13,12 +13,12 @@ import (
 )
 
 // charge makes the token known to the ledger and takes what the call costs.
-func (h *Handler) charge(ctx context.Context, relay *relay, p *permit, now time.Time) ([]tokenstore.Charge, *refusal) {
-	terms, err := relay.ledger.Know(ctx, p.token)
+func (h *Handler) charge(rt *route, relay *relay, p *permit, now time.Time) *refusal {
+	terms, err := relay.ledger.Know(rt, p.token)
 	if err != nil {
-		return nil, uncharged(relay, p, err)
+		return uncharged(relay, p, err)
 	}
-	var charges []tokenstore.Charge
+	charges := rt.room[:0]
 	limit, limited := p.Calls, p.Calls > 0
 	if terms.CallsLimited {
 		limit, limited = terms.CallsLimit, true
@@ -26,11 +26,11 @@ func (h *Handler) charge(ctx context.Context, relay *relay, p *permit, now time.
 	if limited {
 		charges = append(charges, tokenstore.Charge{Counter: limitCounter(tokenstore.ScopeToken, "", p, now), Amount: 1, Limit: limit})
 	}
-	charges = relay.limitsInForce(h.app.Limits).charges(charges, p, now)
-	if err := relay.ledger.Admit(ctx, p.token, charges); err != nil {
-		return nil, uncharged(relay, p, err)
+	rt.charges = relay.limitsInForce(h.app.Limits).charges(charges, p, now)
+	if err := relay.ledger.Admit(rt, p.token, rt.charges); err != nil {
+		return uncharged(relay, p, err)
 	}
-	return charges, nil
+	return nil
 }
 
 // uncharged turns an error of the ledger into a refusal.
@@ -60,14 +60,14 @@ func uncharged(relay *relay, p *permit, err error) *refusal {
 
 // settle gives the call back if no connection to the provider was had, and
 // records what was used.
-func (h *Handler) settle(ctx context.Context, r *http.Request, relay *relay, rt *route, charges []tokenstore.Charge, start time.Time) {
-	if f := ended(ctx); f != nil && rt.answered {
+func (h *Handler) settle(rt *route, relay *relay, r *http.Request, start time.Time) {
+	if f := ended(rt); f != nil && rt.answered {
 		f.log(h.logger, h.fields(r, rt)...) // otherwise it is the answer, which was logged
 	}
-	used := tokenstore.Usage{BytesIn: rt.received.Load(), BytesOut: rt.sent.Load(), Duration: time.Since(start)}
+	used := tokenstore.Usage{BytesIn: rt.bytesIn.Load(), BytesOut: rt.bytesOut.Load(), Duration: time.Since(start)}
 	if rt.connected.Load() {
 		used.Calls = 1
-	} else if err := relay.ledger.Settle(context.Background(), charges); err != nil {
+	} else if err := relay.ledger.Settle(context.Background(), rt.charges); err != nil {
 		h.logger.Error("a call could not be given back", zap.String("token_id", rt.grant.ID), zap.Error(err))
 	}
 	switch status := rt.status.Load(); {

@@ -61,7 +61,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rt.status.Store(http.StatusOK)
 	allowAnyOrigin(w.Header())
-	rt.sent.Store(writeJSON(w, status))
+	rt.bytesOut.Store(writeJSON(w, status))
 }
 
 func (e *statusEndpoint) status(r *http.Request, found found, rt *route, now time.Time) (*tokenStatus, *refusal) {

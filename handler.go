@@ -101,23 +101,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
-	leave, refused := relay.ledger.paces.enter(permit, rt, start)
-	if refused != nil {
+	if refused := relay.ledger.paces.enter(permit, rt, start); refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
-	defer leave()
+	defer rt.pace.leave()
 	// Registered before it is charged: a revocation that comes after the charge
 	// finds the call, and one that comes before refuses it.
-	ctx, done := relay.ledger.live.add(r.Context(), rt)
-	defer done()
-	charges, refused := h.charge(ctx, relay, permit, start)
-	if refused != nil {
+	relay.ledger.live.add(r.Context(), rt)
+	defer relay.ledger.live.remove(rt)
+	if refused := h.charge(rt, relay, permit, start); refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
 	// Deferred, because reverse_proxy panics when a stream breaks.
-	defer h.settle(ctx, r, relay, rt, charges, start)
+	defer h.settle(rt, relay, r, start)
 
-	err := next.ServeHTTP(w, r.WithContext(withRoute(ctx, rt)))
+	err := next.ServeHTTP(w, r.WithContext(rt))
 	return h.conclude(w, r, rt, err)
 }
 
@@ -268,7 +266,7 @@ func statusOf(err error, status int) bool {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt *route, f *refusal) error {
 	f.log(h.logger, h.fields(r, rt)...)
 	rt.status.Store(int32(answers[f.code].status))
-	rt.rateLimit.set(w.Header())
+	rt.rateLimit.set(w.Header(), &rt.headers)
 	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
 		// The client waits with its body for a word that does not come; the
 		// server would wait for the body.

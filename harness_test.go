@@ -30,7 +30,7 @@ const realKey = "sk-real/4f9b+c2d7e8a1&b3c5d9e7f2=a4b6"
 
 // testRelay is a relay in this process, with a back-end that mints for it.
 type testRelay struct {
-	t          *testing.T
+	t          testing.TB
 	URL        string
 	dir        string // holds keys, store and log
 	port       string
@@ -150,7 +150,7 @@ func (r *testRelay) writeKeys(name string, key *eccrypto.PrivateKey) {
 	}
 }
 
-func newKey(t *testing.T) *eccrypto.PrivateKey {
+func newKey(t testing.TB) *eccrypto.PrivateKey {
 	t.Helper()
 	key, err := eccrypto.GenerateKey()
 	if err != nil {
@@ -243,7 +243,7 @@ func (r *testRelay) do(req *http.Request) (*http.Response, string) {
 }
 
 // wantRefusal checks that an answer is a refusal with a code.
-func wantRefusal(t *testing.T, res *http.Response, body, code string) errorBody {
+func wantRefusal(t testing.TB, res *http.Response, body, code string) errorBody {
 	t.Helper()
 	var got errorBody
 	if err := json.Unmarshal([]byte(body), &got); err != nil || got.Error.Code != code || res.StatusCode != answers[code].status {
@@ -290,7 +290,7 @@ func eventually(condition func() bool) bool {
 	return false
 }
 
-func newClient(t *testing.T) *http.Client {
+func newClient(t testing.TB) *http.Client {
 	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{
@@ -300,7 +300,7 @@ func newClient(t *testing.T) *http.Client {
 	}
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

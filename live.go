@@ -17,10 +17,12 @@ import (
 type live struct {
 	seed   maphash.Seed
 	once   sync.Once
-	shards [64]struct {
-		mu    sync.Mutex
-		calls map[*route]struct{}
-	}
+	shards [64]liveShard
+}
+
+type liveShard struct {
+	mu    sync.Mutex
+	calls map[*route]struct{}
 }
 
 // Why calls are ended from here.
@@ -30,32 +32,41 @@ var (
 )
 
 // ended returns why a call was ended from here, or nil.
-func ended(ctx context.Context) (why *refusal) {
-	if ctx.Err() == nil || !errors.As(context.Cause(ctx), &why) {
+func ended(ctx context.Context) *refusal {
+	if ctx.Err() == nil {
+		return nil
+	}
+	var why *refusal
+	if !errors.As(context.Cause(ctx), &why) {
 		return nil
 	}
 	return why
 }
 
-// add registers a call until done is called, and returns the context that its end
-// cancels.
-func (l *live) add(ctx context.Context, rt *route) (_ context.Context, done func()) {
-	l.once.Do(func() { l.seed = maphash.MakeSeed() })
-	shard := &l.shards[maphash.Comparable(l.seed, rt)%uint64(len(l.shards))]
-	ctx, cancel := context.WithCancelCause(ctx)
-	rt.cancel = cancel
+// add registers a call until [live.remove], and makes a context for it that its
+// end cancels.
+func (l *live) add(ctx context.Context, rt *route) {
+	rt.Context, rt.cancel = context.WithCancelCause(ctx)
+	shard := l.shard(rt)
 	shard.mu.Lock()
 	if shard.calls == nil {
 		shard.calls = make(map[*route]struct{})
 	}
 	shard.calls[rt] = struct{}{}
 	shard.mu.Unlock()
-	return ctx, func() {
-		shard.mu.Lock()
-		delete(shard.calls, rt)
-		shard.mu.Unlock()
-		cancel(nil)
-	}
+}
+
+func (l *live) remove(rt *route) {
+	shard := l.shard(rt)
+	shard.mu.Lock()
+	delete(shard.calls, rt)
+	shard.mu.Unlock()
+	rt.cancel(nil)
+}
+
+func (l *live) shard(rt *route) *liveShard {
+	l.once.Do(func() { l.seed = maphash.MakeSeed() })
+	return &l.shards[maphash.Comparable(l.seed, rt)%uint64(len(l.shards))]
 }
 
 // end ends the calls of the tokens that match, and returns how many there were.

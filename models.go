@@ -40,7 +40,7 @@ func (h *Handler) permitModels(r *http.Request, relay *relay, p *permit, rt *rou
 		if refused := holdBody(r, &relay.ledger.bodies, rt); refused != nil {
 			return refused
 		}
-		request.Body = rt.body
+		request.Body = rt.held
 	}
 	if p.SetModel != "" {
 		if err := d.Write(request, p.SetModel); err != nil {
@@ -115,7 +115,11 @@ func setBody(r *http.Request, body []byte) {
 type bodies struct{ held atomic.Int64 }
 
 // letGo gives back what a call's body took.
-func (b *bodies) letGo(rt *route) { b.held.Add(-rt.held) }
+func (b *bodies) letGo(rt *route) {
+	if rt.took > 0 {
+		b.held.Add(-rt.took)
+	}
+}
 
 var (
 	errBodyTooLong = errors.New("the body is longer than a body whose model is read")
@@ -131,11 +135,11 @@ type bodyMeter struct {
 
 func (m *bodyMeter) Read(p []byte) (int, error) {
 	n, err := m.Reader.Read(p)
-	m.rt.held += int64(n)
+	m.rt.took += int64(n)
 	switch {
 	case m.bodies.held.Add(int64(n)) > maxBodies:
 		return n, errBodiesFull
-	case m.rt.held > maxBody:
+	case m.rt.took > maxBody:
 		return n, errBodyTooLong
 	}
 	return n, err
@@ -148,9 +152,9 @@ func holdBody(r *http.Request, bodies *bodies, rt *route) *refusal {
 	sent := &clientBody{ReadCloser: r.Body, rt: rt}
 	plain, err := decoded(sent, r.Header["Content-Encoding"])
 	if err == nil {
-		rt.body, err = io.ReadAll(&bodyMeter{plain, rt, bodies})
+		rt.held, err = io.ReadAll(&bodyMeter{plain, rt, bodies})
 	}
-	rt.received.Store(0) // it is counted when it goes out
+	rt.bytesIn.Store(0) // it is counted when it goes out
 	var refused *refusal
 	switch {
 	case errors.As(err, &refused):
@@ -165,7 +169,7 @@ func holdBody(r *http.Request, bodies *bodies, rt *route) *refusal {
 		return refuse(codeInvalidRequest, "the request's body does not decode")
 	}
 	delete(r.Header, "Content-Encoding")
-	setBody(r, rt.body)
+	setBody(r, rt.held)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"math"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -29,16 +30,17 @@ type paceShard struct {
 type holder struct{ issuer, id string }
 
 type pace struct {
+	shard    *paceShard
 	calls    window
 	underWay int64
 	last     time.Time
 }
 
-// enter counts a call against the token's limits of pace, or refuses it. leave
-// must be called when the call is over.
-func (p *paces) enter(permit *permit, rt *route, now time.Time) (leave func(), refused *refusal) {
+// enter counts a call against the token's limits of pace, or refuses it. One that
+// has entered must leave when it is over.
+func (p *paces) enter(permit *permit, rt *route, now time.Time) *refusal {
 	if permit.RPM == 0 && permit.Concurrency == 0 {
-		return func() {}, nil
+		return nil
 	}
 	p.once.Do(func() { p.seed = maphash.MakeSeed() })
 	key := holder{permit.Issuer, permit.ID}
@@ -48,26 +50,32 @@ func (p *paces) enter(permit *permit, rt *route, now time.Time) (leave func(), r
 	s.sweep(now)
 	t := s.paces[key]
 	if t == nil {
-		t = new(pace)
+		t = &pace{shard: s}
 		s.paces[key] = t
 	}
 	t.last = now
 	if permit.Concurrency > 0 && t.underWay >= permit.Concurrency {
-		return nil, refuse(codeConcurrency, fmt.Sprintf("%d calls at once", permit.Concurrency))
+		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", permit.Concurrency))
 	}
 	if permit.RPM > 0 {
 		wait := t.calls.take(permit.RPM, time.Minute, now)
-		rt.rateLimit = rateLimitOf("token", permit.RPM, t.calls.sum, time.Minute, t.calls.oldest(time.Minute, now))
+		rt.rateLimit = rateLimitHeader{permit.RPM, t.calls.sum, t.calls.oldest(time.Minute, now)}
 		if wait > 0 {
-			return nil, refuse(codeRateLimited, fmt.Sprintf("%d calls a minute", permit.RPM)).after(wait)
+			return refuse(codeRateLimited, fmt.Sprintf("%d calls a minute", permit.RPM)).after(wait)
 		}
 	}
 	t.underWay++
-	return func() {
-		s.mu.Lock()
+	rt.pace = t
+	return nil
+}
+
+// leave frees the slot of a call, if it has one.
+func (t *pace) leave() {
+	if t != nil {
+		t.shard.mu.Lock()
 		t.underWay--
-		s.mu.Unlock()
-	}, nil
+		t.shard.mu.Unlock()
+	}
 }
 
 // sweep forgets, once a minute, the tokens that were not used for two.
@@ -86,20 +94,25 @@ func (s *paceShard) sweep(now time.Time) {
 	}
 }
 
-// rateLimitHeader says how much is left of a limit, in the fields of
-// https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
-type rateLimitHeader struct{ policy, limit string }
-
-func rateLimitOf(name string, limit, used int64, per, reset time.Duration) *rateLimitHeader {
-	return &rateLimitHeader{
-		policy: fmt.Sprintf("%q;q=%d;w=%d", name, limit, int(per.Seconds())),
-		limit:  fmt.Sprintf("%q;r=%d;t=%d", name, max(0, limit-used), int(math.Ceil(reset.Seconds()))),
-	}
+// rateLimitHeader says how much is left of what a token may call in a minute, in
+// the fields of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
+// The zero header says nothing.
+type rateLimitHeader struct {
+	limit, used int64
+	reset       time.Duration
 }
 
 // set writes the header, in place of a provider's, which are about its account.
-func (h *rateLimitHeader) set(header http.Header) {
-	if h != nil {
-		header["Ratelimit-Policy"], header["Ratelimit"] = []string{h.policy}, []string{h.limit}
+func (h *rateLimitHeader) set(header http.Header, own *ownHeaders) {
+	if h.limit == 0 {
+		return
 	}
+	text := append(make([]byte, 0, 64), `"token";q=`...)
+	text = append(strconv.AppendInt(text, h.limit, 10), ";w=60"...)
+	policy := len(text)
+	text = strconv.AppendInt(append(text, `"token";r=`...), max(0, h.limit-h.used), 10)
+	text = strconv.AppendInt(append(text, ";t="...), int64(math.Ceil(h.reset.Seconds())), 10)
+	both := string(text)
+	own.policy[0], own.limit[0] = both[:policy], both[policy:]
+	header["Ratelimit-Policy"], header["Ratelimit"] = own.policy[:], own.limit[:]
 }

@@ -158,12 +158,12 @@ func TestIdlePacesAreForgotten(t *testing.T) {
 	now := time.Now()
 	held := 0
 	for i := range 1000 {
-		leave, refused := p.enter(permit(string(rune('a'+i%26))+time.Duration(i).String()), new(route), now)
-		if refused != nil {
+		rt := new(route)
+		if refused := p.enter(permit(string(rune('a'+i%26))+time.Duration(i).String()), rt, now); refused != nil {
 			t.Fatal(refused)
 		}
 		if i%2 == 0 {
-			leave()
+			rt.pace.leave()
 		} else {
 			held++
 		}

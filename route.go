@@ -1,8 +1,11 @@
 package relayapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net/http/httptrace"
+	"net/url"
 	"sync/atomic"
 
 	"github.com/relayapi/caddy-relayapi/grant"
@@ -10,32 +13,49 @@ import (
 )
 
 // route is what the handler decided about one request, and what became of it.
-// It travels in the request's context, not among Caddy's variables: those can
-// be printed by any placeholder.
+// It is the request's context from the handler on, and not among Caddy's
+// variables: those can be printed by any placeholder.
+//
+// What a call needs on its way is part of it instead of being allocated piece by
+// piece.
 type route struct {
+	context.Context // of the call; ended when the call is
+	cancel          context.CancelCauseFunc
+
 	grant    *grant.Grant
 	token    *tokenstore.Token
 	provider *Provider
 	secret   *secret // the real key; only the transport reads it
 
-	rateLimit *rateLimitHeader // nil: the token's rate is not limited
-	messages  *messageGuard    // nil: no message is looked into
-	protocol  string           // of the WebSocket's, that the client offered first; empty: none but secrets
+	rateLimit rateLimitHeader // zero: the token's rate is not limited
+	messages  *messageGuard   // nil: no message is looked into
+	protocol  string          // of the WebSocket's, that the client offered first; empty: none but secrets
+	pace      *pace           // in which the call has a slot; nil: in none
 
-	body []byte // that was read for its model; nil: it was not
-	held int64  // bytes that this takes
-
-	cancel context.CancelCauseFunc // ends the call
+	charges []tokenstore.Charge
+	room    [2]tokenstore.Charge // for them; more are rare
 
 	// What the grant was asked about, for the transport to compare.
 	method, path, rawPath string
+
+	held []byte // the body, where it was read for its model; nil: it was not
+	took int64  // the memory that this takes
+
+	// For the transport.
+	url      url.URL
+	trace    httptrace.ClientTrace
+	retraced retraced
+	sent     clientBody
+	small    bytes.Reader
+	tap      tap
+	headers  ownHeaders
 
 	answered    bool         // the provider's answer is being passed on
 	connected   atomic.Bool  // a connection to the provider was had
 	clientBroke atomic.Bool  // the client did not deliver the request's body
 	status      atomic.Int32 // that the provider answered with; 0: it did not answer
-	received    atomic.Int64 // bytes of the request's body
-	sent        atomic.Int64 // bytes of the answer's body that were passed on
+	bytesIn     atomic.Int64 // of the request's body
+	bytesOut    atomic.Int64 // of the answer's body, that were passed on
 }
 
 // end ends the call.
@@ -43,13 +63,17 @@ func (rt *route) end(why *refusal) { rt.cancel(why) }
 
 type routeKey struct{}
 
+// Value implements [context.Context].
+func (rt *route) Value(key any) any {
+	if key == (routeKey{}) {
+		return rt
+	}
+	return rt.Context.Value(key)
+}
+
 // errNoRoute means that our transport or upstreams stand in a reverse_proxy
 // that has no relayapi handler before it. There is nowhere to go, and no key.
 var errNoRoute = errors.New("relayapi: the request has not passed a relayapi handler")
-
-func withRoute(ctx context.Context, rt *route) context.Context {
-	return context.WithValue(ctx, routeKey{}, rt)
-}
 
 func routeOf(ctx context.Context) *route {
 	rt, _ := ctx.Value(routeKey{}).(*route)

@@ -13,6 +13,7 @@ import (
 // recognise it where it must not be.
 type secret struct {
 	key       string
+	placed    []string     // the values of the header that it goes in
 	restUntil atomic.Int64 // unix nanoseconds
 
 	gramsOnce sync.Once
@@ -115,13 +116,15 @@ const restFor = time.Minute
 // noKey stands for the key of a provider that needs none.
 var noKey = new(secret)
 
-func newKeyPool(keys []string) *keyPool {
+func newKeyPool(keys []string, prefix string) *keyPool {
 	pool := new(keyPool)
 	for _, key := range keys {
-		pool.keys = append(pool.keys, &secret{key: key})
+		pool.keys = append(pool.keys, newSecret(key, prefix))
 	}
 	return pool
 }
+
+func newSecret(key, prefix string) *secret { return &secret{key: key, placed: []string{prefix + key}} }
 
 // pick returns the next key that does not rest. When all do it returns the
 // next, so that the provider says what is wrong.

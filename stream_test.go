@@ -276,7 +276,7 @@ func TestLargeBodiesTakeLittleMemory(t *testing.T) {
 	const most = 16 << 20
 	for name, known := range map[string]bool{"chunked": false, "known length": true} {
 		t.Run("upload, "+name, func(t *testing.T) {
-			const size = 1 << 30
+			const size = largeUpload
 			length := int64(-1)
 			if known {
 				length = size

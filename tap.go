@@ -75,10 +75,11 @@ func maskBody(res *http.Response, key *secret) error {
 	return nil
 }
 
-// tap returns the answer's body as it is passed on: counted, ended in words where
+// tapped returns the answer's body as it is passed on: counted, ended in words where
 // it is ended from here, and with trailers cleaned at its end.
-func (rt *route) tap(ctx context.Context, res *http.Response) io.ReadCloser {
-	t := &tap{ctx: ctx, body: res.Body, rt: rt, trailer: &res.Trailer}
+func (rt *route) tapped(ctx context.Context, res *http.Response) io.ReadCloser {
+	t := &rt.tap
+	t.ctx, t.body, t.rt, t.trailer = ctx, res.Body, rt, &res.Trailer
 	if conn := newTapConn(t, res); conn != nil {
 		return conn
 	}
@@ -109,7 +110,7 @@ func (t *tap) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := t.body.Read(p)
-	t.rt.sent.Add(int64(n))
+	t.rt.bytesOut.Add(int64(n))
 	switch {
 	case t.events && err != nil && err != io.EOF:
 		t.note(p[:n])

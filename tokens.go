@@ -53,7 +53,8 @@ func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, pro
 // open returns what the token permits. Expiry and constraints are not decided
 // here but asked of the grant on every request, cached or not.
 func (c *tokenCache) open(ctx context.Context, token string) (*permit, error) {
-	sum := sha256.Sum256([]byte(token))
+	var room [2048]byte // most tokens are shorter, and need no other copy
+	sum := sha256.Sum256(append(room[:0], token...))
 	if p, ok := c.cache.Get(sum); ok {
 		return p, nil
 	}
@@ -92,7 +93,7 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
 	switch {
 	case p.APIKey != "":
-		p.carried = &secret{key: p.APIKey}
+		p.carried = newSecret(p.APIKey, p.provider.credential.Prefix)
 	case p.provider.keyMissing:
 		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token brings none"}
 	}

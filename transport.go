@@ -118,19 +118,25 @@ func (e *maskedError) Temporary() bool { return false }
 
 // outgoing makes the request that goes over the wire.
 func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
-	ctx := httptrace.WithClientTrace(untraced{r.Context()}, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { rt.connected.Store(true) },
-	})
+	rt.trace.GotConn = rt.gotConn
+	rt.retraced = retraced{r.Context(), &rt.trace}
+	ctx := context.Context(&rt.retraced)
+	if httptrace.ContextClientTrace(ctx) == nil { // there was none to stand in for
+		ctx = httptrace.WithClientTrace(ctx, &rt.trace)
+	}
 	out := r.WithContext(ctx)
 	out.Header = rt.outgoingHeader(r.Header)
 	out.Trailer = nil
 	out.Host = rt.provider.base.Host
 	out.URL = rt.outgoingURL(r.URL)
 	if r.Body != nil && r.Body != http.NoBody {
-		out.Body = &clientBody{r.Body, rt}
+		rt.sent = clientBody{r.Body, rt}
+		out.Body = &rt.sent
 	}
-	return out, once(out)
+	return out, rt.once(out)
 }
+
+func (rt *route) gotConn(httptrace.GotConnInfo) { rt.connected.Store(true) }
 
 // clientBody counts a body, and notes that it was the client who did not deliver
 // it.
@@ -141,7 +147,7 @@ type clientBody struct {
 
 func (b *clientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.rt.received.Add(int64(n))
+	b.rt.bytesIn.Add(int64(n))
 	if err != nil && err != io.EOF {
 		b.rt.clientBroke.Store(true)
 	}
@@ -159,7 +165,7 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 		case canonical == place.Header, privateHeaders[canonical], strings.HasPrefix(canonical, "X-Forwarded-"):
 			// left out
 		case canonical == "Accept-Encoding":
-			out[name] = []string{readableEncoding(values)}
+			out[name] = readableEncoding(values)
 		case canonical == "Idempotency-Key" || canonical == "X-Idempotency-Key":
 			// In any other spelling the standard library does not take it for
 			// leave to send a request twice; on the wire it means the same.
@@ -169,7 +175,7 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 		}
 	}
 	if place.Header != "" && rt.secret.key != "" {
-		out[place.Header] = []string{place.Prefix + rt.secret.key}
+		out[place.Header] = rt.secret.placed
 	}
 	return out
 }
@@ -187,18 +193,22 @@ var privateHeaders = func() map[string]bool {
 
 // readableEncoding narrows Accept-Encoding to what the relay can read itself,
 // so that it can look for the key in an error's body.
-func readableEncoding(accept []string) string {
+func readableEncoding(accept []string) []string {
+	if len(accept) == 1 && accept[0] == "gzip" {
+		return accept
+	}
 	all := strings.ToLower(strings.Join(accept, ","))
 	if strings.Contains(all, "gzip") && !strings.Contains(strings.ReplaceAll(all, " ", ""), "gzip;q=0") {
-		return "gzip"
+		return []string{"gzip"}
 	}
-	return "identity"
+	return []string{"identity"}
 }
 
 func (rt *route) outgoingURL(u *url.URL) *url.URL {
 	base := rt.provider.base
 	// Made anew: whatever else u holds, the grant was not asked about it.
-	out := url.URL{Scheme: base.Scheme, Host: base.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
+	out := &rt.url
+	*out = url.URL{Scheme: base.Scheme, Host: base.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
 	if base.Path != "" {
 		out.Path = base.Path + u.Path
 		out.RawPath = base.EscapedPath() + u.EscapedPath()
@@ -209,13 +219,13 @@ func (rt *route) outgoingURL(u *url.URL) *url.URL {
 		}
 		out.RawQuery += url.QueryEscape(name) + "=" + url.QueryEscape(rt.secret.key)
 	}
-	return &out
+	return out
 }
 
 // once prepares the body so that the standard library's transport sends the
 // request again only if nothing of it was written: it replays requests without
 // a body by their method, and those with a body if it can get it anew.
-func once(out *http.Request) error {
+func (rt *route) once(out *http.Request) error {
 	replayed := out.Method == "GET" || out.Method == "HEAD" || out.Method == "OPTIONS" || out.Method == "TRACE"
 	switch {
 	case out.Body == nil || out.Body == http.NoBody:
@@ -228,7 +238,8 @@ func once(out *http.Request) error {
 		if _, err := io.ReadFull(out.Body, body); err != nil {
 			return err
 		}
-		out.Body = io.NopCloser(bytes.NewReader(body))
+		rt.small.Reset(body)
+		out.Body = io.NopCloser(&rt.small)
 		delete(out.Header, "Expect") // there is nothing left to wait for
 		if !replayed {
 			out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
@@ -244,14 +255,17 @@ type emptyBody struct{}
 func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (emptyBody) Close() error             { return nil }
 
-// untraced is a context without the client trace of reverse_proxy, which would
-// pass the provider's 1xx headers on to the client uncleaned.
-type untraced struct{ context.Context }
+// retraced is a context in which our client trace stands in for reverse_proxy's,
+// which would pass the provider's 1xx headers on to the client uncleaned.
+type retraced struct {
+	context.Context
+	trace *httptrace.ClientTrace
+}
 
-func (c untraced) Value(key any) any {
+func (c *retraced) Value(key any) any {
 	value := c.Context.Value(key)
 	if _, ok := value.(*httptrace.ClientTrace); ok {
-		return nil
+		return c.trace
 	}
 	return value
 }
@@ -275,15 +289,15 @@ func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Respon
 			return nil, err
 		}
 	}
-	allowAnyOrigin(res.Header)
-	rt.rateLimit.set(res.Header)
+	rt.headers.allowAnyOrigin(res.Header)
+	rt.rateLimit.set(res.Header, &rt.headers)
 	rt.status.Store(int32(status))
 	if rt.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(protocolHeader) == "" {
 		// Browsers take an answer without any for a failure
 		// (https://websockets.spec.whatwg.org/#the-websocket-interface).
 		res.Header.Set(protocolHeader, rt.protocol)
 	}
-	res.Body, rt.answered = rt.tap(ctx, res), true
+	res.Body, rt.answered = rt.tapped(ctx, res), true
 	return res, nil
 }
 

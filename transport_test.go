@@ -375,10 +375,10 @@ func TestTransportWithoutHandlerGoesNowhere(t *testing.T) {
 
 // A JSON config can ask reverse_proxy to retry; a call goes out once even so.
 func TestNoSecondRoundTrip(t *testing.T) {
-	rt := &route{provider: &Provider{base: new(url.URL)}, secret: noKey}
+	rt := &route{Context: context.Background(), provider: &Provider{base: new(url.URL)}, secret: noKey}
 	rt.connected.Store(true)
 	req := httptest.NewRequest("GET", "/", nil)
-	if _, err := new(Transport).RoundTrip(req.WithContext(withRoute(context.Background(), rt))); err == nil {
+	if _, err := new(Transport).RoundTrip(req.WithContext(rt)); err == nil {
 		t.Error("the request is sent again")
 	}
 }

@@ -216,7 +216,7 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 		}
 	}
 	keys, err := p.readKeys(preset)
-	p.keys = newKeyPool(keys)
+	p.keys = newKeyPool(keys, p.credential.Prefix)
 	p.keyMissing = len(keys) == 0 && !preset.NoKey
 	return err
 }

@@ -28,15 +28,15 @@ func (l *Ledger) Admit(ctx context.Context, t *Token, charges []Charge) error {
 	if len(charges) > 0 && t.IssuedAt.Before(l.Birth().Add(-birthGrace)) {
 		return ErrPredates
 	}
-	known, err := l.record(t)
+	_, known, err := l.record(t)
 	if err != nil {
 		return err
 	}
-	if known != nil && len(charges) == 0 {
+	if known && len(charges) == 0 {
 		return nil
 	}
 	var learn *learning
-	if known == nil {
+	if !known {
 		learn = newLearning(t)
 	}
 	return l.charge(ctx, charges, learn)

@@ -18,8 +18,8 @@ type Terms struct {
 // It fails with [ErrConflict], [ErrRevoked], [ErrDisabled] or [ErrUnavailable].
 // A known token costs no durable step.
 func (l *Ledger) Know(ctx context.Context, t *Token) (Terms, error) {
-	r, err := l.record(t)
-	if err != nil || r != nil {
+	r, known, err := l.record(t)
+	if err != nil || known {
 		return r.terms(), err
 	}
 	learning := newLearning(t)
@@ -34,7 +34,7 @@ func (l *Ledger) Know(ctx context.Context, t *Token) (Terms, error) {
 	if err != nil {
 		return Terms{}, err
 	}
-	if r, err = l.record(t); r == nil && err == nil { // pushed out of memory at once
+	if r, known, err = l.record(t); !known && err == nil { // pushed out of memory at once
 		err = unavailable(errForgotten)
 	}
 	return r.terms(), err
@@ -43,34 +43,35 @@ func (l *Ledger) Know(ctx context.Context, t *Token) (Terms, error) {
 // Refusal is why a token would be refused that is known or not, or nil: an error
 // of [Ledger.Know]. It writes nothing.
 func (l *Ledger) Refusal(t *Token) error {
-	_, err := l.record(t)
+	_, _, err := l.record(t)
 	return err
 }
 
-// record returns what is remembered of a token that may be used, or nil when
-// it has to be learned.
-func (l *Ledger) record(t *Token) (*record, error) {
+// record returns what is remembered of a token that may be used; known is
+// whether that is so, or it has to be learned.
+func (l *Ledger) record(t *Token) (r record, known bool, err error) {
+	none := record{callsLimit: noLimit}
 	if err := l.stopped(); err != nil {
-		return nil, err
+		return none, false, err
 	}
 	if l.revoked.Load().match(t) {
-		return nil, ErrRevoked
+		return none, false, ErrRevoked
 	}
 	if t.ExpiresAt.Unix() <= l.pruned.Load() {
-		return nil, ErrPruned
+		return none, false, ErrPruned
 	}
 	r, covered, err := l.known.find(t)
 	switch {
 	case err != nil || !covered:
-		return nil, err
+		return none, false, err
 	case r.disabled:
-		return nil, ErrDisabled
+		return none, false, ErrDisabled
 	}
-	return &r, nil
+	return r, true, nil
 }
 
 func (r *record) terms() Terms {
-	if r == nil || r.callsLimit == noLimit {
+	if r.callsLimit == noLimit {
 		return Terms{}
 	}
 	return Terms{CallsLimited: true, CallsLimit: r.callsLimit}

@@ -59,10 +59,10 @@ type observation struct {
 func (l *Ledger) Observe(t *Token, u Usage) {
 	now := l.now()
 	day := now.Unix() - now.Unix()%int64(24*time.Hour/time.Second)
-	l.observations.add(&observation{token: t, day: day, last: now, usage: u})
+	l.observations.add(observation{token: t, day: day, last: now, usage: u})
 }
 
-func (o *observations) add(more *observation) {
+func (o *observations) add(more observation) {
 	key := observed{identity{more.token.Issuer, more.token.ID}, more.day}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -71,7 +71,8 @@ func (o *observations) add(more *observation) {
 		if o.seen == nil {
 			o.seen = make(map[observed]*observation)
 		}
-		o.seen[key] = more
+		first := more
+		o.seen[key] = &first
 		return
 	}
 	have.last = later(have.last, more.last)
@@ -96,7 +97,7 @@ func (l *Ledger) writeUsage() error {
 		}
 		if failed != nil {
 			for _, o := range piece {
-				l.observations.add(o)
+				l.observations.add(*o)
 			}
 		}
 	}

@@ -1,0 +1,125 @@
+package relayapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/relayapi/caddy-relayapi/grant"
+)
+
+// BenchmarkCall is what the relay itself does for one call of a cached token:
+// from the handler to where the request would be sent, and back. The rest is
+// reverse_proxy's and net/http's.
+func BenchmarkCall(b *testing.B) {
+	for name, edit := range map[string]func(*grant.Claims){
+		"unlimited": nil,
+		"limited": func(c *grant.Claims) {
+			calls, rpm, concurrency := int64(grant.MaxCalls), int64(grant.MaxRate), int64(grant.MaxRate)
+			c.Limits = &grant.Limits{Calls: &calls, RPM: &rpm, Concurrency: &concurrency}
+			c.Allow = &grant.Allow{Methods: []string{"POST"}, Paths: []string{"/v1/**"}, IPs: []string{"192.0.2.0/24"}}
+		},
+		"model-bound": func(c *grant.Claims) { c.Allow = &grant.Allow{Models: []string{"m*"}} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			h, token := benchHandler(b, edit)
+			header := http.Header{
+				"Accept": {"*/*"}, "Accept-Encoding": {"gzip"}, "Authorization": {"Bearer " + token}, "Content-Type": {"application/json"},
+				"Content-Length": {"13"}, "User-Agent": {"bench"}, "Origin": {"https://app.example.com"},
+			}
+			body := []byte(`{"model":"m"}`)
+			answer := http.Header{"Content-Type": {"application/json"}, "Content-Length": {"11"}}
+			ctx := context.WithValue(b.Context(), caddyhttp.VarsCtxKey, make(map[string]any))
+			ctx = context.WithValue(ctx, caddyhttp.ServerCtxKey, new(caddyhttp.Server))
+			ctx = httptrace.WithClientTrace(ctx, new(httptrace.ClientTrace)) // as reverse_proxy does
+			res := &http.Response{StatusCode: 200, Header: make(http.Header), ContentLength: 11}
+			next := caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+				res.Header, res.Body = copyInto(res.Header, answer), http.NoBody
+				return pretend(r, res)
+			})
+			reader, w := new(bytes.Reader), httptest.NewRecorder()
+			shared := httptest.NewRequest("POST", "/v1/chat/completions", nil).WithContext(ctx)
+			shared.Body, shared.ContentLength = io.NopCloser(reader), int64(len(body))
+			b.ReportAllocs()
+			for b.Loop() {
+				r := *shared
+				r.Header = copyInto(r.Header, header)
+				reader.Reset(body)
+				if err := h.ServeHTTP(w, &r, next); err != nil || w.Code != 200 {
+					b.Fatal(w.Code, w.Body, err)
+				}
+			}
+		})
+	}
+}
+
+// copyInto refills a header without allocating.
+func copyInto(to, from http.Header) http.Header {
+	clear(to)
+	for name, values := range from {
+		to[name] = values
+	}
+	return to
+}
+
+// pretend does what the transport does but for the round trip.
+func pretend(r *http.Request, res *http.Response) error {
+	rt := routeOf(r.Context())
+	out, err := rt.outgoing(r)
+	if err != nil {
+		return err
+	}
+	httptrace.ContextClientTrace(out.Context()).GotConn(httptrace.GotConnInfo{})
+	res, err = rt.incoming(r.Context(), res)
+	if err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	return res.Body.Close()
+}
+
+func benchHandler(b *testing.B, edit func(*grant.Claims)) (*Handler, string) {
+	b.Helper()
+	b.Setenv("RELAYAPI_TEST_KEY", realKey)
+	r := &testRelay{t: b, dir: b.TempDir()}
+	r.relayKey, r.issuerKey = newKey(b), newKey(b)
+	r.writeKeys("relay", r.relayKey)
+	r.writeKeys("backend", r.issuerKey)
+	app := startApp(b, r.fill(simple("http://127.0.0.1:1")))
+	h := &Handler{app: app, logger: nopLogger(), access: nopLogger(), carriers: newCarriers(app.Providers)}
+	return h, r.mint(edit, func(c *grant.Claims) { c.ExpiresAt = grant.NumericDate(time.Now().Add(time.Hour).Unix()) })
+}
+
+// startApp starts the relay of a Caddyfile without the rest of Caddy.
+func startApp(b *testing.B, caddyfile string) *App {
+	b.Helper()
+	config, err := adapt(caddyfile)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var parsed struct {
+		Apps struct {
+			Relay *App `json:"relayapi"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		b.Fatal(err)
+	}
+	app := parsed.Apps.Relay
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: b.Context()})
+	b.Cleanup(cancel)
+	if err := errors.Join(app.Provision(ctx), app.Start()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = app.Cleanup() })
+	return app
+}
