@@ -32,8 +32,11 @@ func (h *Handler) permitModels(r *http.Request, relay *relay, p *permit, rt *rou
 	}
 	d := p.provider.dialect
 	request := &dialect.Request{Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: asksForWebSocket(r)}
-	if len(r.Header["Content-Type"]) > 1 {
+	switch {
+	case len(r.Header["Content-Type"]) > 1:
 		return refuse(codeInvalidRequest, "there are two Content-Types")
+	case request.WebSocket && r.Method == http.MethodGet && r.ContentLength != 0: // nobody would look into it
+		return refuse(codeInvalidRequest, "the handshake of a WebSocket has a body")
 	}
 	request.ContentType = r.Header.Get("Content-Type")
 	if !request.WebSocket && d.ReadsBody(request.Path) && r.Body != nil && r.Body != http.NoBody {
@@ -126,6 +129,10 @@ var (
 	errBodiesFull  = errors.New("the bodies that are being looked into take all memory that there is for them")
 )
 
+// zstdWindow is how much a decoder has to support (RFC 8878, section 3.1.1.1.2),
+// and all that one is given.
+const zstdWindow = 8 << 20
+
 // bodyMeter counts what is read against both bounds.
 type bodyMeter struct {
 	io.Reader
@@ -153,6 +160,7 @@ func holdBody(r *http.Request, bodies *bodies, rt *route) *refusal {
 	plain, err := decoded(sent, r.Header["Content-Encoding"])
 	if err == nil {
 		rt.held, err = io.ReadAll(&bodyMeter{plain, rt, bodies})
+		_ = plain.Close() // whatever there was to say was said when it was read
 	}
 	rt.bytesIn.Store(0) // it is counted when it goes out
 	var refused *refusal
@@ -174,15 +182,14 @@ func holdBody(r *http.Request, bodies *bodies, rt *route) *refusal {
 }
 
 // decoded undoes a content coding.
-func decoded(body io.Reader, encodings []string) (io.Reader, error) {
+func decoded(body io.Reader, encodings []string) (io.ReadCloser, error) {
 	switch encoding := strings.ToLower(strings.Join(encodings, ",")); encoding {
 	case "", "identity":
-		return body, nil
+		return io.NopCloser(body), nil
 	case "gzip":
-		zipped, err := gzip.NewReader(body)
-		return zipped, err
+		return gzip.NewReader(body)
 	case "zstd":
-		zipped, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxBody))
+		zipped, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
 			return nil, err
 		}
