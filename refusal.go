@@ -183,9 +183,29 @@ func (f *refusal) body() []byte {
 }
 
 // event is the refusal in a stream of events that had begun. OpenAI's SDKs throw
-// what has an error in it, Anthropic's what is called error.
-func (f *refusal) event() []byte {
-	return fmt.Appendf(nil, "event: error\ndata: %s\n\n", f.body())
+// what has an error in it, Anthropic's what is called error. Google's skip what has
+// a name, and throw what has an error as Google writes it
+// (https://google.aip.dev/193).
+func (f *refusal) event(dialect string) []byte {
+	if dialect != "gemini" {
+		return fmt.Appendf(nil, "event: error\ndata: %s\n\n", f.body())
+	}
+	var google struct {
+		Error struct {
+			Code    int                 `json:"code"`
+			Message string              `json:"message"`
+			Status  string              `json:"status"`
+			Details []map[string]string `json:"details"`
+		} `json:"error"`
+	}
+	a, e := answers[f.code], &google.Error
+	e.Code, e.Message, e.Status = a.status, a.message, "PERMISSION_DENIED"
+	if a.status == http.StatusUnauthorized {
+		e.Status = "UNAUTHENTICATED"
+	}
+	e.Details = []map[string]string{{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": f.code, "domain": "relayapi"}}
+	data, _ := json.Marshal(google) // texts and numbers marshal
+	return fmt.Appendf(nil, "data: %s\n\n", data)
 }
 
 // log writes the one line that names the broken rule, and counts the refusal.

@@ -115,7 +115,7 @@ func (t *tap) Read(p []byte) (int, error) {
 	case t.events && err != nil && err != io.EOF:
 		t.note(p[:n])
 		if f := ended(t.ctx); f != nil && t.betweenEvents() {
-			t.last = f.event()
+			t.last = f.event(t.rt.provider.dialect.Name())
 			return n, nil
 		}
 	case t.events:

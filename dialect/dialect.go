@@ -116,6 +116,9 @@ func (n *Naming) add(model string) error {
 	return nil
 }
 
+// Name is the dialect's name.
+func (d *Dialect) Name() string { return d.name }
+
 // ReadsBody reports whether the body of a request with this path may name a
 // model, so that [Dialect.Read] needs it.
 func (d *Dialect) ReadsBody(path string) bool {

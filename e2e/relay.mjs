@@ -1,0 +1,219 @@
+// Relays for tests: Caddy as it is built from this checkout, and behind it a
+// provider on loopback (provider.mjs) that watches what reaches it.
+import assert from 'node:assert/strict'
+import { execFileSync, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative } from 'node:path'
+import { after } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { Secrets, startProvider } from './provider.mjs'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+// startRelay starts a relay in front of one provider, which does what play says.
+export async function startRelay(preset, play) {
+  const relay = await start(preset, play, ['provider.key'], ({ options, provider, ports: [port, securePort] }) => {
+    const origin = `http://127.0.0.1:${port}`
+    return {
+      origin,
+      url: `${origin}/api/${preset}`, // where an SDK's base URL starts
+      secureURL: `https://localhost:${securePort}/api/${preset}`, // for clients that insist on TLS
+      status: `${origin}/token`,
+      files: {
+        Caddyfile: `{
+${options}
+	skip_install_trust
+	auto_https disable_redirects
+	relayapi {
+		provider ${preset} ${provider} {
+			api_key {file.provider.key}
+		}
+	}
+}
+${origin}, https://localhost:${securePort} {
+	tls internal
+	log
+	relayapi {
+		prefix /api
+		health /health
+		token_status /token
+	}
+}`,
+      },
+    }
+  })
+  return {
+    ...relay,
+    ca: await readFile(join(relay.dir, 'data/caddy/pki/authorities/local/root.crt')),
+    mint: (claims) => relay.mint({ provider: preset, ...claims }),
+  }
+}
+
+// startExample runs examples/Caddyfile as it is but for its ports, its secrets
+// and what edit changes. With a play, that is its provider instead of its own.
+export async function startExample(play, edit = (caddyfile) => caddyfile) {
+  const keyFiles = ['examples/demo.key', 'examples/mint.secret']
+  return start('openai', play ?? {}, keyFiles, async ({ options, provider, ports: [port, pagePort, demoPort] }) => {
+    const read = async (file) => (await readFile(join(root, file), 'utf8'))
+      .replaceAll(':8080', `:${port}`).replaceAll(':8081', `:${pagePort}`).replaceAll(':9000', `:${demoPort}`)
+    const page = ['examples/browser/index.html', 'examples/browser/chat.js']
+    const caddyfile = edit(await read('examples/Caddyfile'))
+    return {
+      origin: `http://localhost:${port}`,
+      page: `http://localhost:${pagePort}/`,
+      status: `http://localhost:${port}/status`,
+      files: {
+        ...Object.fromEntries(await Promise.all(page.map(async (file) => [file, await read(file)]))),
+        // The provider's address stands there first, then that of its site.
+        Caddyfile: caddyfile.replace(/^{$/m, `{\n${options}`).replace(`http://127.0.0.1:${demoPort}`, play ? provider : '$&'),
+      },
+    }
+  })
+}
+
+// start starts a provider and, in a directory of its own, Caddy. keyFiles are
+// those with secrets, the provider's key first. lay tells the rest of what is
+// there: the relay's origin, where it tells of a token (status), the other files,
+// and whatever tests want to know.
+async function start(preset, play, keyFiles, lay) {
+  const dir = await mkdtemp(join(tmpdir(), 'relay-e2e-'))
+  const keys = keyFiles.map((file) => [file, `sk-real-${randomBytes(24).toString('hex')}`])
+  const secrets = new Secrets()
+  for (const [, key] of keys) secrets.add(key)
+  const provider = await startProvider(preset, keys[0][1], secrets, play)
+  const [adminPort, ...ports] = await freePorts(4)
+  const options = `	debug
+	admin 127.0.0.1:${adminPort}
+	default_bind 127.0.0.1
+	grace_period 1s`
+  const { files, status, ...places } = await lay({ options, provider: provider.url, ports })
+  for (const [file, content] of [...keys, ...Object.entries(files)]) {
+    await mkdir(dirname(join(dir, file)), { recursive: true })
+    await writeFile(join(dir, file), content)
+  }
+  const caddy = startCaddy(dir)
+  after(async () => { // what a test that fails leaves behind
+    await caddy.kill()
+    await provider.stop()
+    await rm(dir, { recursive: true, force: true })
+  })
+  const told = async (token) => (await fetch(status, { headers: { 'x-api-token': token } })).json()
+  await until('the relay is up', async () => (await fetch(`${places.origin}/health`)).ok)
+
+  // admin speaks to Caddy's admin endpoint, which takes fetch for a browser and
+  // so wants an Origin.
+  async function admin(method, path, body) {
+    const origin = `http://127.0.0.1:${adminPort}`
+    const res = await fetch(origin + path, { method, headers: { origin }, body: body && JSON.stringify(body) })
+    assert.equal(res.status, 200, `${method} ${path}: ${res.status}`)
+    return res.json()
+  }
+
+  return {
+    ...places,
+    dir,
+    calls: provider.calls,
+    log: caddy.log,
+    hide: (secret) => secrets.add(secret),
+
+    async mint(claims) {
+      const minted = await admin('POST', '/relayapi/tokens', claims)
+      secrets.add(minted.token)
+      return minted
+    },
+    revoke: ({ issuer, id }) => admin('DELETE', `/relayapi/tokens/${issuer}/${id}`),
+    expired: ({ token }) => until('the token has expired', async () => (await told(token)).error?.code === 'token_expired'),
+
+    // stopClean stops everything and fails if a secret is anywhere it must not be.
+    async stopClean() {
+      await caddy.stop()
+      assert.deepEqual(await provider.stop(), [])
+      assertSecretFree(caddy.log(), secrets)
+      for (const file of await readdir(dir, { recursive: true, withFileTypes: true })) {
+        const path = join(file.parentPath, file.name)
+        if (!file.isFile() || keyFiles.includes(relative(dir, path))) continue
+        assert.ok(!secrets.in(await readFile(path, 'latin1')), `a piece of a secret is in ${file.name}`)
+      }
+    },
+  }
+}
+
+// assertSecretFree looks through Caddy's log, which must be one at DEBUG.
+function assertSecretFree(log, secrets) {
+  assert.match(log, /"level":"debug"/, 'the log is not at DEBUG')
+  for (const line of log.split('\n').filter((line) => secrets.in(line))) {
+    const { logger, msg } = JSON.parse(line)
+    assert.fail(`a piece of a secret is in Caddy's log: ${logger} said ${JSON.stringify(msg)}`)
+  }
+}
+
+// startCaddy runs the Caddyfile in dir. Whatever Caddy writes stays there.
+function startCaddy(dir) {
+  const child = spawn(binary(), ['run'], {
+    cwd: dir,
+    env: { PATH: process.env.PATH, HOME: dir, XDG_DATA_HOME: join(dir, 'data'), XDG_CONFIG_HOME: join(dir, 'config') },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let log = ''
+  child.stderr.setEncoding('utf8').on('data', (text) => { log += text })
+  const closed = once(child, 'close')
+  const kill = () => child.kill('SIGKILL')
+  process.once('exit', kill)
+  child.once('close', (code) => {
+    process.off('exit', kill)
+    if (code) console.error(log)
+  })
+  return {
+    log: () => log,
+    async kill() {
+      kill()
+      await closed
+    },
+    async stop() {
+      child.kill()
+      assert.deepEqual(await closed, [0, null], 'Caddy did not end by itself')
+    },
+  }
+}
+
+let built
+// binary is the Caddy that RELAY_CADDY names, or one built now.
+function binary() {
+  if (process.env.RELAY_CADDY) return process.env.RELAY_CADDY
+  if (!built) {
+    built = fileURLToPath(new URL(`node_modules/.cache/caddy-${process.pid}`, import.meta.url))
+    execFileSync('go', ['build', '-o', built, './cmd/caddy'], { cwd: root, stdio: 'inherit' })
+    process.once('exit', () => execFileSync('rm', ['-f', built]))
+  }
+  return built
+}
+
+// freePorts finds ports that were free a moment ago.
+async function freePorts(n) {
+  const servers = await Promise.all(Array.from({ length: n }, () =>
+    new Promise((resolve) => { const s = createServer().listen(0, '127.0.0.1', () => resolve(s)) })))
+  const ports = servers.map((s) => s.address().port)
+  await Promise.all(servers.map((s) => new Promise((resolve) => s.close(resolve))))
+  return ports
+}
+
+// until waits for a condition that has no event; errors count as «not yet».
+async function until(what, condition, seconds = 20) {
+  const deadline = Date.now() + seconds * 1000
+  for (let last; ;) {
+    try {
+      if (await condition()) return
+    } catch (err) {
+      last = err
+    }
+    assert.ok(Date.now() < deadline, `not within ${seconds} s: ${what}${last ? ` (${last})` : ''}`)
+    await new Promise((resolve) => setTimeout(resolve, 25))
+  }
+}
+
+// inSeconds is a time for exp.
+export const inSeconds = (n) => Math.floor(Date.now() / 1000) + n
