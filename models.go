@@ -49,7 +49,7 @@ func (h *Handler) permitModels(r *http.Request, relay *relay, p *permit, rt *rou
 		if err := d.Write(request, p.SetModel); err != nil {
 			return unclear(err)
 		}
-		rewrite(r, request)
+		rewrite(r, request, rt)
 	}
 	named, err := d.Read(request)
 	switch {
@@ -96,13 +96,14 @@ func asksForWebSocket(r *http.Request) bool {
 }
 
 // rewrite changes a request to what the dialect has written.
-func rewrite(r *http.Request, to *dialect.Request) {
+func rewrite(r *http.Request, to *dialect.Request, rt *route) {
 	if r.URL.Path != to.Path {
 		r.URL.Path, r.URL.RawPath = to.Path, ""
 	}
 	r.URL.RawQuery = to.RawQuery
 	r.RequestURI = r.URL.RequestURI()
-	if to.Body != nil {
+	if rt.held != nil {
+		rt.held = to.Body
 		setBody(r, to.Body)
 	}
 }
@@ -128,6 +129,10 @@ var (
 	errBodyTooLong = errors.New("the body is longer than a body whose model is read")
 	errBodiesFull  = errors.New("the bodies that are being looked into take all memory that there is for them")
 )
+
+// firstRoom is how much room a body may have from the start, because of what is
+// only said of its length.
+const firstRoom = 1 << 20
 
 // zstdWindow is how much a decoder has to support (RFC 8878, section 3.1.1.1.2),
 // and all that one is given.
@@ -159,7 +164,10 @@ func holdBody(r *http.Request, bodies *bodies, rt *route) *refusal {
 	sent := &clientBody{ReadCloser: r.Body, rt: rt}
 	plain, err := decoded(sent, r.Header["Content-Encoding"])
 	if err == nil {
-		rt.held, err = io.ReadAll(&bodyMeter{plain, rt, bodies})
+		var b bytes.Buffer
+		b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
+		_, err = b.ReadFrom(&bodyMeter{plain, rt, bodies})
+		rt.held = b.Bytes()
 		_ = plain.Close() // whatever there was to say was said when it was read
 	}
 	rt.bytesIn.Store(0) // it is counted when it goes out

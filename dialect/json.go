@@ -23,22 +23,21 @@ var schemas = []string{
 
 // readJSON finds the names in a JSON object. Texts that parsers could read in
 // two ways are refused: doubled names, invalid UTF-8, a byte order mark, more
-// than one value. jsontext refuses these by itself (RFC 7493).
+// than one value.
 func (d *Dialect) readJSON(data []byte) (body, error) {
-	r := &reader{d: d, dec: jsontext.NewDecoder(bytes.NewBuffer(data))}
-	if r.dec.PeekKind() != '{' {
-		return r.body, unclear("the body is not a JSON object")
-	}
-	if err := r.object(0); err != nil {
+	r := &reader{d: d}
+	members := 0
+	err := eachMember(data, func(name string, start, end int) error {
+		members++
+		return r.top(name, data[start:end], start)
+	})
+	if err != nil {
 		return r.body, err
-	}
-	if len(bytes.TrimLeft(data[r.dec.InputOffset():], " \t\r\n")) > 0 {
-		return r.body, unclear("there is more after the JSON object")
 	}
 	if r.model == "" {
 		r.start = bytes.IndexByte(data, '{') + 1
 		r.end, r.absent = r.start, `"`+d.writes()+`":%s`
-		if r.members > 0 {
+		if members > 0 {
 			r.absent += ","
 		}
 	}
@@ -62,129 +61,144 @@ func (d *Dialect) ReadMessage(data []byte) ([]string, error) {
 // reader reads one JSON text.
 type reader struct {
 	body
-	d       *Dialect
-	dec     *jsontext.Decoder
-	members int // of the object itself
+	d   *Dialect
+	dec *jsontext.Decoder // of a value that is looked into
 }
 
 var errNotJSON = unclear("the body is not JSON that every parser reads alike (RFC 7493)")
 
-// object reads an object, at a depth of 0 the text's own and else one within a
-// container, where whatever names a model names another one.
-func (r *reader) object(depth int) error {
-	if _, err := r.dec.ReadToken(); err != nil {
-		return errNotJSON
+// top reads a member of the text's own object, whose value is at a place.
+func (r *reader) top(name string, value []byte, at int) error {
+	primary, other, err := r.d.names(name)
+	if err == nil {
+		err = checkName(name)
 	}
-	for r.dec.PeekKind() != '}' {
+	switch {
+	case err != nil:
+		return err
+	case primary:
+		return r.primary(name, value, at)
+	}
+	container := other
+	for _, c := range r.d.containers {
+		if name != c && strings.EqualFold(name, c) {
+			return unclear("%s is spelled in another case, which some servers take for the same", c)
+		}
+		container = container || name == c
+	}
+	if stands(name, jsontext.Value(value).Kind()) {
+		return unclear("%s stands for a model that the request does not name", name)
+	}
+	if !container {
+		return nil
+	}
+	r.dec = jsontext.NewDecoder(bytes.NewBuffer(value))
+	if other {
+		return r.others()
+	}
+	return r.look()
+}
+
+// stands reports whether a member stands for a model.
+func stands(name string, kind jsontext.Kind) bool {
+	return slices.Contains(indirect, name) && kind != 'n' || name == "prompt" && kind == '{'
+}
+
+func checkName(name string) error {
+	if strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return unclear("a name in the body has a control character")
+	}
+	return nil
+}
+
+// primary reads the name of the model that the request wants.
+func (r *reader) primary(name string, value []byte, at int) error {
+	if value[0] != '"' {
+		return unclear("%s is not a text", name)
+	}
+	model, err := r.text(value)
+	if err != nil {
+		return err
+	}
+	if r.model != "" && r.model != model {
+		return unclear("it names two different models")
+	}
+	r.model, r.start, r.end = model, at, at+len(value)
+	return nil
+}
+
+// object reads an object in a container, where whatever names a model names
+// another one.
+func (r *reader) object() error {
+	return r.within('}', func() error {
 		token, err := r.dec.ReadToken()
 		if err != nil {
 			return errNotJSON
 		}
-		if depth == 0 {
-			r.members++
-		}
-		if err := r.member(token.String(), depth); err != nil {
-			return err
-		}
-	}
-	if _, err := r.dec.ReadToken(); err != nil {
-		return errNotJSON
-	}
-	return nil
+		return r.member(token.String())
+	})
 }
 
-func (r *reader) member(name string, depth int) error {
-	if strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		return unclear("a name in the body has a control character")
-	}
+func (r *reader) member(name string) error {
 	primary, other, err := r.d.names(name)
+	if err == nil {
+		err = checkName(name)
+	}
 	switch {
 	case err != nil:
 		return err
-	case primary && depth == 0:
-		return r.primary(name)
 	case primary || other:
-		return r.others(name)
-	}
-	for _, container := range r.d.containers {
-		if depth == 0 && name != container && strings.EqualFold(name, container) {
-			return unclear("%s is spelled in another case, which some servers take for the same", container)
-		}
-	}
-	kind := r.dec.PeekKind()
-	switch {
-	case slices.Contains(indirect, name) && kind != 'n', name == "prompt" && kind == '{':
+		return r.others()
+	case stands(name, r.dec.PeekKind()):
 		return unclear("%s stands for a model that the request does not name", name)
-	case depth == 0 && !slices.Contains(r.d.containers, name), depth > 0 && slices.Contains(schemas, name):
+	case slices.Contains(schemas, name):
 		return r.skip()
 	}
-	return r.look(depth + 1)
+	return r.look()
 }
 
 // look looks for further names in a value.
-func (r *reader) look(depth int) error {
+func (r *reader) look() error {
 	switch r.dec.PeekKind() {
 	case '{':
-		return r.object(depth)
+		return r.object()
 	case '[':
-		return r.each(func() error { return r.look(depth) })
+		return r.within(']', r.look)
 	}
 	return r.skip()
 }
 
-// primary reads the name of the model that the request wants.
-func (r *reader) primary(name string) error {
-	if r.dec.PeekKind() != '"' {
-		return unclear("%s is not a text", name)
-	}
-	value, length, err := r.text()
-	if err != nil {
-		return err
-	}
-	if r.model != "" && r.model != value {
-		return unclear("it names two different models")
-	}
-	r.model, r.end = value, int(r.dec.InputOffset())
-	r.start = r.end - length
-	return nil
-}
-
 // others reads the names of further models: a text, or texts in whatever form.
-func (r *reader) others(name string) error {
+func (r *reader) others() error {
 	switch r.dec.PeekKind() {
 	case '"':
-		value, _, err := r.text()
-		r.body.others = append(r.body.others, value)
-		return err
-	case '[':
-		return r.each(func() error { return r.others(name) })
-	case '{':
-		if _, err := r.dec.ReadToken(); err != nil {
+		raw, err := r.dec.ReadValue()
+		if err != nil {
 			return errNotJSON
 		}
-		for r.dec.PeekKind() != '}' {
+		model, err := r.text(raw)
+		r.body.others = append(r.body.others, model)
+		return err
+	case '[':
+		return r.within(']', r.others)
+	case '{':
+		return r.within('}', func() error {
 			if _, err := r.dec.ReadToken(); err != nil {
 				return errNotJSON
 			}
-			if err := r.others(name); err != nil {
-				return err
-			}
-		}
-		if _, err := r.dec.ReadToken(); err != nil {
-			return errNotJSON
-		}
-		return nil
+			return r.others()
+		})
 	}
 	return r.skip() // a number or a truth names nothing
 }
 
-// each reads an array.
-func (r *reader) each(value func() error) error {
+// within reads an object or an array, to the bracket that ends it.
+func (r *reader) within(end jsontext.Kind, read func() error) error {
 	if _, err := r.dec.ReadToken(); err != nil {
 		return errNotJSON
 	}
-	for r.dec.PeekKind() != ']' {
-		if err := value(); err != nil {
+	for r.dec.PeekKind() != end {
+		if err := read(); err != nil {
 			return err
 		}
 	}
@@ -194,20 +208,16 @@ func (r *reader) each(value func() error) error {
 	return nil
 }
 
-// text reads a text that names a model, and tells how long it is in JSON.
-func (r *reader) text() (value string, length int, err error) {
-	raw, err := r.dec.ReadValue()
-	if err != nil {
-		return "", 0, errNotJSON
-	}
+// text reads a text that names a model.
+func (r *reader) text(raw []byte) (string, error) {
 	unquoted, err := jsontext.AppendUnquote(nil, raw)
 	switch {
 	case err != nil:
-		return "", 0, errNotJSON
+		return "", errNotJSON
 	case len(unquoted) == 0:
-		return "", 0, unclear("the name of a model is empty")
+		return "", unclear("the name of a model is empty")
 	}
-	return r.d.trim(string(unquoted)), len(raw), nil
+	return r.d.trim(string(unquoted)), nil
 }
 
 func (r *reader) skip() error {

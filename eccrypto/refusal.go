@@ -40,5 +40,5 @@ func printable(s string) string {
 }
 
 func isOdd(r rune) bool {
-	return !isBase64URL(r) && !strings.ContainsRune("+/.", r)
+	return r > '~' || !inToken[r] && r != '+' && r != '/'
 }

@@ -31,17 +31,21 @@ var (
 // much that is not a token, because it decides what to keep from a provider.
 func LooksLikeToken(s string) bool {
 	dots := 0
-	for _, r := range s {
-		switch {
-		case r == '.':
-			dots++
-		case !isBase64URL(r):
+	for i := range len(s) {
+		if !inToken[s[i]] {
 			return false
+		}
+		if s[i] == '.' {
+			dots++
 		}
 	}
 	return dots == outerSegments-1
 }
 
-func isBase64URL(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_'
-}
+// inToken are the characters of tokens.
+var inToken = func() (is [256]bool) {
+	for _, c := range []byte(".-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		is[c] = true
+	}
+	return is
+}()

@@ -1,0 +1,198 @@
+package dialect
+
+import (
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Most of a long body is of no interest here, and to look at all of it as closely
+// as jsontext does costs more than to forward it. So what is passed over is only
+// read as closely as it takes to know where it ends, for every parser: outside of
+// texts there may be nothing but what JSON has there, brackets must match, and
+// texts must be such that nobody could end them elsewhere. Whatever names a model
+// goes through jsontext.
+
+// maxDepth is how deep values may lie in each other.
+const maxDepth = 1000
+
+// eachMember calls f with every member of the object that data is: the name,
+// which no other has, and where its value lies.
+func eachMember(data []byte, f func(name string, start, end int) error) error {
+	if !utf8.Valid(data) {
+		return errNotJSON
+	}
+	s := scanner{data: data}
+	if s.space(); s.peek() != '{' {
+		return unclear("the body is not a JSON object")
+	}
+	s.at++
+	seen := make(map[string]bool)
+	for s.space(); s.peek() != '}' || len(seen) > 0; s.space() {
+		if len(seen) > 0 {
+			if s.peek() == '}' {
+				break
+			}
+			if !s.take(',') {
+				return errNotJSON
+			}
+			s.space()
+		}
+		name, err := s.name()
+		if err != nil || seen[name] {
+			return errNotJSON
+		}
+		seen[name] = true
+		if s.space(); !s.take(':') {
+			return errNotJSON
+		}
+		s.space()
+		start := s.at
+		if !s.value() {
+			return errNotJSON
+		}
+		if err := f(name, start, s.at); err != nil {
+			return err
+		}
+	}
+	s.at++
+	if s.space(); s.at < len(data) {
+		return unclear("there is more after the JSON object")
+	}
+	return nil
+}
+
+// scanner reads JSON and looks at as little of it as it can.
+type scanner struct {
+	data []byte
+	at   int
+}
+
+func (s *scanner) peek() byte {
+	if s.at < len(s.data) {
+		return s.data[s.at]
+	}
+	return 0
+}
+
+func (s *scanner) take(c byte) bool {
+	if s.peek() != c {
+		return false
+	}
+	s.at++
+	return true
+}
+
+func (s *scanner) space() {
+	for s.at < len(s.data) && (s.data[s.at] == ' ' || s.data[s.at] == '\n' || s.data[s.at] == '\t' || s.data[s.at] == '\r') {
+		s.at++
+	}
+}
+
+func (s *scanner) name() (string, error) {
+	start := s.at
+	if s.peek() != '"' || !s.text() {
+		return "", errNotJSON
+	}
+	name, err := jsontext.AppendUnquote(nil, s.data[start:s.at])
+	return string(name), err
+}
+
+// value passes over a value.
+func (s *scanner) value() bool {
+	switch s.peek() {
+	case '"':
+		return s.text()
+	case '{', '[':
+		return s.nested()
+	}
+	start := s.at
+	for s.at < len(s.data) && isLiteral[s.data[s.at]] {
+		s.at++
+	}
+	return jsontext.Value(s.data[start:s.at]).IsValid()
+}
+
+// isLiteral are the characters of numbers, true, false and null.
+var isLiteral = func() (is [256]bool) {
+	for _, c := range []byte("0123456789+-.eEtrufalsn") {
+		is[c] = true
+	}
+	return is
+}()
+
+// nested passes over an object or an array.
+func (s *scanner) nested() bool {
+	var open []byte // the brackets that will close what is open
+	for s.at < len(s.data) {
+		switch c := s.data[s.at]; {
+		case c == '"':
+			if !s.text() {
+				return false
+			}
+			continue
+		case c == '{' || c == '[':
+			if open = append(open, c+2); len(open) > maxDepth { // in ASCII they are two apart
+				return false
+			}
+		case c == '}' || c == ']':
+			if open[len(open)-1] != c {
+				return false
+			}
+			if open = open[:len(open)-1]; len(open) == 0 {
+				s.at++
+				return true
+			}
+		case !isLiteral[c] && c != ',' && c != ':' && c != ' ' && c != '\n' && c != '\t' && c != '\r':
+			return false
+		}
+		s.at++
+	}
+	return false
+}
+
+// text passes over a text, from its first quote to its last.
+func (s *scanner) text() bool {
+	data := s.data
+	for at := s.at + 1; at < len(data); {
+		switch c := data[at]; {
+		case c == '"':
+			s.at = at + 1
+			return true
+		case c == '\\':
+			n := escapeLength(data[at:])
+			if n == 0 {
+				return false
+			}
+			at += n
+		case c < ' ':
+			return false
+		default:
+			at++
+		}
+	}
+	return false
+}
+
+// escapeLength is the length of the escape that p begins with, or 0 if it is none.
+func escapeLength(p []byte) int {
+	if len(p) < 2 {
+		return 0
+	}
+	switch p[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+	default:
+		return 0
+	}
+	if len(p) < 6 {
+		return 0
+	}
+	for _, c := range p[2:6] {
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
+			return 0
+		}
+	}
+	return 6
+}
