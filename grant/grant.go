@@ -94,6 +94,7 @@ type narrow struct {
 // key that the token was encrypted to, and to the routes of the provider that
 // they name; routes is nil when there is no such provider. Errors are denials.
 func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, error) {
+	provider := slices.Index(issuer.Providers, c.Provider)
 	maxTTL := NumericDate(issuer.MaxTTL / time.Second) // as seconds: a Duration ends after 292 years
 	switch ttl := c.ExpiresAt - c.IssuedAt; {
 	case c.Issuer != issuer.Name:
@@ -104,7 +105,7 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 		return nil, deny(Invalid, "aud is not the id of the key that the token is encrypted to")
 	case ttl > maxTTL:
 		return nil, deny(BeyondGrant, "its lifetime, exp − iat, is longer than the %s that issuer %s may give", issuer.MaxTTL, issuer.Name)
-	case !slices.Contains(issuer.Providers, c.Provider):
+	case provider < 0:
 		return nil, deny(NoProvider, "issuer %s may not grant provider %q", issuer.Name, c.Provider)
 	case routes == nil:
 		return nil, deny(NoProvider, "there is no provider %q", c.Provider)
@@ -116,7 +117,7 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 		return nil, deny(BeyondGrant, "limits.%v, which issuer %s may give", err, issuer.Name)
 	}
 	g := &Grant{
-		Issuer: c.Issuer, ID: c.ID, Subject: c.Subject, Provider: c.Provider, APIKey: c.APIKey,
+		Issuer: issuer.Name, ID: c.ID, Subject: c.Subject, Provider: issuer.Providers[provider], APIKey: c.APIKey,
 		Lifetime: c.Lifetime(), Fingerprint: c.Fingerprint(), provider: routes,
 		Calls: value(own.Calls), RPM: value(own.RPM), Concurrency: value(own.Concurrency),
 	}

@@ -23,7 +23,7 @@ type pattern struct {
 // stands for one or more characters of one segment, and a last segment "**" for
 // everything below.
 func ParseRoutes(patterns ...string) (*Routes, error) {
-	r := &Routes{exact: make(map[string][]string)}
+	r := new(Routes)
 	for _, s := range patterns {
 		method, path, ok := strings.Cut(s, " ")
 		if !ok {
@@ -38,6 +38,9 @@ func ParseRoutes(patterns ...string) (*Routes, error) {
 			return nil, fmt.Errorf("pattern %q has an empty or dot segment", s)
 		}
 		if !strings.Contains(path, "*") {
+			if r.exact == nil {
+				r.exact = make(map[string][]string)
+			}
 			r.exact[path] = append(r.exact[path], method)
 			continue
 		}

@@ -149,17 +149,14 @@ func compileOrigins(values []string) (func(Request) string, error) {
 }
 
 // models are the models that a token may name.
-type models struct {
-	exact    map[string]bool
-	prefixes []string
-}
+type models struct{ exact, prefixes []string }
 
 func validModel(s string) bool {
 	return s != "" && len(s) <= 256 && ValidSubject(s) && !strings.Contains(s, "*")
 }
 
 func compileModels(values []string) (*models, error) {
-	m := &models{exact: make(map[string]bool)}
+	m := new(models)
 	for _, v := range values {
 		prefix, isPrefix := strings.CutSuffix(v, "*")
 		switch {
@@ -168,12 +165,12 @@ func compileModels(values []string) (*models, error) {
 		case isPrefix:
 			m.prefixes = append(m.prefixes, prefix)
 		default:
-			m.exact[v] = true
+			m.exact = append(m.exact, v)
 		}
 	}
 	return m, nil
 }
 
 func (m *models) match(name string) bool {
-	return m.exact[name] || slices.ContainsFunc(m.prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+	return slices.Contains(m.exact, name) || slices.ContainsFunc(m.prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }

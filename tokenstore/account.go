@@ -34,7 +34,7 @@ type account struct {
 	used     time.Time
 	refilled time.Time
 	empty    time.Time     // until then, nothing is left to be granted
-	granted  chan struct{} // closed when the grant is published that covers the need
+	granted  chan struct{} // closed when the grant is published that covers the need; nil: nobody waits
 	err      error         // of the latest commit
 	place    place         // of its row in the database
 	returns  uint64        // the batch that has units of this account to return
@@ -45,7 +45,7 @@ type account struct {
 func newAccount(c Counter, seq uint64, now time.Time) *account {
 	// No limit is known yet, so that the first one counts as lower: what is
 	// given back to a new account was granted under another.
-	return &account{counter: c, seq: seq, limit: math.MaxInt64, used: now, granted: make(chan struct{})}
+	return &account{counter: c, seq: seq, limit: math.MaxInt64, used: now}
 }
 
 // share is how much of what remains may be granted ahead of need: with little
@@ -99,7 +99,9 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 			a.empty = now.Add(emptyFor)
 		}
 	}
-	close(g.done)
+	if g.done != nil {
+		close(g.done)
+	}
 }
 
 // sendBack queues units that have left the lease to be returned.

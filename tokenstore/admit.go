@@ -109,6 +109,9 @@ func (l *Ledger) tryTake(claims []claim, learn *learning, first bool) (taken boo
 		case c.units > c.limit || now.Before(a.empty):
 			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
 		}
+		if a.granted == nil {
+			a.granted = make(chan struct{})
+		}
 		c.granted = a.granted
 		short = append(short, a)
 	}

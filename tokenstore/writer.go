@@ -53,7 +53,7 @@ type grant struct {
 	lease       int64
 	granted     int64
 	place       place         // where its row was the last time, and then where it is
-	done        chan struct{} // closed when the outcome is published
+	done        chan struct{} // closed when the outcome is published; nil: nobody waits
 }
 
 // size is how much is granted with some units remaining under the limit.
@@ -177,7 +177,7 @@ func (a *account) request() *grant {
 	defer a.mu.Unlock()
 	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.ahead, lease: a.lease, place: a.place, done: a.granted}
 	a.need, a.asked, a.written = 0, false, true
-	a.granted = make(chan struct{})
+	a.granted = nil // who waits from here on waits for the next
 	return g
 }
 
