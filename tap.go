@@ -111,15 +111,12 @@ func (t *tap) Read(p []byte) (int, error) {
 	}
 	n, err := t.body.Read(p)
 	t.rt.bytesOut.Add(int64(n))
-	switch {
-	case t.events && err != nil && err != io.EOF:
+	if t.events {
 		t.note(p[:n])
-		if f := ended(t.ctx); f != nil && t.betweenEvents() {
+		if f := ended(t.ctx); f != nil && err != nil && err != io.EOF && t.betweenEvents() {
 			t.last = f.event(t.rt.provider.dialect.Name())
 			return n, nil
 		}
-	case t.events:
-		t.note(p[:n])
 	}
 	if err == io.EOF && cleanHeader(*t.trailer, t.rt.secret) != "" {
 		*t.trailer = nil
