@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// session is a scenario under way: its subjects, started afresh, and its tokens.
+type session struct {
+	*setup
+	*scenario
+	wrk      *wrk
+	tokens   *supply
+	subjects []*subject
+	met      []string // the tokens that acquaint has shown to the relay
+	peak     float64  // more requests a second than any subject but nginx manages here
+}
+
+// outcome is what came out of a scenario.
+type outcome struct {
+	scenario  *scenario
+	rounds    map[string][]figures       // by subject
+	latencies map[string][]time.Duration // at the gate's rate, of all rounds
+	commit    time.Duration              // how long one commit of SQLite takes, if that matters
+}
+
+// open starts a scenario's subjects in dir and warms them up.
+func (b *bench) open(ctx context.Context, sc *scenario, dir string) (_ *session, err error) {
+	s := &session{setup: b.setup, scenario: sc, wrk: b.wrk, peak: firstPeak}
+	s.tokens = &supply{size: sc.tokens, uses: sc.uses, mint: func(n int) ([]string, error) { return b.issuer.mint(n, sc.narrow) }}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	for _, name := range b.subjects {
+		home := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+		if name == relay && sc.known > 0 {
+			fmt.Fprintf(b.progress, "%s: filling the store with %d tokens\n", sc.name, sc.known)
+			if err := fillStore(ctx, filepath.Join(home, storeFile), sc.known); err != nil {
+				return nil, err
+			}
+		}
+		sub, err := b.startSubject(ctx, name, home)
+		if err != nil {
+			return nil, err
+		}
+		s.subjects = append(s.subjects, sub)
+		if err := sub.until(func() error { return sc.work.probe(ctx, s, sub) }); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.warm(ctx, b.progress)
+}
+
+// firstPeak is an upper bound of requests a second before anything was measured.
+const firstPeak = 20_000
+
+// warm lets every subject work as it will be measured: connections are made,
+// heaps have grown, tokens are known.
+func (s *session) warm(ctx context.Context, progress io.Writer) error {
+	best := 0.0
+	for _, sub := range s.subjects {
+		fmt.Fprintf(progress, "%s: warming up %s\n", s.name, sub.name)
+		if err := s.acquaint(ctx, sub, warmUp); err != nil {
+			return sub.failed(err)
+		}
+		f, _, err := s.work.measure(ctx, s, sub, warmUp)
+		if err != nil {
+			return sub.failed(err)
+		}
+		// The relay gains on bare sometimes, never a half.
+		if sub.name == bare || sub.name == bareAgain {
+			best = max(best, f[throughput])
+			s.peak = 1.5 * best
+		}
+	}
+	return nil
+}
+
+// acquaint shows the relay each token once, in scenarios where it is to know them,
+// and that again when those that it knows do not suffice for a measurement.
+func (s *session) acquaint(ctx context.Context, sub *subject, d time.Duration) error {
+	w, ok := s.work.(httpWork)
+	if !ok || !s.warmEach || sub.name != relay {
+		return nil
+	}
+	if err := s.tokens.reserve(s.scenario.tokens + s.needed(d)); err != nil {
+		return err
+	}
+	if tokens, _ := s.tokens.position(); len(s.met) > 0 && tokens[0] == s.met[0] {
+		return nil
+	}
+	s.met, _ = s.tokens.position()
+	_, err := w.target(s, sub).sendEach(ctx, s.scenario.tokens)
+	return err
+}
+
+// needed is the most tokens that a measurement of small or large requests takes:
+// an open loop, and a closed one with a second to spare, to which wrk rounds up.
+func (s *session) needed(d time.Duration) int {
+	return int(gateRate*(d+time.Second).Seconds()) + s.expected(d)
+}
+
+// tokensFor are the tokens that a subject's requests carry. To all but the relay
+// they are but bytes.
+func (s *session) tokensFor(sub *subject) *supply {
+	if sub.name == relay {
+		return s.tokens
+	}
+	if err := s.tokens.reserve(1); err != nil {
+		return s.tokens // which will say it again
+	}
+	return s.tokens.shown()
+}
+
+func (s *session) close() {
+	for _, sub := range s.subjects {
+		sub.client.CloseIdleConnections()
+		sub.stop()
+	}
+}
+
+// run measures a scenario in rounds. In each, all subjects have their turn, in
+// an order of its own: what else the machine does is spread over all of them.
+func (b *bench) run(ctx context.Context, sc *scenario) (_ *outcome, err error) {
+	dir, err := os.MkdirTemp(b.dir, "scenario-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s, err := b.open(ctx, sc, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	out := &outcome{scenario: sc, rounds: make(map[string][]figures), latencies: make(map[string][]time.Duration)}
+	if sc.commits {
+		if out.commit, err = measureCommit(ctx, filepath.Join(dir, "commit.db")); err != nil {
+			return nil, err
+		}
+	}
+	for round := range b.rounds {
+		for _, i := range rand.Perm(len(s.subjects)) {
+			sub := s.subjects[i]
+			fmt.Fprintf(b.progress, "%s: round %d of %d, %s\n", sc.name, round+1, b.rounds, sub.name)
+			if err := s.acquaint(ctx, sub, b.duration); err != nil {
+				return nil, sub.failed(fmt.Errorf("%s: %w", sc.name, err))
+			}
+			f, latencies, err := s.checked(ctx, sub, b.duration)
+			if err != nil {
+				return nil, sub.failed(fmt.Errorf("%s: %w", sc.name, err))
+			}
+			out.rounds[sub.name] = append(out.rounds[sub.name], f)
+			out.latencies[sub.name] = append(out.latencies[sub.name], latencies...)
+		}
+	}
+	for _, sub := range s.subjects {
+		if b.profiles != "" && (sub.name == bare || sub.name == relay) {
+			if err := s.profile(ctx, sub, b.duration, b.profiles); err != nil {
+				return nil, sub.failed(err)
+			}
+		}
+	}
+	return out, nil
+}
+
+// checked is a measurement, with what the upstream saw of it.
+func (s *session) checked(ctx context.Context, sub *subject, d time.Duration) (figures, []time.Duration, error) {
+	if _, err := takeCounts(ctx, s.upstream); err != nil {
+		return nil, nil, err
+	}
+	f, latencies, err := s.work.measure(ctx, s, sub, d)
+	served, seen := takeCounts(ctx, s.upstream)
+	if seen != nil { // says more than that a request was refused
+		return nil, nil, seen
+	}
+	if made := int64(f[requestsMade]); err == nil && served < made {
+		err = fmt.Errorf("of %d requests, %d reached the upstream", made, served)
+	}
+	return f, latencies, err
+}
+
+// measureUpstream is how many requests a second the upstream answers without a
+// proxy: far more than with one, or it would be what is measured.
+func (b *bench) measureUpstream(ctx context.Context) (float64, error) {
+	t := &target{url: "http://" + b.upstream + small.path, body: small.body, answer: small.answer, client: newClient(),
+		tokens: &supply{size: 1, mint: func(int) ([]string, error) { return []string{realKey}, nil }}}
+	l, err := small.saturate(ctx, &session{wrk: b.wrk, peak: firstPeak}, t, warmUp)
+	return float64(l.requests) / l.took.Seconds(), err
+}

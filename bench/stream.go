@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server-sent events come in two ways: paced, as a model writes, and as fast as
+// they go.
+const (
+	pacedStreams = 200
+	eventEvery   = 50 * time.Millisecond
+	fastStreams  = 8
+	fastEvents   = 20_000 // of each
+)
+
+// sseWork is streams of server-sent events.
+type sseWork struct{}
+
+func (sseWork) target(s *session, sub *subject, events int, every time.Duration) *target {
+	url := fmt.Sprintf("http://%s%s?events=%d&every=%v", sub.plain, streamPath, events, every)
+	return &target{url: url, body: small.body, tokens: s.tokensFor(sub), client: sub.client}
+}
+
+func (w sseWork) probe(ctx context.Context, s *session, sub *subject) error {
+	return readStream(ctx, w.target(s, sub, 1, 0), 1, nil)
+}
+
+func (w sseWork) measure(ctx context.Context, s *session, sub *subject, d time.Duration) (figures, []time.Duration, error) {
+	events := max(1, int(d/eventEvery))
+	f := figures{requestsMade: pacedStreams + fastStreams}
+	var seen atomic.Int64
+	// What an event costs is measured here and not below, where several share a
+	// read, and without the opening of the streams.
+	metered := make(chan error, 1)
+	var m *meter
+	time.AfterFunc(d/4, func() {
+		var err error
+		m, err = sub.meter(ctx)
+		seen.Store(0)
+		metered <- err
+	})
+	lags, err := pacedLags(ctx, w.target(s, sub, events, eventEvery), events, &seen)
+	if err := cmp.Or(err, <-metered); err != nil {
+		return nil, nil, err
+	}
+	f[lagP50], f[lagP99] = micros(quantile(lags, 0.5)), micros(quantile(lags, 0.99))
+	if err := m.read(ctx, seen.Load(), f); err != nil {
+		return nil, nil, err
+	}
+	n := min(fastEvents, int(fastEvents*d/defaultDuration))
+	t, begin := w.target(s, sub, n, 0), time.Now()
+	err = together(ctx, fastStreams, func(ctx context.Context, _ int) error { return readStream(ctx, t, n, nil) })
+	f[throughput] = float64(fastStreams*n) / time.Since(begin).Seconds()
+	return f, nil, err
+}
+
+// pacedLags reads streams whose events come at different times, and returns how
+// long each event was on its way, in order of size. seen counts them meanwhile.
+func pacedLags(ctx context.Context, t *target, events int, seen *atomic.Int64) ([]time.Duration, error) {
+	lags := make([][]time.Duration, pacedStreams)
+	err := together(ctx, pacedStreams, func(ctx context.Context, i int) error {
+		time.Sleep(eventEvery * time.Duration(i) / pacedStreams)
+		lags[i] = make([]time.Duration, 0, events)
+		return readStream(ctx, t, events, func(lag time.Duration) {
+			lags[i] = append(lags[i], lag)
+			seen.Add(1)
+		})
+	})
+	all := slices.Concat(lags...)
+	slices.Sort(all)
+	return all, err
+}
+
+// readStream reads a stream to its end. lag, if not nil, is told for each event
+// how long it was on its way.
+func readStream(ctx context.Context, t *target, events int, lag func(time.Duration)) error {
+	res, err := t.send(ctx)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		event, ok := bytes.CutPrefix(lines.Bytes(), []byte(eventPrefix))
+		switch {
+		case res.StatusCode != http.StatusOK:
+			return fmt.Errorf("the answer is %s: %s", res.Status, sample(lines.Bytes()))
+		case !ok:
+			continue // the empty line after each event
+		}
+		events--
+		if lag == nil {
+			continue
+		}
+		digits, _, _ := bytes.Cut(event, []byte(","))
+		sent, err := strconv.ParseInt(string(digits), 10, 64)
+		if err != nil {
+			return err
+		}
+		lag(time.Duration(time.Now().UnixNano() - sent))
+	}
+	if events != 0 && lines.Err() == nil {
+		return fmt.Errorf("a stream ended %d events too early", events)
+	}
+	return lines.Err()
+}
+
+// together does n things at once. The first that fails ends the others.
+func together(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if err := do(ctx, i); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
