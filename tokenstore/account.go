@@ -13,7 +13,8 @@ const (
 	aheadShare = 100                    // and at most this part of the limit
 	growWithin = 100 * time.Millisecond // refilled this soon, it doubles
 	shrinkPast = time.Second            // refilled this late, it halves
-	idleAfter  = time.Second            // unused this long, the lease goes back
+	minAhead   = 2                      // but not below this: who calls now and then need not wait for the disk either
+	idleAfter  = 10 * time.Second       // unused this long, the lease goes back
 	forgetPast = time.Minute            // unused this long, the account goes too
 	emptyFor   = 100 * time.Millisecond // how long an answer «used up» is believed
 )
@@ -65,6 +66,15 @@ func (a *account) take(units int64, now time.Time) {
 // low reports whether to ask for more before it is needed.
 func (a *account) low() bool { return a.ahead > 1 && a.lease < a.ahead/2 }
 
+// least is how much to ask for ahead, at least: nothing at first, because many
+// tokens are used once.
+func (a *account) least() int64 {
+	if a.refilled.IsZero() {
+		return a.ahead
+	}
+	return max(a.ahead, min(minAhead, a.limit/aheadShare))
+}
+
 // grow sets how much to ask for ahead, by how long the latest lease lasted.
 func (a *account) grow(now time.Time) {
 	switch since := now.Sub(a.refilled); {
@@ -73,6 +83,7 @@ func (a *account) grow(now time.Time) {
 	case since > shrinkPast:
 		a.ahead /= 2
 	}
+	a.ahead = a.least()
 	a.refilled = now
 }
 

@@ -97,7 +97,7 @@ func openLedger(ctx context.Context, db backend, now func() time.Time) (*Ledger,
 func newLedger(db backend, now func() time.Time) *Ledger {
 	l := &Ledger{
 		db: db, now: now, known: newKnown(), seed: maphash.MakeSeed(),
-		writer: newWriter(), sweeper: time.NewTicker(idleAfter), done: make(chan struct{}),
+		writer: newWriter(), sweeper: time.NewTicker(sweepEvery), done: make(chan struct{}),
 	}
 	for i := range l.accounts {
 		l.accounts[i].accounts = make(map[Counter]*account)

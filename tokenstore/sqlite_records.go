@@ -150,15 +150,16 @@ func (s *sqliteDB) addUsage(ctx context.Context, seen []*observation) error {
 		return err
 	}
 	defer tx.Rollback() // after the commit it does nothing
+	byToken, byDay := tx.StmtContext(ctx, s.stmts.addTokenUsage), tx.StmtContext(ctx, s.stmts.addDayUsage)
 	for _, o := range seen {
 		t, u := o.token, o.usage
 		micros := u.Duration.Microseconds()
-		_, err := tx.ExecContext(ctx, addTokenUsage, o.last.Unix(), u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors,
+		_, err := byToken.ExecContext(ctx, o.last.Unix(), u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors,
 			u.BytesIn, u.BytesOut, micros, t.Issuer, t.ID)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, addDayUsage, o.day, t.Provider, t.Issuer, t.Subject, u.Calls, u.Succeeded, u.ClientErrors,
+		_, err = byDay.ExecContext(ctx, o.day, t.Provider, t.Issuer, t.Subject, u.Calls, u.Succeeded, u.ClientErrors,
 			u.ProviderErrors, u.BytesIn, u.BytesOut, micros)
 		if err != nil {
 			return err

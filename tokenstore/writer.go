@@ -175,7 +175,7 @@ func (l *Ledger) commit(b *batch) error {
 func (a *account) request() *grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.ahead, lease: a.lease, place: a.place, done: a.granted}
+	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.least(), lease: a.lease, place: a.place, done: a.granted}
 	a.need, a.asked, a.written = 0, false, true
 	a.granted = nil // who waits from here on waits for the next
 	return g
@@ -196,19 +196,25 @@ func (l *Ledger) outcome(k *knowing, err error) error {
 	return nil
 }
 
+// What idles is looked for every second, each time in another part of what there is.
+const (
+	sweepEvery = time.Second
+	sweepTurns = 8
+)
+
 // sweep returns the leases of idle accounts, forgets accounts, writes usage and
 // prunes.
 func (l *Ledger) sweep() {
 	var p pruner
 	written := l.now()
-	for {
+	for turn := 0; ; turn = (turn + 1) % sweepTurns {
 		select {
 		case <-l.sweeper.C:
 			if before := p.tick(l.now()); !before.IsZero() {
 				_, _ = l.Prune(context.Background(), before) // what failed is tried again in an hour
 				_ = l.pruneRevocations(context.Background(), before)
 			}
-			for i := range l.accounts {
+			for i := turn; i < len(l.accounts); i += sweepTurns {
 				l.sweepShard(&l.accounts[i], l.now())
 			}
 			if now := l.now(); now.Sub(written).Abs() >= usageEvery {
