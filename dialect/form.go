@@ -10,7 +10,7 @@ import (
 // formBoundary returns the boundary of a form (RFC 7578), or "" where the body
 // is JSON by its type. Servers take text for JSON, and what has no type.
 func formBoundary(contentType string) (string, error) {
-	if contentType == "" {
+	if contentType == "" || contentType == "application/json" { // nearly always
 		return "", nil
 	}
 	kind, parameters, err := mime.ParseMediaType(contentType)

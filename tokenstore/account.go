@@ -11,7 +11,7 @@ import (
 const (
 	maxAhead   = 64                     // units asked for beyond what waiters need, at most
 	aheadShare = 100                    // and at most this part of the limit
-	growWithin = 100 * time.Millisecond // refilled this soon, it doubles
+	growWithin = 500 * time.Millisecond // refilled this soon, it doubles
 	shrinkPast = time.Second            // refilled this late, it halves
 	minAhead   = 2                      // but not below this: who calls now and then need not wait for the disk either
 	idleAfter  = 10 * time.Second       // unused this long, the lease goes back
