@@ -55,7 +55,12 @@ var scenarios = []scenario{
 		work: small, tokens: 10_000, uses: 50, narrow: calls(50), warmEach: true, known: 1_000_000, commits: true,
 	},
 	{
-		name: "large", about: "Bodies of 100 KiB, there and back; the tokens of small/all-policy.",
+		name: "large", about: "Bodies of 100 KiB, there and back; the tokens of small/all-policy, without models.",
+		work:   httpWork{path: largePath, body: largeBody, answer: len(largeBody)},
+		tokens: 100, narrow: exceptModels,
+	},
+	{
+		name: "large/models", about: "The same with models, for which the body is held and looked into.",
 		work:   httpWork{path: largePath, body: largeBody, answer: len(largeBody)},
 		tokens: 100, narrow: allPolicy,
 	},
@@ -90,6 +95,11 @@ func allPolicy(c *grant.Claims) {
 	c.Allow = &grant.Allow{
 		Models: []string{"bench-*"}, Paths: []string{"POST /v1/**"}, Methods: []string{"POST"}, IPs: []string{"127.0.0.0/8"},
 	}
+}
+
+func exceptModels(c *grant.Claims) {
+	allPolicy(c)
+	c.Allow.Models = nil
 }
 
 // upgradePolicy is the same for a WebSocket, which begins with a GET and names no

@@ -1,6 +1,8 @@
 package dialect
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -286,5 +288,21 @@ func TestWrite(t *testing.T) {
 	}
 	if err := openai.Write(&Request{Body: []byte(`{}`)}, `a"b`); err != nil {
 		t.Error(err)
+	}
+}
+
+// Every byte, wherever it stands among others, is told apart.
+func TestPlain(t *testing.T) {
+	for at := range 8 {
+		for c := range 256 {
+			for _, other := range []byte{' ', '!', '#', '[', ']', 'x', 0x7f, 0x80, 0xff} {
+				b := bytes.Repeat([]byte{other}, 8)
+				b[at] = byte(c)
+				want := c >= ' ' && c != '"' && c != '\\'
+				if got := plain(binary.LittleEndian.Uint64(b)); got != want {
+					t.Fatalf("%q: %v", b, got)
+				}
+			}
+		}
 	}
 }

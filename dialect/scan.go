@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"encoding/binary"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -153,25 +154,36 @@ func (s *scanner) nested() bool {
 
 // text passes over a text, from its first quote to its last.
 func (s *scanner) text() bool {
-	data := s.data
-	for at := s.at + 1; at < len(data); {
-		switch c := data[at]; {
-		case c == '"':
-			s.at = at + 1
-			return true
-		case c == '\\':
-			n := escapeLength(data[at:])
-			if n == 0 {
-				return false
-			}
-			at += n
-		case c < ' ':
-			return false
-		default:
+	data, at := s.data, s.at+1
+	for {
+		for at+8 <= len(data) && plain(binary.LittleEndian.Uint64(data[at:])) {
+			at += 8
+		}
+		for at < len(data) && data[at] != '"' && data[at] != '\\' && data[at] >= ' ' {
 			at++
 		}
+		if at == len(data) || data[at] < ' ' {
+			return false
+		}
+		if data[at] == '"' {
+			s.at = at + 1
+			return true
+		}
+		n := escapeLength(data[at:])
+		if n == 0 {
+			return false
+		}
+		at += n
 	}
-	return false
+}
+
+// plain reports whether none of eight bytes is a quote, a backslash or a control
+// character: nearly all of a long body is passed over by this. To subtract n from
+// each byte sets the highest bit of one that is less than n, unless it was set.
+func plain(x uint64) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	quote, backslash := x^ones*'"', x^ones*'\\'
+	return ((x-ones*' ')&^x|(quote-ones)&^quote|(backslash-ones)&^backslash)&highs == 0
 }
 
 // escapeLength is the length of the escape that p begins with, or 0 if it is none.
