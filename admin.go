@@ -30,6 +30,9 @@ func init() {
 //	PATCH  /relayapi/tokens/{issuer}/{id}  changes its limit or its label, disables or enables it
 //	DELETE /relayapi/tokens/{issuer}/{id}  revokes it, also before it is used
 //	POST   /relayapi/revocations           revokes the tokens of a subject, of an issuer, or all
+//	GET    /relayapi/limits                lists the operator's limits
+//	PUT    /relayapi/limits                sets one, for all or for one
+//	DELETE /relayapi/limits                removes one that was set
 //	GET    /relayapi/usage                 tells what was used, by day, provider, issuer and subject
 //	GET    /relayapi/keys                  tells the relay's public keys and the issuers' key ids
 //	POST   /relayapi/inspect               tells what a token says and whether it is accepted; the body is the token
