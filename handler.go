@@ -101,15 +101,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
-	if refused := relay.ledger.paces.enter(permit, rt, start); refused != nil {
+	// The slot comes first: to hold a body is part of a call.
+	refused = relay.ledger.paces.enter(permit, rt, start)
+	if refused == nil {
+		defer rt.pace.leave()
+		refused = h.permitModels(w, r, relay, permit, rt)
+	}
+	if refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
-	defer rt.pace.leave()
+	now := time.Now() // to read the body may have taken long
+	if refused := rt.decide(r, permit, found, now); refused != nil {
+		return h.refuse(w, r, rt, refused)
+	}
 	// Registered before it is charged: a revocation that comes after the charge
 	// finds the call, and one that comes before refuses it.
 	relay.ledger.live.add(r.Context(), rt)
 	defer relay.ledger.live.remove(rt)
-	if refused := h.charge(rt, relay, permit, start); refused != nil {
+	if refused := h.charge(rt, relay, permit, now); refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
 	// Deferred, because reverse_proxy panics when a stream breaks.
@@ -151,24 +160,29 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 	if err := permit.Permit(request); err != nil {
 		return nil, denied(err)
 	}
-	if refused := h.permitModels(r, relay, permit, rt); refused != nil {
-		return nil, refused
+	rt.request = request
+	return permit, nil
+}
+
+// decide holds the request against the grant as it is going to be sent, and
+// decides what is sent where.
+func (rt *route) decide(r *http.Request, permit *permit, found found, now time.Time) *refusal {
+	rt.request.Now, rt.request.Path = now, r.URL.Path // the model that the token sets may stand in it
+	if err := permit.Permit(rt.request); err != nil {
+		return denied(err)
 	}
-	if request.Path != r.URL.Path { // the model that the token sets stands in it
-		request.Path = r.URL.Path
-		if err := permit.Permit(request); err != nil {
-			return nil, denied(err)
-		}
+	if refused := rt.pace.take(permit, rt, now); refused != nil {
+		return refused
 	}
 	if err := cutQuery(r, func(name, _ string) bool { return permit.provider.query[name] }); err != nil {
-		return nil, refuse(codeInvalidRequest, err.Error())
+		return refuse(codeInvalidRequest, err.Error())
 	}
-	rt.method, rt.path, rt.rawPath = request.Method, r.URL.Path, r.URL.RawPath
+	rt.method, rt.path, rt.rawPath = rt.request.Method, r.URL.Path, r.URL.RawPath
 	rt.protocol = found.protocol
 	if rt.secret = permit.carried; rt.secret == nil {
 		rt.secret = permit.provider.keys.pick(now)
 	}
-	return permit, nil
+	return nil
 }
 
 // method is the method that the provider will see: over HTTP/2 and HTTP/3 a

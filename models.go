@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/relayapi/caddy-relayapi/dialect"
@@ -26,7 +27,7 @@ const (
 // permitModels holds a request against the models that its token permits, and
 // writes the one that the token sets. Only for tokens that say something of
 // models a body is read.
-func (h *Handler) permitModels(r *http.Request, relay *relay, p *permit, rt *route) *refusal {
+func (h *Handler) permitModels(w http.ResponseWriter, r *http.Request, relay *relay, p *permit, rt *route) *refusal {
 	if !p.ModelBound() && p.SetModel == "" {
 		return nil
 	}
@@ -40,7 +41,7 @@ func (h *Handler) permitModels(r *http.Request, relay *relay, p *permit, rt *rou
 	}
 	request.ContentType = r.Header.Get("Content-Type")
 	if !request.WebSocket && d.ReadsBody(request.Path) && r.Body != nil && r.Body != http.NoBody {
-		if refused := holdBody(r, &relay.ledger.bodies, rt); refused != nil {
+		if refused := holdBody(w, r, &relay.ledger.bodies, rt); refused != nil {
 			return refused
 		}
 		request.Body = rt.held
@@ -55,7 +56,7 @@ func (h *Handler) permitModels(r *http.Request, relay *relay, p *permit, rt *rou
 	switch {
 	case err != nil:
 		return unclear(err)
-	case named.Model == "" && request.WebSocket && d.ReadsMessages(): // it is yet to be named
+	case named.Model == "" && d.NamedLater(request): // in messages
 	case named.Model == "":
 		return refuse(string(grant.NoModel), "the request names no model")
 	}
@@ -63,7 +64,7 @@ func (h *Handler) permitModels(r *http.Request, relay *relay, p *permit, rt *rou
 		return refused
 	}
 	if request.WebSocket && d.ReadsMessages() {
-		rt.messages = &messageGuard{permit: p, named: named.Model != ""}
+		rt.messages = &messageGuard{permit: p, rt: rt, bodies: &relay.ledger.bodies, named: named.Model != ""}
 		delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
 	}
 	return nil
@@ -92,7 +93,9 @@ func unclear(err error) *refusal { return refuse(codeInvalidRequest, "model: "+e
 // asksForWebSocket reports whether a request asks for a WebSocket, over whichever
 // version of HTTP.
 func asksForWebSocket(r *http.Request) bool {
-	return method(r) == http.MethodGet && (r.Method == http.MethodConnect || strings.EqualFold(r.Header.Get("Upgrade"), "websocket"))
+	return method(r) == http.MethodGet && (r.Method == http.MethodConnect ||
+		strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && r.Header.Get("Sec-Websocket-Key") != "" &&
+			strings.Contains(strings.ToLower(strings.Join(r.Header["Connection"], ",")), "upgrade"))
 }
 
 // rewrite changes a request to what the dialect has written.
@@ -134,18 +137,33 @@ var (
 // only said of its length.
 const firstRoom = 1 << 20
 
-// zstdWindow is how much a decoder has to support (RFC 8878, section 3.1.1.1.2),
-// and all that one is given.
-const zstdWindow = 8 << 20
+// zstdWindow is what decoders are given: what encoders use at their usual levels,
+// and no more, because a few bytes are enough to claim all of it.
+const zstdWindow = 2 << 20
 
-// bodyMeter counts what is read against both bounds.
+// How long a client may take to send a body that is held: so that nobody fills the
+// memory for all with bodies that do not end.
+const (
+	bodyPatience = 30 * time.Second
+	bodyPace     = 64 << 10 // bytes a second, after that
+)
+
+// bodyMeter counts what is read against both bounds, and waits no longer for it
+// than it should.
 type bodyMeter struct {
 	io.Reader
 	rt     *route
 	bodies *bodies
+	client *http.ResponseController
+	begun  time.Time
+	until  time.Time
 }
 
 func (m *bodyMeter) Read(p []byte) (int, error) {
+	if until := m.begun.Add(bodyPatience + time.Duration(m.rt.took/bodyPace)*time.Second); until != m.until {
+		m.until = until
+		_ = m.client.SetReadDeadline(until) // where it cannot be set, the server's own holds
+	}
 	n, err := m.Reader.Read(p)
 	m.rt.took += int64(n)
 	switch {
@@ -160,13 +178,21 @@ func (m *bodyMeter) Read(p []byte) (int, error) {
 // holdBody reads the whole body of a request into its route. One that was
 // encoded goes on as it was read: what a second decoder made of it might be
 // something else.
-func holdBody(r *http.Request, bodies *bodies, rt *route) *refusal {
+func holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies, rt *route) *refusal {
+	if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") {
+		defer bodies.held.Add(-zstdWindow)
+		if bodies.held.Add(zstdWindow) > maxBodies {
+			return refuse(codeBusy, errBodiesFull.Error())
+		}
+	}
 	sent := &clientBody{ReadCloser: r.Body, rt: rt}
 	plain, err := decoded(sent, r.Header["Content-Encoding"])
 	if err == nil {
 		var b bytes.Buffer
 		b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
-		_, err = b.ReadFrom(&bodyMeter{plain, rt, bodies})
+		meter := &bodyMeter{Reader: plain, rt: rt, bodies: bodies, client: http.NewResponseController(w), begun: time.Now()}
+		_, err = b.ReadFrom(meter)
+		_ = meter.client.SetReadDeadline(time.Time{}) // a server that has none has set none
 		rt.held = b.Bytes()
 		_ = plain.Close() // whatever there was to say was said when it was read
 	}

@@ -36,8 +36,8 @@ type pace struct {
 	last     time.Time
 }
 
-// enter counts a call against the token's limits of pace, or refuses it. One that
-// has entered must leave when it is over.
+// enter takes a slot of the token for a call, or refuses it. One that has entered
+// must leave when it is over.
 func (p *paces) enter(permit *permit, rt *route, now time.Time) *refusal {
 	if permit.RPM == 0 && permit.Concurrency == 0 {
 		return nil
@@ -57,15 +57,23 @@ func (p *paces) enter(permit *permit, rt *route, now time.Time) *refusal {
 	if permit.Concurrency > 0 && t.underWay >= permit.Concurrency {
 		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", permit.Concurrency))
 	}
-	if permit.RPM > 0 {
-		wait := t.calls.take(permit.RPM, time.Minute, now)
-		rt.rateLimit = rateLimitHeader{permit.RPM, t.calls.sum, t.calls.oldest(time.Minute, now)}
-		if wait > 0 {
-			return refuse(codeRateLimited, fmt.Sprintf("%d calls a minute", permit.RPM)).after(wait)
-		}
-	}
 	t.underWay++
 	rt.pace = t
+	return nil
+}
+
+// take counts a call against the token's rate, or refuses it.
+func (t *pace) take(permit *permit, rt *route, now time.Time) *refusal {
+	if t == nil || permit.RPM == 0 {
+		return nil
+	}
+	t.shard.mu.Lock()
+	defer t.shard.mu.Unlock()
+	wait := t.calls.take(permit.RPM, time.Minute, now)
+	rt.rateLimit = rateLimitHeader{permit.RPM, t.calls.sum, t.calls.oldest(time.Minute, now)}
+	if wait > 0 {
+		return refuse(codeRateLimited, fmt.Sprintf("%d calls a minute", permit.RPM)).after(wait)
+	}
 	return nil
 }
 

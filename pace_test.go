@@ -85,6 +85,27 @@ func TestConcurrencyOfAToken(t *testing.T) {
 	}
 }
 
+// A call has its slot while its body comes, if that is held.
+func TestBodyThatIsHeldTakesASlot(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, modelConfig(up.URL))
+	one := int64(1)
+	token := relay.mintAs("backend", forProvider("openai"), models("small"), func(c *grant.Claims) { c.Limits = &grant.Limits{Concurrency: &one} })
+	read, send := newPipe(t)
+	done := relay.begin(relay.request(bearer(token), withBody(read, -1)))
+	_, _ = io.WriteString(send, `{"model":`)
+	if !eventually(func() bool { return activeApp(t).ledger.paces.inUse() == 1 }) {
+		t.Fatal("no slot is taken")
+	}
+	res, body := relay.do(relay.request(bearer(token), text(`{"model":"small"}`)))
+	wantRefusal(t, res, body, codeConcurrency)
+	_, _ = io.WriteString(send, `"small"}`)
+	send.Close()
+	if got := wait(t, done, "the answer"); got.status != 200 {
+		t.Errorf("got %d %s, %v", got.status, got.body, got.err)
+	}
+}
+
 // Whatever way calls end, their slots are free in the end.
 func TestSlotsAreFreedOnEveryWayOut(t *testing.T) {
 	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {

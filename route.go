@@ -35,7 +35,9 @@ type route struct {
 	charges []tokenstore.Charge
 	room    [2]tokenstore.Charge // for them; more are rare
 
-	// What the grant was asked about, for the transport to compare.
+	request grant.Request // as the grant was asked about it
+
+	// Of it, for the transport to compare.
 	method, path, rawPath string
 
 	held []byte // the body, where it was read for its model; nil: it was not

@@ -102,10 +102,14 @@ func (c *tapConn) Close() (err error) {
 // named. A message passes when it is complete.
 type messageGuard struct {
 	permit *permit
+	rt     *route
+	bodies *bodies
 	named  bool
+	failed *refusal // once refused, nothing passes any more
 
 	held    []byte // what has not passed
 	seen    int    // of it, what was frames that are complete
+	took    int64  // the memory of all
 	message []byte // that they say so far
 	within  bool   // a message
 }
@@ -113,9 +117,32 @@ type messageGuard struct {
 // maxMessage is how long a message may be that is looked into.
 const maxMessage = 16 << 20
 
-// look takes what the client sent and returns what may pass. After a refusal it
-// must not be asked again.
+// slack is how much more than a message may be held: its frames' headers, and what
+// is said between them.
+const slack = 64 << 10
+
+// look takes what the client sent and returns what may pass.
 func (g *messageGuard) look(p []byte) (pass []byte, refused *refusal) {
+	if g.failed == nil {
+		pass, g.failed = g.pass(p)
+	}
+	if g.failed != nil {
+		g.held, g.message, pass = nil, nil, nil
+	}
+	g.account()
+	return pass, g.failed
+}
+
+// account counts what is held against what there is for all.
+func (g *messageGuard) account() {
+	if took := int64(cap(g.held) + cap(g.message)); took != g.took {
+		g.bodies.held.Add(took - g.took)
+		g.rt.took += took - g.took // which is let go when the call is over
+		g.took = took
+	}
+}
+
+func (g *messageGuard) pass(p []byte) (pass []byte, refused *refusal) {
 	g.held = append(g.held, p...)
 	passed := 0
 	for {
@@ -123,11 +150,16 @@ func (g *messageGuard) look(p []byte) (pass []byte, refused *refusal) {
 		switch {
 		case size > 0 && !g.permits(h):
 			return nil, refuse(codeInvalidRequest, "a WebSocket frame that RFC 6455, section 5, does not permit")
-		case h.length > maxMessage || len(g.message) > maxMessage:
+		case h.length > maxMessage || len(g.message) > maxMessage || len(g.held)-passed > maxMessage+slack:
 			return nil, refuse(codeTooLarge, "the message is longer than one whose model is read")
+		case len(g.held) > slack && g.bodies.held.Load() > maxBodies:
+			return nil, refuse(codeBusy, errBodiesFull.Error())
 		case size == 0 || uint64(len(g.held)-g.seen-size) < h.length: // there is more to come
 			pass = g.held[:passed]
 			g.held, g.seen = g.held[passed:], g.seen-passed
+			if len(g.held) == 0 { // what passes is nobody else's
+				g.held = nil
+			}
 			return pass, nil
 		}
 		payload := g.held[g.seen+size:][:h.length]
@@ -164,14 +196,15 @@ func (g *messageGuard) take(h frameHeader, payload []byte) *refusal {
 	if g.within = !h.final; g.within {
 		return nil
 	}
-	names, err := g.permit.provider.dialect.ReadMessage(g.message)
-	g.message = g.message[:0]
-	switch {
+	names, named, err := g.permit.provider.dialect.ReadMessage(g.message)
+	if g.message = g.message[:0]; cap(g.message) > slack {
+		g.message = nil
+	}
+	switch g.named = g.named || named; {
 	case err != nil:
 		return unclear(err)
-	case len(names) == 0 && !g.named:
+	case !g.named:
 		return refuse(string(grant.NoModel), "neither the handshake nor the first message names a model")
 	}
-	g.named = true
 	return g.permit.permitNames(names...)
 }

@@ -44,6 +44,8 @@ func TestModelsOnWebSockets(t *testing.T) {
 			ends: `{"session":{"model":"small"},"session":{"model":"large"}}`, code: "invalid_request"},
 		"not named at first": {provider: "openai", uri: "/v1/realtime?intent=transcription",
 			ends: `{"type":"input_audio_buffer.append","audio":"AAAA"}`, code: "model_not_permitted"},
+		"named where the provider does not look": {provider: "openai", uri: "/v1/realtime?intent=transcription",
+			ends: `{"type":"session.update","x_model":"small"}`, code: "model_not_permitted"},
 		"named in the first message": {provider: "gemini", uri: liveURI,
 			passes: []string{`{"setup":{"model":"models/small"}}`, `{"clientContent":{"turns":[]}}`}},
 		"another in the first message": {provider: "gemini", uri: liveURI, ends: `{"setup":{"model":"models/large"}}`, code: "model_not_permitted"},
@@ -99,9 +101,10 @@ func TestWebSocketWithoutModel(t *testing.T) {
 	up := newUpstream(t, nil)
 	relay := startRelay(t, modelConfig(up.URL))
 	for name, tc := range map[string]struct{ provider, uri string }{
-		"not permitted": {"openai", "/v1/realtime?model=large"},
-		"twice":         {"openai", "/v1/realtime?model=small&model=large"},
-		"not named":     {"deepgram", "/v1/listen"},
+		"not permitted":                       {"openai", "/v1/realtime?model=large"},
+		"twice":                               {"openai", "/v1/realtime?model=small&model=large"},
+		"not named":                           {"deepgram", "/v1/listen"},
+		"named later than the provider wants": {"openai", "/v1/realtime"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, res, err := relay.dial(tc.uri, wsBearer(relay.mintAs("backend", forProvider(tc.provider), models("small"))))
@@ -112,6 +115,31 @@ func TestWebSocketWithoutModel(t *testing.T) {
 	}
 	if len(up.requests()) > 0 {
 		t.Error("a handshake reached the provider")
+	}
+}
+
+// A handshake that may name its model later is nothing but a handshake.
+func TestAnswerToAHandshakeWithoutModel(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, modelConfig(up.URL))
+	token := relay.mintAs("backend", forProvider("generic"), models("small"))
+	_, res, err := relay.dial("/files", wsBearer(token))
+	if err == nil || res == nil {
+		t.Fatal("the handshake succeeds", err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	wantRefusal(t, res, string(body), "model_not_permitted")
+	before := len(up.requests())
+	for _, headers := range []http.Header{{"Upgrade": {"websocket"}}, {"Upgrade": {"websocket"}, "Sec-Websocket-Key": {"x"}}} {
+		res, body := relay.do(relay.request(target("GET", "/files"), withBody(http.NoBody, 0), bearer(token), func(r *http.Request) {
+			for name, values := range headers {
+				r.Header[name] = values
+			}
+		}))
+		wantRefusal(t, res, body, "model_not_permitted")
+	}
+	if len(up.requests()) > before {
+		t.Error("a request that is no handshake reached the provider")
 	}
 }
 
@@ -249,7 +277,7 @@ func guardFor(t interface{ Fatal(...any) }, names ...string) *messageGuard {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &messageGuard{permit: &permit{Grant: g, provider: d}, named: true}
+	return &messageGuard{permit: &permit{Grant: g, provider: d}, rt: new(route), bodies: new(bodies), named: true}
 }
 
 func provisioned(t interface{ Fatal(...any) }) (*Provider, *grant.Routes) {
@@ -321,6 +349,36 @@ func TestFramesThatAreRefused(t *testing.T) {
 				t.Errorf("%d bytes pass", len(pass))
 			}
 		})
+	}
+}
+
+// What a socket holds is bounded, counted, and let go.
+func TestGuardHoldsLittle(t *testing.T) {
+	for name, frame := range map[string][]byte{"continuations": clientFrame(0x00, nil), "pings": clientFrame(0x89, make([]byte, 125))} {
+		t.Run(name, func(t *testing.T) {
+			g := guardFor(t, "small")
+			_, refused := g.look(clientFrame(0x01, nil))
+			for sent := 0; refused == nil; sent += len(frame) {
+				if sent > maxMessage+2*slack {
+					t.Fatal("it holds more and more")
+				}
+				_, refused = g.look(frame)
+			}
+			if pass, again := g.look(clientFrame(0x81, []byte("{}"))); again != refused || len(pass) > 0 {
+				t.Error("something passes after a refusal")
+			}
+		})
+	}
+	g := guardFor(t, "small")
+	long := clientFrame(0x81, []byte(`{"x":"`+strings.Repeat("x", 1<<20)+`"}`))
+	if _, refused := g.look(long[:len(long)-1]); refused != nil || g.bodies.held.Load() < 1<<20 {
+		t.Fatal(refused, g.bodies.held.Load())
+	}
+	if pass, refused := g.look(long[len(long)-1:]); refused != nil || !bytes.Equal(pass, long) {
+		t.Fatal(refused)
+	}
+	if held := g.bodies.held.Load(); held > slack || held != g.rt.took {
+		t.Errorf("%d bytes are held by an idle socket, %d of them counted", held, g.rt.took)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/relayapi/caddy-relayapi/grant"
 )
 
 func init() {
@@ -294,6 +295,10 @@ func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Respon
 	if status == http.StatusUnauthorized {
 		res.Body.Close()
 		return nil, refuse(codeProviderRefusedKey, "the provider answered 401")
+	}
+	if m := rt.messages; m != nil && !m.named && status != http.StatusSwitchingProtocols && status < 400 {
+		res.Body.Close()
+		return nil, refuse(string(grant.NoModel), "no WebSocket came of the handshake, and the request names no model")
 	}
 	if name := cleanHeader(res.Header, rt.secret); name != "" {
 		res.Body.Close()

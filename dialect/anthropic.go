@@ -1,8 +1,8 @@
 package dialect
 
 // anthropic has the model in the JSON body; a tool of its own, such as the
-// advisor, may name another (https://platform.claude.com/docs/en/api/messages).
+// advisor, may name another, and so may fallbacks (https://platform.claude.com/docs/en/api/messages).
 var anthropic = &Dialect{
 	name:       "anthropic",
-	containers: []string{"tools", "requests"},
+	containers: []string{"tools", "requests", "fallbacks"},
 }

@@ -6,5 +6,6 @@ var deepgram = &Dialect{
 	name:    "deepgram",
 	query:   []string{"model"},
 	inQuery: func(string) bool { return true },
-	media:   []string{"/v1/listen", "/v2/listen", "/v1/speak", "/v1/read"},
+	media:   []string{"/v1/listen", "/v2/listen", "/v1/speak"},
+	without: []string{"/v1/read"},
 }

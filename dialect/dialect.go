@@ -14,6 +14,7 @@ package dialect
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -25,15 +26,19 @@ type Dialect struct {
 	// «/model/» and "/" for «/model/x/invoke».
 	paths []path
 
-	// query lists the parameters that name a model. Where inQuery says so of a
-	// path, that is the place to write one to.
+	// query lists the parameters that name a model, on those paths of which
+	// inQuery says so. Where that is nil it is so for WebSockets.
 	query   []string
 	inQuery func(path string) bool
+
+	// without are the paths that take no model: whatever name stands there is not
+	// looked at by the provider.
+	without []string
 
 	// media are the paths whose bodies are recordings: no model is in them.
 	media []string
 
-	// member is what names the model in a JSON object or a form, besides "model".
+	// member is what names the model in a JSON object or a form; empty: "model".
 	member string
 
 	// unrelated members of a JSON body have "model" in their name and name none.
@@ -121,13 +126,13 @@ func (d *Dialect) Name() string { return d.name }
 
 // ReadsBody reports whether the body of a request with this path may name a
 // model, so that [Dialect.Read] needs it.
-func (d *Dialect) ReadsBody(path string) bool {
-	for _, m := range d.media {
-		if path == m {
-			return false
-		}
-	}
-	return true
+func (d *Dialect) ReadsBody(path string) bool { return !slices.Contains(d.media, path) }
+
+// NamedLater reports whether a WebSocket may name its model in messages, when its
+// handshake does not. OpenAI's Realtime does for sessions that only transcribe.
+func (d *Dialect) NamedLater(r *Request) bool {
+	return r.WebSocket && d.ReadsMessages() && !slices.Contains(d.without, r.Path) &&
+		(!d.writesQuery(r.Path) || slices.Contains(strings.Split(r.RawQuery, "&"), "intent=transcription"))
 }
 
 // ReadsMessages reports whether a WebSocket's messages may name models, so that
@@ -137,10 +142,17 @@ func (d *Dialect) ReadsMessages() bool { return len(d.messages) > 0 }
 // Read finds out which models a request names. Its errors are [*Unclear].
 func (d *Dialect) Read(r *Request) (Naming, error) {
 	var n Naming
-	if start, end := d.inPath(r.Path); end > 0 {
+	if slices.Contains(d.without, r.Path) {
+		return n, nil
+	}
+	start, end, err := d.inPath(r.Path)
+	if err != nil {
+		return n, err
+	}
+	if end > 0 {
 		n.Model = d.trim(r.Path[start:end])
 	}
-	if err := d.readQuery(r.RawQuery, &n); err != nil {
+	if err := d.readQuery(r, &n); err != nil {
 		return n, err
 	}
 	if r.WebSocket || len(r.Body) == 0 || !d.ReadsBody(r.Path) {
@@ -173,6 +185,7 @@ func (d *Dialect) body(r *Request) (body, error) {
 type body struct {
 	model      string
 	others     []string
+	named      bool   // a container names a model as the provider reads it
 	start, end int    // of the model's value; where there is none, where to write one
 	absent     string // then, what to write, with %s for the name
 }
@@ -180,7 +193,12 @@ type body struct {
 // Write writes the name of a model into the request, in the place where the
 // provider reads it, over what is there. Its errors are [*Unclear].
 func (d *Dialect) Write(r *Request, model string) error {
-	switch start, end := d.inPath(r.Path); {
+	start, end, err := d.inPath(r.Path)
+	switch {
+	case err != nil:
+		return err
+	case slices.Contains(d.without, r.Path):
+		return unclear("this path takes no model")
 	case r.WebSocket && !d.writesQuery(r.Path):
 		return unclear("its model is named in messages, into which the relay writes none")
 	case end > 0:
@@ -213,21 +231,19 @@ func (d *Dialect) Write(r *Request, model string) error {
 // names reports whether a field names a model, and whether its name is one that
 // parsers could tell apart from that.
 func (d *Dialect) names(field string) (primary, other bool, err error) {
-	for _, name := range []string{"model", d.member} {
-		switch {
-		case name == "":
-		case field == name:
-			return true, false, nil
-		case strings.EqualFold(field, name):
-			return false, false, unclear("%s is spelled in another case, which some servers take for the same", name)
-		}
-	}
-	for _, name := range d.unrelated {
-		if field == name {
-			return false, false, nil
-		}
+	switch name := d.writes(); {
+	case field == name:
+		return true, false, nil
+	case strings.EqualFold(field, name):
+		return false, false, otherCase(name)
+	case slices.Contains(d.unrelated, field):
+		return false, false, nil
 	}
 	return false, strings.Contains(strings.ToLower(field), "model"), nil
+}
+
+func otherCase(name string) error {
+	return unclear("%s is spelled in another case, which some servers take for the same", name)
 }
 
 // writes is the name under which a body has the model.

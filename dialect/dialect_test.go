@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,14 @@ func form(parts ...string) string {
 		b.WriteString("--XX\r\n" + p + "\r\n")
 	}
 	return b.String() + "--XX--\r\n"
+}
+
+func many(format string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
 }
 
 func field(name, value string) string {
@@ -130,8 +139,15 @@ func TestRead(t *testing.T) {
 			"query, escaped":               {request: socket("/v1/realtime", "mod%65l=%61"), model: "a"},
 			"query, empty":                 {request: socket("/v1/realtime", "model="), unclear: "empty"},
 			"query, none":                  {request: socket("/v1/realtime", "intent=transcription")},
-			"query and body that differ":   {request: Request{Path: chat, RawQuery: "model=b", ContentType: jsonType, Body: []byte(`{"model":"a"}`)}, unclear: "two different"},
-			"query and body of one voice":  {request: Request{Path: chat, RawQuery: "model=a", ContentType: jsonType, Body: []byte(`{"model":"a"}`)}, model: "a"},
+			"query that nobody reads":      {request: Request{Path: chat, RawQuery: "model=b", ContentType: jsonType, Body: []byte(`{"n":1}`)}, others: []string{"b"}},
+			"tool of OpenRouter":           {request: ask(`{"model":"a","tools":[{"type":"openrouter:image_generation","parameters":{"model":"b"}}]}`), model: "a", others: []string{"b"}},
+			"fallback requests":            {request: ask(`{"model":"a","fallbacks":[{"model":"b"}]}`), model: "a", others: []string{"b"}},
+			"fallbacks of the account":     {request: ask(`{"model":"a","fallbacks":"default"}`), unclear: "fallbacks stands"},
+			"a path that takes none":       {request: post("/v1/tts", `{"model":"a"}`)},
+			"more members than needed":     {request: ask(`{"model":"a"` + many(`,"m%d":1`, 1000) + `}`), unclear: "more members"},
+			"more models than needed":      {request: ask(`{"model":"a","models":["b"` + strings.Repeat(`,"b"`, 100) + `]}`), unclear: "more models"},
+			"more in a tool than needed":   {request: ask(`{"model":"a","tools":[1` + strings.Repeat(`,1`, 100_001) + `]}`), unclear: "more in it"},
+			"form, more parts":             {request: upload(form(slices.Repeat([]string{field("x", "y")}, 1002)...)), unclear: "more parts"},
 		},
 		"anthropic": {
 			"JSON":                 {request: post("/v1/messages", `{"model":"a","max_tokens":1}`), model: "a"},
@@ -148,7 +164,7 @@ func TestRead(t *testing.T) {
 			"requests in the body":  {request: post("/v1beta/models/a:batchEmbedContents", `{"requests":[{"model":"models/b"}]}`), model: "a", others: []string{"b"}},
 			"request in the body":   {request: post("/v1beta/models/a:countTokens", `{"generateContentRequest":{"model":"models/b"}}`), model: "a", others: []string{"b"}},
 			"OpenAI's way":          {request: post("/v1beta/openai/chat/completions", `{"model":"models/a"}`), model: "a"},
-			"property of functions": {request: post("/v1beta/models/a:generateContent", `{"tools":[{"functionDeclarations":[{"parameters":{"model":"b"},"response":{"model":"c"}}]}]}`), model: "a"},
+			"property of functions": {request: post("/v1beta/models/a:generateContent", `{"tools":[{"functionDeclarations":[{"parameters":{"properties":{"model":{"enum":["b"]}}},"response":{"properties":{"model":{}}}}]}]}`), model: "a"},
 			"query":                 {request: Request{Path: "/v1beta/models/a:generateContent", RawQuery: "alt=sse&model=b"}, model: "a", others: []string{"b"}},
 			"socket":                {request: socket("/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", "")},
 		},
@@ -157,6 +173,8 @@ func TestRead(t *testing.T) {
 			"body that differs":       {request: post("/openai/deployments/a/chat/completions", `{"model":"b"}`), unclear: "two different"},
 			"JSON":                    {request: post("/openai/v1/chat/completions", `{"model":"a"}`), model: "a"},
 			"socket":                  {request: socket("/openai/realtime", "deployment=a&api-version=1"), model: "a"},
+			"another case in a query": {request: socket("/openai/realtime", "deployment=a&Deployment=b"), unclear: "another case"},
+			"another case in a path":  {request: post("/OpenAI/deployments/a/completions", `{"model":"b"}`), unclear: "another case"},
 			"socket with two":         {request: socket("/openai/realtime", "deployment=a&model=b"), unclear: "two different"},
 			"deployment of your data": {request: post("/openai/v1/chat/completions", `{"model":"a","data_sources":[{"parameters":{"embedding_dependency":{"deployment_name":"b"}}}]}`), unclear: "data_sources stands"},
 		},
@@ -176,6 +194,9 @@ func TestRead(t *testing.T) {
 			"form":         {request: upload(form(recording, field("model_id", "a"))), model: "a"},
 			"socket":       {request: socket("/v1/text-to-speech/voice/stream-input", "model_id=a"), model: "a"},
 			"another case": {request: post("/v1/text-to-speech/voice", `{"Model_ID":"a"}`), unclear: "another case"},
+			"another name": {request: post("/v1/text-to-speech/voice", `{"model":"a"}`), others: []string{"a"}},
+			"query":        {request: Request{Path: "/v1/text-to-speech/voice", RawQuery: "model_id=a", ContentType: jsonType, Body: []byte(`{}`)}, others: []string{"a"}},
+			"none":         {request: post("/v1/audio-isolation", `{"model_id":"a"}`)},
 		},
 		"generic": {
 			"JSON":              {request: ask(`{"model":"a"}`), model: "a"},
@@ -213,20 +234,20 @@ func TestReadMessage(t *testing.T) {
 		"session":                {"openai", `{"type":"session.update","session":{"model":"a"}}`, []string{"a"}, ""},
 		"transcripts":            {"openai", `{"type":"session.update","session":{"audio":{"input":{"transcription":{"model":"a"}}}}}`, []string{"a"}, ""},
 		"transcripts of before":  {"openai", `{"type":"session.update","session":{"input_audio_transcription":{"model":"a"}}}`, []string{"a"}, ""},
-		"a function's property":  {"openai", `{"type":"session.update","session":{"tools":[{"parameters":{"model":"a"}}]}}`, nil, ""},
+		"a function's property":  {"openai", `{"type":"session.update","session":{"tools":[{"parameters":{"properties":{"model":{"type":"string"}}}}]}}`, nil, ""},
 		"response":               {"openai", `{"type":"response.create","response":{"model":"a"}}`, []string{"a"}, ""},
 		"stored prompt":          {"openai", `{"type":"session.update","session":{"prompt":{"id":"p"}}}`, nil, "prompt stands"},
 		"what is said":           {"openai", `{"type":"conversation.item.create","item":{"content":[{"text":"model"}],"model":"a"}}`, nil, ""},
 		"another case":           {"openai", `{"Session":{"model":"a"}}`, nil, "another case"},
 		"twice":                  {"openai", `{"session":{"model":"a"},"session":{"model":"b"}}`, nil, "every parser"},
 		"binary":                 {"openai", "\x00\x01", nil, "not a JSON object"},
-		"setup":                  {"gemini", `{"setup":{"model":"models/a","tools":[{"functionDeclarations":[{"parameters":{"model":"b"}}]}]}}`, []string{"a"}, ""},
+		"setup":                  {"gemini", `{"setup":{"model":"models/a","tools":[{"functionDeclarations":[{"parameters":{"properties":{"model":{"type":"STRING"}}}}]}]}}`, []string{"a"}, ""},
 		"content":                {"gemini", `{"clientContent":{"turns":[{"parts":[{"text":"x"}]}]}}`, nil, ""},
 		"deployment, for a tool": {"azure", `{"session":{"tools":[{"type":"x","model":"a"}]}}`, []string{"a"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, _ := Lookup(tc.dialect)
-			got, err := d.ReadMessage([]byte(tc.message))
+			got, _, err := d.ReadMessage([]byte(tc.message))
 			if tc.unclear != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.unclear) {
 					t.Errorf("got %q, %v; want an error with %q", got, err, tc.unclear)

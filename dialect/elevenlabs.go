@@ -5,9 +5,10 @@ import "strings"
 // elevenlabs calls the model «model_id»: in a JSON body or a form, and in the
 // query of a socket (https://elevenlabs.io/docs/api-reference/text-to-speech/convert).
 var elevenlabs = &Dialect{
-	name:   "elevenlabs",
-	query:  []string{"model_id"},
-	member: "model_id",
+	name:    "elevenlabs",
+	query:   []string{"model_id"},
+	member:  "model_id",
+	without: []string{"/v1/audio-isolation", "/v1/audio-isolation/stream"},
 	inQuery: func(path string) bool {
 		return strings.HasSuffix(path, "stream-input") || path == "/v1/speech-to-text/realtime"
 	},

@@ -48,7 +48,11 @@ func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 	if !bytes.HasPrefix(data, delimiter) {
 		return b, unclear("the form does not begin with its boundary")
 	}
-	for at := len(delimiter); ; {
+	parts := 0
+	for at := len(delimiter); ; parts++ {
+		if parts > maxParts {
+			return b, unclear("the form has more parts than anybody needs")
+		}
 		rest := data[at:]
 		if last, ok := bytes.CutPrefix(rest, []byte("--")); ok {
 			if len(last) > 0 && string(last) != "\r\n" {

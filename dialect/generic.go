@@ -9,6 +9,6 @@ var generic = &Dialect{
 	name:       "generic",
 	paths:      slices.Concat(azure.paths, bedrock.paths, gemini.paths),
 	query:      []string{"model", "model_id", "deployment"},
-	containers: slices.Concat(openai.containers, azure.containers, gemini.containers),
+	containers: slices.Concat(openai.containers, azure.containers, gemini.containers, anthropic.containers),
 	messages:   slices.Concat(openai.messages, gemini.messages),
 }

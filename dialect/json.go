@@ -9,15 +9,26 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// What a request may have at most, so that what it takes to read it is bounded by
+// its length.
+const (
+	maxMembers = 1000    // of the object itself
+	maxValues  = 100_000 // in one that is looked into
+	maxNames   = 100     // of models
+	maxParts   = 1000    // of a form
+)
+
 // indirect are members that stand for a model which the request does not name:
 // it is written in what the account has stored. Azure's data sources use one for
 // embeddings.
-var indirect = []string{"assistant", "assistant_id", "agent", "agent_id", "preset", "input_file_id", "data_sources"}
+var indirect = []string{"assistant", "assistant_id", "agent", "agent_id", "preset", "agent_reference", "input_file_id", "data_sources"}
 
 // schemas are members of tools below which is the caller's own: a schema may
-// well have a property that is called model.
+// well have a property that is called model. "parameters" are those of a
+// function, in which names are objects, or of a hosted tool, in which they are
+// texts.
 var schemas = []string{
-	"parameters", "parametersJsonSchema", "parameters_json_schema", "input_schema", "input_examples", "inputSchema",
+	"parametersJsonSchema", "parameters_json_schema", "input_schema", "input_examples", "inputSchema",
 	"json_schema", "responseSchema", "response_schema", "responseJsonSchema", "response_json_schema", "response", "schema",
 }
 
@@ -44,18 +55,19 @@ func (d *Dialect) readJSON(data []byte) (body, error) {
 	return r.body, nil
 }
 
-// ReadMessage finds the names in a WebSocket's message. Its errors are [*Unclear].
-func (d *Dialect) ReadMessage(data []byte) ([]string, error) {
+// ReadMessage finds the names in a WebSocket's message, and tells whether one of
+// them is what the provider takes for the session's. Its errors are [*Unclear].
+func (d *Dialect) ReadMessage(data []byte) (names []string, named bool, err error) {
 	message := *d
 	message.containers = d.messages
 	b, err := message.readJSON(data)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if b.model != "" {
 		b.others = append(b.others, b.model)
 	}
-	return b.others, nil
+	return b.others, b.named, nil
 }
 
 // reader reads one JSON text.
@@ -92,6 +104,9 @@ func (r *reader) top(name string, value []byte, at int) error {
 	if !container {
 		return nil
 	}
+	if bytes.Count(value, []byte{','}) > maxValues {
+		return unclear("%s has more in it than anybody needs", name)
+	}
 	r.dec = jsontext.NewDecoder(bytes.NewBuffer(value))
 	if other {
 		return r.others()
@@ -101,7 +116,7 @@ func (r *reader) top(name string, value []byte, at int) error {
 
 // stands reports whether a member stands for a model.
 func stands(name string, kind jsontext.Kind) bool {
-	return slices.Contains(indirect, name) && kind != 'n' || name == "prompt" && kind == '{'
+	return slices.Contains(indirect, name) && kind != 'n' || name == "prompt" && kind == '{' || name == "fallbacks" && kind == '"'
 }
 
 func checkName(name string) error {
@@ -148,13 +163,37 @@ func (r *reader) member(name string) error {
 	case err != nil:
 		return err
 	case primary || other:
+		r.named = r.named || primary
 		return r.others()
 	case stands(name, r.dec.PeekKind()):
 		return unclear("%s stands for a model that the request does not name", name)
 	case slices.Contains(schemas, name):
 		return r.skip()
+	case name == "parameters":
+		return r.parameters()
 	}
 	return r.look()
+}
+
+// parameters reads those of a tool.
+func (r *reader) parameters() error {
+	if r.dec.PeekKind() != '{' {
+		return r.skip()
+	}
+	return r.within('}', func() error {
+		token, err := r.dec.ReadToken()
+		if err != nil {
+			return errNotJSON
+		}
+		primary, other, err := r.d.names(token.String())
+		switch {
+		case err != nil:
+			return err
+		case (primary || other) && r.dec.PeekKind() != '{':
+			return r.others()
+		}
+		return r.skip()
+	})
 }
 
 // look looks for further names in a value.
@@ -177,7 +216,9 @@ func (r *reader) others() error {
 			return errNotJSON
 		}
 		model, err := r.text(raw)
-		r.body.others = append(r.body.others, model)
+		if r.body.others = append(r.body.others, model); len(r.body.others) > maxNames {
+			return unclear("it names more models than anybody needs")
+		}
 		return err
 	case '[':
 		return r.within(']', r.others)

@@ -14,6 +14,7 @@ var openai = &Dialect{
 	name:       "openai",
 	query:      []string{"model"},
 	inQuery:    func(path string) bool { return path == "/v1/realtime" || path == "/v1/realtime/translations" },
-	containers: []string{"tools", "plugins", "compound_custom", "session"},
+	without:    []string{"/v1/tts", "/v1/stt"}, // xAI's
+	containers: []string{"tools", "plugins", "compound_custom", "session", "fallbacks"},
 	messages:   []string{"session", "response"},
 }

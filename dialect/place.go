@@ -8,9 +8,12 @@ import (
 
 // inPath returns where in a path the model's name stands; end is 0 where there
 // is none.
-func (d *Dialect) inPath(path string) (start, end int) {
+func (d *Dialect) inPath(path string) (start, end int, err error) {
 	for _, p := range d.paths {
 		rest, ok := strings.CutPrefix(path, p.start)
+		if !ok && len(path) >= len(p.start) && strings.EqualFold(path[:len(p.start)], p.start) {
+			return 0, 0, otherCase(p.start)
+		}
 		if !ok {
 			continue
 		}
@@ -19,30 +22,33 @@ func (d *Dialect) inPath(path string) (start, end int) {
 			i = strings.LastIndex(rest, p.mark)
 		}
 		if i > 0 {
-			return len(p.start), len(p.start) + i
+			return len(p.start), len(p.start) + i, nil
 		}
 	}
-	return 0, 0
+	return 0, 0, nil
 }
 
 func (d *Dialect) writesQuery(path string) bool { return d.inQuery != nil && d.inQuery(path) }
 
-func (d *Dialect) readQuery(raw string, n *Naming) error {
-	if raw == "" {
+func (d *Dialect) readQuery(r *Request, n *Naming) error {
+	if r.RawQuery == "" {
 		return nil
 	}
+	counts := d.writesQuery(r.Path) || d.inQuery == nil && r.WebSocket
 	seen := make(map[string]bool)
-	for pair := range strings.SplitSeq(raw, "&") {
+	for pair := range strings.SplitSeq(r.RawQuery, "&") {
 		name, value, err := unescapePair(pair)
 		if err != nil {
 			return err
 		}
-		wanted := slices.Contains(d.query, name)
+		listed := slices.Contains(d.query, name)
 		named, other, err := d.names(name)
-		switch {
-		case err != nil && !wanted:
+		switch i := slices.IndexFunc(d.query, func(q string) bool { return strings.EqualFold(q, name) }); {
+		case !listed && i >= 0:
+			return otherCase(d.query[i])
+		case !listed && err != nil:
 			return err
-		case !wanted && !named && !other:
+		case !listed && !named && !other:
 			continue
 		case seen[name]:
 			return unclear("the parameter %s is there twice", name)
@@ -50,7 +56,7 @@ func (d *Dialect) readQuery(raw string, n *Naming) error {
 			return unclear("the parameter %s is empty", name)
 		}
 		seen[name] = true
-		if !wanted {
+		if !listed || !counts { // the provider does not read it here
 			n.Others = append(n.Others, d.trim(value))
 		} else if err := n.add(d.trim(value)); err != nil {
 			return err

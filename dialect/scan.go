@@ -43,6 +43,9 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 		if err != nil || seen[name] {
 			return errNotJSON
 		}
+		if len(seen) == maxMembers {
+			return unclear("the body has more members than anybody needs")
+		}
 		seen[name] = true
 		if s.space(); !s.take(':') {
 			return errNotJSON
