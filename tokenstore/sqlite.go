@@ -106,8 +106,10 @@ func dsn(path string) string {
 		"_busy_timeout": {"5000"}, // for an operator's sqlite3 shell
 		"_txlock":       {"immediate"},
 		"_dqs":          {"0"},
-		// On macOS an ordinary fsync stops at the drive's cache.
-		"_pragma": {"fullfsync(1)", "checkpoint_fullfsync(1)"},
+		// On macOS an ordinary fsync stops at the drive's cache. A checkpoint takes
+		// as long as several commits, and calls wait for it: by default it came with
+		// every few hundred of them. The log may have 40 MB instead.
+		"_pragma": {"fullfsync(1)", "checkpoint_fullfsync(1)", "wal_autocheckpoint(10000)"},
 	})
 }
 
