@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -155,12 +156,21 @@ func (p *process) rss() (int64, error) {
 	return sum, nil
 }
 
+// given are the addresses that freeAddr has given. The kernel gives a port again
+// as soon as it is free, and a process may listen on several.
+var given sync.Map
+
 // freeAddr is a loopback address that nobody listens on just now.
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		addr := l.Addr().String()
+		l.Close()
+		if _, before := given.LoadOrStore(addr, true); !before {
+			return addr, nil
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
