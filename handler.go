@@ -93,32 +93,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer relay.ledger.release()
 
-	if refused := relay.pass(r, h.app.RateLimits, start); refused != nil {
-		return h.refuse(w, r, rt, refused)
-	}
-	defer relay.ledger.bodies.letGo(rt)
-	permit, refused := h.permit(r, relay, found, rt, start)
-	if refused != nil {
-		return h.refuse(w, r, rt, refused)
-	}
-	// The slot comes first: to hold a body is part of a call.
-	refused = relay.ledger.paces.enter(permit, rt, start)
-	if refused == nil {
-		defer rt.pace.leave()
-		refused = h.permitModels(w, r, relay, permit, rt)
-	}
-	if refused != nil {
-		return h.refuse(w, r, rt, refused)
-	}
-	now := time.Now() // to read the body may have taken long
-	if refused := rt.decide(r, permit, found, now); refused != nil {
-		return h.refuse(w, r, rt, refused)
-	}
-	// Registered before it is charged: a revocation that comes after the charge
-	// finds the call, and one that comes before refuses it.
-	relay.ledger.live.add(r.Context(), rt)
-	defer relay.ledger.live.remove(rt)
-	if refused := h.charge(rt, relay, permit, now); refused != nil {
+	defer relay.ledger.letGo(rt)
+	if refused := h.admit(w, r, relay, found, rt, start); refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
 	// Deferred, because reverse_proxy panics when a stream breaks.
@@ -126,6 +102,33 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	err := next.ServeHTTP(w, r.WithContext(rt))
 	return h.conclude(w, r, rt, err)
+}
+
+// admit admits a request, or refuses it. What it takes for it is to be let go
+// either way.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request, relay *relay, found found, rt *route, start time.Time) *refusal {
+	if refused := relay.pass(r, h.app.RateLimits, start); refused != nil {
+		return refused
+	}
+	permit, refused := h.permit(r, relay, found, rt, start)
+	if refused != nil {
+		return refused
+	}
+	// The slot comes first: to hold a body is part of a call.
+	if refused := relay.ledger.paces.enter(permit, rt, start); refused != nil {
+		return refused
+	}
+	if refused := h.permitModels(w, r, relay, permit, rt); refused != nil {
+		return refused
+	}
+	now := time.Now() // to read the body may have taken long
+	if refused := rt.decide(r, permit, found, now); refused != nil {
+		return refused
+	}
+	// Registered before it is charged: a revocation that comes after the charge
+	// finds the call, and one that comes before refuses it.
+	relay.ledger.live.add(r.Context(), rt)
+	return h.charge(rt, relay, permit, now)
 }
 
 // permit decides whether the token permits the request, and fills in its route.

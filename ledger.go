@@ -62,6 +62,15 @@ func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledge
 	return l, nil
 }
 
+// letGo gives back what a call has taken of what all share.
+func (s *pooledStore) letGo(rt *route) {
+	if rt.cancel != nil {
+		s.live.remove(rt)
+	}
+	rt.pace.leave()
+	s.bodies.letGo(rt)
+}
+
 // hold keeps the store open for a request; false means it is too late.
 func (l *ledger) hold() bool {
 	for {
