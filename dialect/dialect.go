@@ -232,6 +232,8 @@ func (d *Dialect) Write(r *Request, model string) error {
 // parsers could tell apart from that.
 func (d *Dialect) names(field string) (primary, other bool, err error) {
 	switch name := d.writes(); {
+	case strings.ContainsFunc(field, func(c rune) bool { return c < ' ' || c == 0x7f }): // some servers stop reading there
+		return false, false, unclear("a name in the request has a control character")
 	case field == name:
 		return true, false, nil
 	case strings.EqualFold(field, name):

@@ -82,9 +82,6 @@ var errNotJSON = unclear("the body is not JSON that every parser reads alike (RF
 // top reads a member of the text's own object, whose value is at a place.
 func (r *reader) top(name string, value []byte, at int) error {
 	primary, other, err := r.d.names(name)
-	if err == nil {
-		err = checkName(name)
-	}
 	switch {
 	case err != nil:
 		return err
@@ -119,13 +116,6 @@ func stands(name string, kind jsontext.Kind) bool {
 	return slices.Contains(indirect, name) && kind != 'n' || name == "prompt" && kind == '{' || name == "fallbacks" && kind == '"'
 }
 
-func checkName(name string) error {
-	if strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		return unclear("a name in the body has a control character")
-	}
-	return nil
-}
-
 // primary reads the name of the model that the request wants.
 func (r *reader) primary(name string, value []byte, at int) error {
 	if value[0] != '"' {
@@ -156,9 +146,6 @@ func (r *reader) object() error {
 
 func (r *reader) member(name string) error {
 	primary, other, err := r.d.names(name)
-	if err == nil {
-		err = checkName(name)
-	}
 	switch {
 	case err != nil:
 		return err
