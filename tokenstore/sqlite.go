@@ -64,9 +64,19 @@ func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB
 		return nil, errors.Join(err, s.release())
 	}
 	if err := s.connect(ctx, path); err != nil {
-		return nil, errors.Join(err, s.release())
+		return nil, errors.Join(noRoom(err), s.release())
 	}
 	return s, nil
+}
+
+// noRoom adds what is to be done to an error that a full disk causes. Opening
+// needs room: for the index of a log that a crash has left, 8 bytes a page.
+func noRoom(cause error) error {
+	var e *sqlite.Error
+	if errors.As(cause, &e) && (e.Code() == sqlite3.SQLITE_FULL || e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE) {
+		return fmt.Errorf("%w; is the disk full? A store needs 40 MB beside itself for its log", cause)
+	}
+	return cause
 }
 
 // connect opens the database and reads what is needed before the first call.

@@ -387,7 +387,7 @@ func smallDisk(t *testing.T, kilobytes int) (dir string, remount func(option str
 // A disk that is really full, again and again. Without the right to mount one,
 // TestTorture and TestServiceReturnsWithTheDisk limit the size of files.
 func TestTortureFullDisk(t *testing.T) {
-	dir, _, ok := smallDisk(t, 16<<10)
+	dir, _, ok := smallDisk(t, 64<<10) // the log alone may have 40 MB
 	if !ok {
 		return
 	}
@@ -452,6 +452,10 @@ func TestTortureFullDisk(t *testing.T) {
 	_ = s.Close()
 	if again, err := openSQLite(context.Background(), path, atNoon); err == nil {
 		_ = again.Close()
+	}
+	_, err = openSQLite(context.Background(), filepath.Join(dir, "new.db"), atNoon)
+	if err == nil || !strings.Contains(err.Error(), "is the disk full?") {
+		t.Errorf("making a store: %v; want to be told that the disk is full", err)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
