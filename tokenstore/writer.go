@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -123,6 +124,8 @@ func (l *Ledger) write() {
 	for {
 		select {
 		case <-l.writer.wake:
+			// Calls that came at the same moment share the commit.
+			runtime.Gosched()
 			l.flush()
 		case <-l.done:
 			return // Close flushes what is left
