@@ -11,9 +11,6 @@ import (
 const (
 	maxAhead   = 64                     // units asked for beyond what waiters need, at most
 	aheadShare = 100                    // and at most this part of the limit
-	growWithin = 500 * time.Millisecond // refilled this soon, it doubles
-	shrinkPast = time.Second            // refilled this late, it halves
-	minAhead   = 2                      // but not below this: who calls now and then need not wait for the disk either
 	idleAfter  = 10 * time.Second       // unused this long, the lease goes back
 	forgetPast = time.Minute            // unused this long, the account goes too
 	emptyFor   = 100 * time.Millisecond // how long an answer «used up» is believed
@@ -25,20 +22,19 @@ type account struct {
 	counter Counter
 	seq     uint64 // accounts are locked in this order
 
-	mu       sync.Mutex
-	lease    int64
-	ahead    int64 // units to ask for beyond the need, next time
-	need     int64 // units that those who wait lack
-	limit    int64 // in force at the latest charge
-	asked    bool  // stands in the writer's queue
-	written  bool  // is in the batch that is being committed
-	used     time.Time
-	refilled time.Time
-	empty    time.Time     // until then, nothing is left to be granted
-	granted  chan struct{} // closed when the grant is published that covers the need; nil: nobody waits
-	err      error         // of the latest commit
-	place    place         // of its row in the database
-	returns  uint64        // the batch that has units of this account to return
+	mu      sync.Mutex
+	lease   int64
+	ahead   int64 // units to ask for beyond the need, next time
+	need    int64 // units that those who wait lack
+	limit   int64 // in force at the latest charge
+	asked   bool  // stands in the writer's queue
+	written bool  // is in the batch that is being committed
+	used    time.Time
+	empty   time.Time     // until then, nothing is left to be granted
+	granted chan struct{} // closed when the grant is published that covers the need; nil: nobody waits
+	err     error         // of the latest commit
+	place   place         // of its row in the database
+	returns uint64        // the batch that has units of this account to return
 
 	gone atomic.Bool // was forgotten: look the counter up again. Set with mu held
 }
@@ -66,26 +62,9 @@ func (a *account) take(units int64, now time.Time) {
 // low reports whether to ask for more before it is needed.
 func (a *account) low() bool { return a.ahead > 1 && a.lease < a.ahead/2 }
 
-// least is how much to ask for ahead, at least: nothing at first, because many
-// tokens are used once.
-func (a *account) least() int64 {
-	if a.refilled.IsZero() {
-		return a.ahead
-	}
-	return max(a.ahead, min(minAhead, a.limit/aheadShare))
-}
-
-// grow sets how much to ask for ahead, by how long the latest lease lasted.
-func (a *account) grow(now time.Time) {
-	switch since := now.Sub(a.refilled); {
-	case since < growWithin:
-		a.ahead = min(max(1, 2*a.ahead), maxAhead, a.limit/aheadShare)
-	case since > shrinkPast:
-		a.ahead /= 2
-	}
-	a.ahead = a.least()
-	a.refilled = now
-}
+// grow doubles what is asked for ahead, with each refill until the account idles.
+// It begins with nothing, because many tokens are used once.
+func (a *account) grow() { a.ahead = min(max(1, 2*a.ahead), maxAhead, a.limit/aheadShare) }
 
 // publish is called by the writer with the outcome of a grant in a batch. Units
 // that were granted under a limit that was lowered during the commit go back;
@@ -103,7 +82,7 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 		a.sendBack(g.granted, w)
 	default:
 		a.lease += g.granted
-		a.grow(now)
+		a.grow()
 		// Less than what was needed means that nothing is left, unless the limit
 		// was raised or units were on their way back meanwhile.
 		if g.granted < g.need && g.limit == a.limit && a.returns <= batch {
@@ -147,7 +126,7 @@ func (a *account) sweep(w *writer, now time.Time) (forget bool) {
 		return false
 	}
 	a.sendBack(a.lease, w)
-	a.lease = 0
+	a.lease, a.ahead = 0, 0
 	forget = idle >= forgetPast && !a.asked && !a.written
 	a.gone.Store(forget)
 	return forget

@@ -541,54 +541,36 @@ func refill(t testing.TB, l *Ledger, f *fakeDB, tok *Token, limit int64) grant {
 	}
 }
 
-func TestLeaseStartsAtOneAndDoublesAndHalves(t *testing.T) {
+func TestLeaseDoublesUntilItIdles(t *testing.T) {
 	for _, tt := range []struct {
 		limit int64
-		after time.Duration // between refills
-		want  []int64       // ahead after each
+		want  []int64 // ahead after each refill
 	}{
-		{1_000_000, growWithin - 1, []int64{0, 2, 4, 8, 16, 32, 64, 64}},
-		{3_200, growWithin - 1, []int64{0, 2, 4, 8, 16, 32, 32}},
-		{1_000, growWithin - 1, []int64{0, 2, 4, 8, 10, 10}},
-		{199, growWithin - 1, []int64{0, 1, 1, 1}},
-		{99, growWithin - 1, []int64{0, 0, 0, 0}},
-		{1_000_000, growWithin, []int64{0, 2, 2, 2}},
-		{1_000_000, 2 * shrinkPast, []int64{0, 2, 2, 2}},
+		{1_000_000, []int64{1, 2, 4, 8, 16, 32, 64, 64}},
+		{3_200, []int64{1, 2, 4, 8, 16, 32, 32}},
+		{1_000, []int64{1, 2, 4, 8, 10, 10}},
+		{199, []int64{1, 1, 1}},
+		{99, []int64{0, 0, 0}},
 	} {
-		t.Run(fmt.Sprint(tt.limit, " after ", tt.after), func(t *testing.T) {
+		t.Run(fmt.Sprint(tt.limit), func(t *testing.T) {
 			l, f, c := newFake(t)
 			tok := newToken("a")
-			for i, want := range tt.want {
-				if g := refill(t, l, f, tok, tt.limit); i == 0 && g.granted != 1 {
-					t.Errorf("first grant is of %d", g.granted)
+			for range 2 {
+				for i, want := range tt.want {
+					if g := refill(t, l, f, tok, tt.limit); i == 0 && g.granted != 1 {
+						t.Errorf("first grant is of %d", g.granted)
+					}
+					if _, ahead := leased(l, counterOf("a")); ahead != want {
+						t.Errorf("refill %d: %d ahead, want %d", i, ahead, want)
+					}
+					c.advance(idleAfter - 1)
 				}
-				if _, ahead := leased(l, counterOf("a")); ahead != want {
-					t.Errorf("refill %d: %d ahead, want %d", i, ahead, want)
-				}
-				c.advance(tt.after)
+				c.advance(1)
+				sweepAll(l, c.now())
+				l.flush()
 			}
 		})
 	}
-	t.Run("up and down", func(t *testing.T) {
-		l, f, c := newFake(t)
-		tok := newToken("a")
-		for range 12 {
-			refill(t, l, f, tok, 1_000_000)
-		}
-		for _, step := range []struct {
-			after time.Duration
-			want  int64
-		}{
-			{growWithin, 64}, {shrinkPast, 64}, {shrinkPast + 1, 32}, {shrinkPast + 1, 16}, {growWithin - 1, 32},
-			{time.Hour, 16}, {time.Hour, 8}, {time.Hour, 4}, {time.Hour, 2}, {time.Hour, 2},
-		} {
-			c.advance(step.after)
-			refill(t, l, f, tok, 1_000_000)
-			if _, ahead := leased(l, counterOf("a")); ahead != step.want {
-				t.Errorf("after %v: %d ahead, want %d", step.after, ahead, step.want)
-			}
-		}
-	})
 }
 
 // What a crash could lose is bounded at every moment of a token's life.
@@ -918,7 +900,7 @@ func TestSeveralCountersTakeOneCommit(t *testing.T) {
 	for range calls {
 		for i := range charges {
 			a := l.lock(charges[i].Counter)
-			a.ahead, a.refilled = 0, time.Time{} // so that nothing is leased beyond the need
+			a.ahead = 0 // so that nothing is leased beyond the need
 			a.mu.Unlock()
 		}
 		admit(t, l, tok, charges...)

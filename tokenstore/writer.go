@@ -178,7 +178,7 @@ func (l *Ledger) commit(b *batch) error {
 func (a *account) request() *grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.least(), lease: a.lease, place: a.place, done: a.granted}
+	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.ahead, lease: a.lease, place: a.place, done: a.granted}
 	a.need, a.asked, a.written = 0, false, true
 	a.granted = nil // who waits from here on waits for the next
 	return g
