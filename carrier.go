@@ -163,7 +163,13 @@ func showsToken(r *http.Request) bool {
 // or just "x".
 func lastWord(value string) string {
 	value = strings.TrimSpace(value)
-	return value[strings.LastIndexByte(value, ' ')+1:]
+	for { // from the front: the token is long
+		_, rest, more := strings.Cut(value, " ")
+		if !more {
+			return value
+		}
+		value = rest
+	}
 }
 
 // takeProtocols removes the secret ones of the offered WebSocket subprotocols.

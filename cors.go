@@ -5,7 +5,8 @@ import (
 )
 
 // ownHeaders is room for the values of the headers that the relay adds to an
-// answer. Each answer has its own: whoever changes one changes no other.
+// answer. Each answer has its own: whoever changes one changes no other. They
+// stand in the answer before it is the provider's, of which the same are withheld.
 type ownHeaders struct{ allow, expose, policy, limit [1]string }
 
 // allowAnyOrigin lets a page of any origin read a response: what it may do is

@@ -197,7 +197,7 @@ func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *se
 	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
 		header.Set("Connection", "close") // as in Handler.refuse
 	}
-	f.writeAnswer(w)
+	f.write(w)
 }
 
 // fields identifies a request in the log: who, never with what.

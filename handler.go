@@ -97,6 +97,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refused := h.admit(w, r, relay, found, rt, start); refused != nil {
 		return h.refuse(w, r, rt, refused)
 	}
+	rt.announce(w.Header())
 	// Deferred, because reverse_proxy panics when a stream breaks.
 	defer h.settle(rt, relay, r, start)
 
@@ -283,7 +284,7 @@ func statusOf(err error, status int) bool {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt *route, f *refusal) error {
 	f.log(h.logger, h.fields(r, rt)...)
 	rt.status.Store(int32(answers[f.code].status))
-	rt.rateLimit.set(w.Header(), &rt.headers)
+	rt.announce(w.Header())
 	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
 		// The client waits with its body for a word that does not come; the
 		// server would wait for the body.
@@ -291,6 +292,12 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt *route, f *r
 	}
 	f.write(w)
 	return nil
+}
+
+// announce writes the relay's own headers.
+func (rt *route) announce(header http.Header) {
+	rt.headers.allowAnyOrigin(header)
+	rt.rateLimit.set(header, &rt.headers)
 }
 
 // Interface guards

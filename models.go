@@ -112,10 +112,10 @@ func rewrite(r *http.Request, to *dialect.Request, rt *route) {
 }
 
 func setBody(r *http.Request, body []byte) {
-	r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
-	if _, ok := r.Header["Content-Length"]; ok {
+	if _, ok := r.Header["Content-Length"]; ok && r.ContentLength != int64(len(body)) {
 		r.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
+	r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
 }
 
 // bodies is how much memory the bodies take that are held at present.

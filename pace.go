@@ -110,7 +110,13 @@ type rateLimitHeader struct {
 	reset       time.Duration
 }
 
-// set writes the header, in place of a provider's, which are about its account.
+// The fields of a [rateLimitHeader]. Those of a provider are about its account.
+const (
+	rateLimitField  = "Ratelimit"
+	rateLimitPolicy = "Ratelimit-Policy"
+)
+
+// set writes the header.
 func (h *rateLimitHeader) set(header http.Header, own *ownHeaders) {
 	if h.limit == 0 {
 		return
@@ -122,5 +128,5 @@ func (h *rateLimitHeader) set(header http.Header, own *ownHeaders) {
 	text = strconv.AppendInt(append(text, ";t="...), int64(math.Ceil(h.reset.Seconds())), 10)
 	both := string(text)
 	own.policy[0], own.limit[0] = both[:policy], both[policy:]
-	header["Ratelimit-Policy"], header["Ratelimit"] = own.policy[:], own.limit[:]
+	header[rateLimitPolicy], header[rateLimitField] = own.policy[:], own.limit[:]
 }

@@ -148,15 +148,9 @@ type errorDetail struct {
 	Message string `json:"message"`
 }
 
-// write answers the request, so that a page of any origin can read it.
-func (f *refusal) write(w http.ResponseWriter) {
-	allowAnyOrigin(w.Header())
-	f.writeAnswer(w)
-}
-
-// writeAnswer answers the request. The relay does so itself, instead of
+// write answers the request. The relay does so itself, instead of
 // returning an error to Caddy, because a site's HTML error page would break SDKs.
-func (f *refusal) writeAnswer(w http.ResponseWriter) {
+func (f *refusal) write(w http.ResponseWriter) {
 	a, body := answers[f.code], f.body()
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")

@@ -309,8 +309,10 @@ func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Respon
 			return nil, err
 		}
 	}
-	rt.headers.allowAnyOrigin(res.Header)
-	rt.rateLimit.set(res.Header, &rt.headers)
+	if rt.rateLimit.limit > 0 { // the client is told the relay's
+		delete(res.Header, rateLimitField)
+		delete(res.Header, rateLimitPolicy)
+	}
 	rt.status.Store(int32(status))
 	if rt.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(protocolHeader) == "" {
 		// Browsers take an answer without any for a failure
