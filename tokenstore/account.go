@@ -13,7 +13,7 @@ const (
 	aheadShare = 100                    // and at most this part of the limit
 	idleAfter  = 10 * time.Second       // unused this long, the lease goes back
 	forgetPast = time.Minute            // unused this long, the account goes too
-	emptyFor   = 100 * time.Millisecond // how long an answer «used up» is believed
+	believeFor = 100 * time.Millisecond // how long it is believed how much is used
 )
 
 // account is what memory holds of one counter: its lease, which are units that
@@ -30,10 +30,11 @@ type account struct {
 	asked   bool  // stands in the writer's queue
 	written bool  // is in the batch that is being committed
 	used    time.Time
-	empty   time.Time     // until then, nothing is left to be granted
 	granted chan struct{} // closed when the grant is published that covers the need; nil: nobody waits
 	err     error         // of the latest commit
-	place   place         // of its row in the database
+	place   place         // of its row in the database, after the latest grant
+	granter uint64        // the batch of that grant
+	believe time.Time     // until then, the row is as it was then
 	returns uint64        // the batch that has units of this account to return
 
 	gone atomic.Bool // was forgotten: look the counter up again. Set with mu held
@@ -59,12 +60,38 @@ func (a *account) take(units int64, now time.Time) {
 	a.used = now
 }
 
-// low reports whether to ask for more before it is needed.
-func (a *account) low() bool { return a.ahead > 1 && a.lease < a.ahead/2 }
+// low reports whether to ask for more before it is needed. After the first grant,
+// which leaves nothing, it is not known yet whether more is needed at all.
+func (a *account) low() bool { return 0 < a.lease && a.lease <= a.ahead/2 }
 
-// grow doubles what is asked for ahead, with each refill until the account idles.
-// It begins with nothing, because many tokens are used once.
-func (a *account) grow() { a.ahead = min(max(1, 2*a.ahead), maxAhead, a.limit/aheadShare) }
+// grow lets the next grants go ahead of the need. The first does not, because many
+// tokens are used once; nor does the first after the account was idle.
+func (a *account) grow() { a.ahead = min(maxAhead, a.limit/aheadShare) }
+
+// spent reports whether a limit is known to leave less than some units: from a
+// grant just now, if nothing was on its way back then or is now.
+func (a *account) spent(units, limit int64, now time.Time) bool {
+	return now.Before(a.believe) && a.returns <= a.granter && a.place.used-a.lease > limit-units
+}
+
+// adopt makes a limit the one in force. Of a lower one, what the lease has beyond
+// it goes back: those units were granted under a limit that no longer holds, and
+// the writer returns them in the same transaction in which it next asks. So does
+// what would be too far ahead, but not the units that the call is for: calls
+// that bring different limits would take them from each other for ever.
+func (a *account) adopt(units, limit int64, w *writer) {
+	if limit < a.limit {
+		kept := int64(0)
+		if a.place.row != 0 { // how much is used is known
+			within := max(0, limit-(a.place.used-a.lease))
+			kept = min(a.lease, within, max(units, min(maxAhead, limit/aheadShare)))
+		}
+		a.sendBack(a.lease-kept, w)
+		a.lease = kept
+		a.ahead = min(a.ahead, limit/aheadShare)
+	}
+	a.limit = limit
+}
 
 // publish is called by the writer with the outcome of a grant in a batch. Units
 // that were granted under a limit that was lowered during the commit go back;
@@ -74,7 +101,7 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 	defer a.mu.Unlock()
 	a.err, a.written = err, false
 	if err == nil {
-		a.place = g.place
+		a.place, a.granter, a.believe = g.place, batch, now.Add(believeFor)
 	}
 	switch {
 	case err != nil:
@@ -83,11 +110,6 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 	default:
 		a.lease += g.granted
 		a.grow()
-		// Less than what was needed means that nothing is left, unless the limit
-		// was raised or units were on their way back meanwhile.
-		if g.granted < g.need && g.limit == a.limit && a.returns <= batch {
-			a.empty = now.Add(emptyFor)
-		}
 	}
 	if g.done != nil {
 		close(g.done)
@@ -112,7 +134,6 @@ func (a *account) giveBack(c Charge, w *writer, now time.Time) {
 	kept = min(kept, max(0, maxAhead-a.lease))
 	a.lease += kept
 	a.sendBack(c.Amount-kept, w)
-	a.empty = time.Time{}
 	a.used = now
 }
 

@@ -99,14 +99,17 @@ func (l *Ledger) tryTake(claims []claim, learn *learning, first bool) (taken boo
 	for i := range claims {
 		c := &claims[i]
 		a := c.account
-		l.adopt(a, c.limit)
 		c.granted = nil
+		if a.spent(c.units, c.limit, now) {
+			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
+		}
+		a.adopt(c.units, c.limit, l.writer)
 		switch {
 		case c.units <= min(a.lease, c.limit):
 			continue
 		case !first && a.err != nil:
 			return false, unavailable(a.err)
-		case c.units > c.limit || now.Before(a.empty):
+		case c.units > c.limit:
 			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
 		}
 		if a.granted == nil {
@@ -176,21 +179,6 @@ func unlockAll(claims []claim) {
 func sortClaims(claims []claim) {
 	if len(claims) > 1 {
 		slices.SortFunc(claims, func(a, b claim) int { return cmp.Compare(a.account.seq, b.account.seq) })
-	}
-}
-
-// adopt makes a limit the one in force. A lower one takes the lease back: its
-// units were granted under a limit that no longer holds, and the writer
-// returns them in the same transaction in which it next asks.
-func (l *Ledger) adopt(a *account, limit int64) {
-	if limit < a.limit {
-		a.sendBack(a.lease, l.writer)
-		a.lease = 0
-		a.ahead = min(a.ahead, limit/aheadShare)
-	}
-	if limit != a.limit {
-		a.limit = limit
-		a.empty = time.Time{}
 	}
 }
 

@@ -93,11 +93,11 @@ func (s granting) grant(ctx context.Context, g *grant) error {
 		_, err := s.grantAt(ctx, g)
 		return err
 	}
-	g.place = place{}
+	g.place = found
 	if g.granted = g.size(found.used); g.granted == 0 {
 		return nil
 	}
-	g.place.used = found.used + g.granted
+	g.place.used += g.granted
 	c := g.counter
 	return s.add.QueryRowContext(ctx, c.Scope, c.ID, c.Unit, c.windowStart(), g.granted).Scan(&g.place.row)
 }

@@ -95,6 +95,9 @@ func (f *fakeDB) apply(b *batch) {
 	for _, g := range b.grants {
 		g.granted = g.size(f.rows[g.counter])
 		f.rows[g.counter] += g.granted
+		if used := f.rows[g.counter]; used > 0 {
+			g.place = place{row: 1, used: used}
+		}
 		if g.granted < 0 || g.granted > 0 && f.rows[g.counter] > g.limit {
 			f.t.Errorf("granted %d of %v, %d are durable then and %d the limit", g.granted, g.counter, f.rows[g.counter], g.limit)
 		}
@@ -541,27 +544,16 @@ func refill(t testing.TB, l *Ledger, f *fakeDB, tok *Token, limit int64) grant {
 	}
 }
 
-func TestLeaseDoublesUntilItIdles(t *testing.T) {
-	for _, tt := range []struct {
-		limit int64
-		want  []int64 // ahead after each refill
-	}{
-		{1_000_000, []int64{1, 2, 4, 8, 16, 32, 64, 64}},
-		{3_200, []int64{1, 2, 4, 8, 16, 32, 32}},
-		{1_000, []int64{1, 2, 4, 8, 10, 10}},
-		{199, []int64{1, 1, 1}},
-		{99, []int64{0, 0, 0}},
-	} {
+func TestLeaseGoesAheadFromTheSecondGrantUntilItIdles(t *testing.T) {
+	for _, tt := range []struct{ limit, ahead int64 }{{1_000_000, 64}, {6_400, 64}, {3_200, 32}, {1_000, 10}, {199, 1}, {99, 0}} {
 		t.Run(fmt.Sprint(tt.limit), func(t *testing.T) {
 			l, f, c := newFake(t)
 			tok := newToken("a")
 			for range 2 {
-				for i, want := range tt.want {
-					if g := refill(t, l, f, tok, tt.limit); i == 0 && g.granted != 1 {
-						t.Errorf("first grant is of %d", g.granted)
-					}
-					if _, ahead := leased(l, counterOf("a")); ahead != want {
-						t.Errorf("refill %d: %d ahead, want %d", i, ahead, want)
+				for i := range 5 {
+					g := refill(t, l, f, tok, tt.limit)
+					if lease, _ := leased(l, counterOf("a")); i == 0 && lease != 0 || i > 0 && lease != tt.ahead {
+						t.Errorf("grant %d, of %d: %d leased", i, g.granted, lease)
 					}
 					c.advance(idleAfter - 1)
 				}
@@ -664,22 +656,52 @@ func TestRefillComesBeforeItIsNeeded(t *testing.T) {
 
 // A lower limit takes the lease back in the transaction in which it first asks.
 func TestLowerLimitTakesTheLeaseBack(t *testing.T) {
+	for _, tt := range []struct{ limit, kept int64 }{
+		{501, 1},    // what the call is for
+		{502, 2},    // what the limit permits
+		{600, 6},    // what it permits to be ahead
+		{3_200, 32}, // likewise
+	} {
+		t.Run(fmt.Sprint(tt.limit), func(t *testing.T) {
+			l, f, _ := newFake(t)
+			tok := newToken("a")
+			for range 500 {
+				each(t, l, tok, tok.calls(1, 1_000_000))
+			}
+			if lease, _ := leased(l, counterOf("a")); lease <= tt.kept {
+				t.Fatalf("only %d are leased", lease)
+			}
+			admit(t, l, tok, tok.calls(1, tt.limit))
+			if lease, _ := leased(l, counterOf("a")); lease != tt.kept-1 {
+				t.Errorf("%d leased after the call, want %d", lease, tt.kept-1)
+			}
+			for used := int64(501); used < min(tt.limit, 510); used++ {
+				each(t, l, tok, tok.calls(1, tt.limit))
+			}
+			if tt.limit < 510 {
+				wantRefused(t, l, ErrExhausted, tok, tok.calls(1, tt.limit))
+			}
+			l.flush()
+			if n := f.durable(counterOf("a")); n > tt.limit {
+				t.Errorf("%d durable", n)
+			}
+		})
+	}
+}
+
+func TestUsedUpUnderALowerLimitIsKnownWithoutACommit(t *testing.T) {
 	l, f, _ := newFake(t)
 	tok := newToken("a")
 	for range 500 {
 		each(t, l, tok, tok.calls(1, 1_000_000))
 	}
-	lease, _ := leased(l, counterOf("a"))
 	before := f.count()
-	each(t, l, tok, tok.calls(1, 501))
-	b := f.commits[before]
-	if len(b.returns) != 1 || b.returns[0].Amount != lease || len(b.grants) != 1 || b.grants[0].limit != 501 || b.grants[0].need != 1 {
-		t.Errorf("commit %+v, want the return of %d and a grant under 501", b, lease)
+	wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 500))
+	wantRefused(t, l, ErrExhausted, tok, tok.calls(2, 501))
+	if n := f.count(); n != before {
+		t.Errorf("%d commits to find out", n-before)
 	}
-	wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 501))
-	if n := f.durable(counterOf("a")); n != 501 {
-		t.Errorf("%d durable", n)
-	}
+	admit(t, l, tok, tok.calls(1, 501))
 }
 
 func TestLimitLoweredDuringACommit(t *testing.T) {
@@ -691,10 +713,14 @@ func TestLimitLoweredDuringACommit(t *testing.T) {
 	f.hooks(nil, hook)
 	higher := start(l, tok, tok.calls(4, 100))
 	<-reached
-	lower := start(l, tok, tok.calls(1, 5))
+	lower := start(l, tok, tok.calls(1, 6))
 	waiting(t, l, counterOf("a"), 1)
 	open()
-	if err := <-lower; !errors.Is(err, ErrExhausted) {
+	want := int64(9)
+	switch err := <-lower; { // it depends on which of them comes first then
+	case err == nil:
+		want = 10
+	case !errors.Is(err, ErrExhausted):
 		t.Errorf("lower: %v", err)
 	}
 	if err := <-higher; err != nil { // it brings its own limit, and that is in force again
@@ -702,8 +728,40 @@ func TestLimitLoweredDuringACommit(t *testing.T) {
 	}
 	l.flush()
 	lease, _ := leased(l, counterOf("a"))
-	if n := f.durable(counterOf("a")) - lease; n != 9 {
-		t.Errorf("%d durable and not leased, want 9", n)
+	if n := f.durable(counterOf("a")) - lease; n != want {
+		t.Errorf("%d durable and not leased, want %d", n, want)
+	}
+}
+
+// Calls that came by an old configuration and by a new one bring different limits.
+func TestCallsWithDifferentLimitsDoNotTakeTurnsForEver(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 100 {
+		l, f, _ := newFake(t)
+		tok := newToken("a")
+		var served atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				units, limit := int64(1+i%4), []int64{5, 9, 50, 1_000}[i%4]
+				switch err := l.Admit(ctx, tok, []Charge{tok.calls(units, limit)}); {
+				case err == nil:
+					served.Add(units)
+				case !errors.Is(err, ErrExhausted):
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		l.flush()
+		lease, _ := leased(l, counterOf("a"))
+		if n := f.durable(counterOf("a")) - lease; n != served.Load() {
+			t.Errorf("%d served, %d durable and not leased", served.Load(), n)
+		}
+		if t.Failed() {
+			return
+		}
 	}
 }
 
@@ -733,26 +791,30 @@ func TestSlowTokenDoesNotWait(t *testing.T) {
 
 // Also the bound on what is ahead is that of the new limit.
 func TestLowerLimitIsLeasedLessAhead(t *testing.T) {
-	l, f, _ := newFake(t)
+	l, _, _ := newFake(t)
 	tok := newToken("a")
 	for range 500 {
 		each(t, l, tok, tok.calls(1, 1_000_000))
 	}
 	each(t, l, tok, tok.calls(1, 1_000))
-	if g := f.latest().grants[0]; g.granted > g.need+1_000/aheadShare {
-		t.Errorf("granted %d for %d under a limit of 1000", g.granted, g.need)
+	if lease, _ := leased(l, counterOf("a")); lease > 1_000/aheadShare {
+		t.Errorf("%d leased under a limit of 1000", lease)
 	}
 }
 
 func TestHigherLimitHoldsAtOnce(t *testing.T) {
-	l, f, _ := newFake(t)
+	l, _, _ := newFake(t)
 	tok := newToken("a")
 	each(t, l, tok, tok.calls(5, 5))
 	wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 5))
 	each(t, l, tok, tok.calls(1, 6))
 	wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 6))
+}
 
-	// Raised while the refusal is being made.
+func TestLimitRaisedWhileARefusalIsBeingMade(t *testing.T) {
+	l, f, _ := newFake(t)
+	f.rows[counterOf("a")] = 6
+	tok := newToken("a")
 	hook, reached, open := gate()
 	f.hooks(hook, nil)
 	done := start(l, tok, tok.calls(2, 7))
@@ -832,12 +894,12 @@ func TestUsedUpIsBelievedBriefly(t *testing.T) {
 	each(t, l, tok, tok.calls(5, 5))
 	wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 5))
 	asked := f.count()
-	c.advance(emptyFor - 1)
+	c.advance(believeFor - 1)
 	for range 100 {
 		wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 5))
 	}
 	if n := f.count(); n != asked {
-		t.Errorf("%d commits within %v", n-asked, emptyFor)
+		t.Errorf("%d commits within %v", n-asked, believeFor)
 	}
 	f.mu.Lock()
 	f.rows[counterOf("a")] = 4 // somebody else gave one back
@@ -860,6 +922,7 @@ func TestUsedUpIsNotBelievedWhileUnitsAreOnTheirWayBack(t *testing.T) {
 	if err := l.Settle(context.Background(), []Charge{tok.calls(5, 10)}); err != nil {
 		t.Fatal(err)
 	}
+	c.advance(believeFor)
 	hook, reached, open := gate()
 	f.hooks(nil, hook)
 	six := start(l, tok, tok.calls(6, 10)) // finds nothing for the sixth
@@ -1025,9 +1088,10 @@ func TestSumsDoNotOverflow(t *testing.T) {
 		}
 	})
 	t.Run("of several calls", func(t *testing.T) {
-		l, f, _ := newFake(t)
+		l, f, c := newFake(t)
 		tok := newToken("a")
 		each(t, l, tok, tok.calls(5, top))
+		c.advance(believeFor)
 		hook, reached, open := gate()
 		f.hooks(hook, nil)
 		first := start(l, newToken("b"))

@@ -13,8 +13,8 @@
 //  2. A grant is sized by what the database says is used, against the limit in
 //     force, in the transaction that adds it and holds the only write lock. So
 //     what is durable never passes the limit in force when it was granted. A
-//     lower limit takes the lease back, in the transaction in which the next
-//     grant is asked for.
+//     lower limit takes back what the lease has beyond it, in the transaction
+//     in which the next grant is asked for.
 //  3. A return leaves memory first and reaches the database second, at most
 //     once. A lost one loses units; none is granted twice.
 //
