@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
@@ -33,20 +35,6 @@ func (t *target) header() (http.Header, error) {
 	return http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}}, err
 }
 
-// openLoop sends requests at a fixed rate, however long each takes, and returns
-// their latencies in order of size.
-func (t *target) openLoop(ctx context.Context, rate int, d time.Duration) ([]time.Duration, error) {
-	if err := t.tokens.reserve(int(d.Seconds()*float64(rate)) + 1); err != nil {
-		return nil, err
-	}
-	var latencies []time.Duration
-	err := t.attack(ctx, vegeta.ConstantPacer{Freq: rate, Per: time.Second}, d, func(r *vegeta.Result) {
-		latencies = append(latencies, r.Latency)
-	})
-	slices.Sort(latencies)
-	return latencies, err
-}
-
 // load is what a closed loop did.
 type load struct {
 	requests int64
@@ -70,7 +58,7 @@ func (t *target) saturate(ctx context.Context, p vegeta.Pacer, d time.Duration) 
 	var l load
 	var end time.Time
 	begin := time.Now()
-	err := t.attack(ctx, p, d, func(r *vegeta.Result) {
+	err := attack(ctx, []*target{t}, p, d, func(_ int, r *vegeta.Result) {
 		l.requests++
 		end = r.End()
 	}, vegeta.Workers(connections), vegeta.MaxWorkers(connections))
@@ -88,22 +76,38 @@ func (p countPacer) Pace(_ time.Duration, hits uint64) (time.Duration, bool) {
 func (p countPacer) Rate(time.Duration) float64 { return 0 }
 
 // attack sends requests and hands on the results, of which each must be as it
-// should. Without further options there are as many workers as the pace needs.
-func (t *target) attack(ctx context.Context, p vegeta.Pacer, d time.Duration, each func(*vegeta.Result), options ...func(*vegeta.Attacker)) error {
-	attacker := vegeta.NewAttacker(append(options, vegeta.Client(t.client))...)
+// should. Of several targets each has its turn, in an order that changes. Without
+// further options there are as many workers as the pace needs.
+func attack(ctx context.Context, targets []*target, p vegeta.Pacer, d time.Duration, each func(target int, r *vegeta.Result),
+	options ...func(*vegeta.Attacker)) error {
+	attacker := vegeta.NewAttacker(append(options, vegeta.Client(targets[0].client))...)
 	defer context.AfterFunc(ctx, func() { attacker.Stop() })()
-	next := func(to *vegeta.Target) (err error) {
+	var mu sync.Mutex
+	var turns []int
+	turn := func() *target {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(turns) == 0 {
+			turns = rand.Perm(len(targets))
+		}
+		t := targets[turns[0]]
+		turns = turns[1:]
+		return t
+	}
+	aim := func(to *vegeta.Target) (err error) {
+		t := turn()
 		to.Method, to.URL, to.Body = http.MethodPost, t.url, t.body
 		to.Header, err = t.header()
 		return err
 	}
 	var failed error
-	for r := range attacker.Attack(next, p, d, "") {
-		if err := t.verify(r); err != nil {
-			failed = cmp.Or(failed, err)
+	for r := range attacker.Attack(aim, p, d, "") {
+		i := slices.IndexFunc(targets, func(t *target) bool { return t.url == r.URL })
+		if err := targets[i].verify(r); err != nil {
+			failed = cmp.Or(failed, fmt.Errorf("%s: %w", r.URL, err))
 			attacker.Stop()
 		}
-		each(r)
+		each(i, r)
 	}
 	return cmp.Or(ctx.Err(), failed)
 }

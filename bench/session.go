@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -147,6 +148,10 @@ func (b *bench) run(ctx context.Context, sc *scenario) (_ *outcome, err error) {
 		}
 	}
 	for round := range b.rounds {
+		gate, err := s.gate(ctx, b, round, out)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", sc.name, err)
+		}
 		for _, i := range rand.Perm(len(s.subjects)) {
 			sub := s.subjects[i]
 			fmt.Fprintf(b.progress, "%s: round %d of %d, %s\n", sc.name, round+1, b.rounds, sub.name)
@@ -157,6 +162,7 @@ func (b *bench) run(ctx context.Context, sc *scenario) (_ *outcome, err error) {
 			if err != nil {
 				return nil, sub.failed(fmt.Errorf("%s: %w", sc.name, err))
 			}
+			maps.Copy(f, gate[sub.name])
 			out.rounds[sub.name] = append(out.rounds[sub.name], f)
 			out.latencies[sub.name] = append(out.latencies[sub.name], latencies...)
 		}
@@ -171,20 +177,56 @@ func (b *bench) run(ctx context.Context, sc *scenario) (_ *outcome, err error) {
 	return out, nil
 }
 
-// checked is a measurement, with what the upstream saw of it.
-func (s *session) checked(ctx context.Context, sub *subject, d time.Duration) (figures, []time.Duration, error) {
-	if _, err := takeCounts(ctx, s.upstream); err != nil {
-		return nil, nil, err
+// gate measures all subjects at the gate, where the work has one.
+func (s *session) gate(ctx context.Context, b *bench, round int, out *outcome) (figs map[string]figures, err error) {
+	w, ok := s.work.(gated)
+	if !ok {
+		return nil, nil
 	}
-	f, latencies, err := s.work.measure(ctx, s, sub, d)
+	fmt.Fprintf(b.progress, "%s: round %d of %d, all at %d requests/s\n", s.name, round+1, b.rounds, gateRate)
+	for _, sub := range s.subjects {
+		if err := s.acquaint(ctx, sub, b.duration); err != nil {
+			return nil, sub.failed(err)
+		}
+	}
+	var latencies map[string][]time.Duration
+	err = s.check(ctx, func() (made float64, err error) {
+		figs, latencies, err = w.gate(ctx, s, b.duration)
+		for _, f := range figs {
+			made += f[requestsMade]
+		}
+		return made, err
+	})
+	for name, l := range latencies {
+		out.latencies[name] = append(out.latencies[name], l...)
+	}
+	return figs, err
+}
+
+// checked is a measurement, with what the upstream saw of it.
+func (s *session) checked(ctx context.Context, sub *subject, d time.Duration) (f figures, latencies []time.Duration, err error) {
+	err = s.check(ctx, func() (float64, error) {
+		f, latencies, err = s.work.measure(ctx, s, sub, d)
+		return f[requestsMade], err
+	})
+	return f, latencies, err
+}
+
+// check lets something make requests, and is an error if not all of them reached
+// the upstream as they should.
+func (s *session) check(ctx context.Context, do func() (made float64, err error)) error {
+	if _, err := takeCounts(ctx, s.upstream); err != nil {
+		return err
+	}
+	made, err := do()
 	served, seen := takeCounts(ctx, s.upstream)
 	if seen != nil { // says more than that a request was refused
-		return nil, nil, seen
+		return seen
 	}
-	if made := int64(f[requestsMade]); err == nil && served < made {
-		err = fmt.Errorf("of %d requests, %d reached the upstream", made, served)
+	if err == nil && served < int64(made) {
+		err = fmt.Errorf("of %.0f requests, %d reached the upstream", made, served)
 	}
-	return f, latencies, err
+	return err
 }
 
 // measureUpstream is how many requests a second the upstream answers without a

@@ -22,6 +22,8 @@ const (
 	latencyP99 = "latency_p99"
 	lagP50     = "lag_p50"
 	lagP99     = "lag_p99"
+	lagMost    = "lag_most"
+	gateCPU    = "gate_cpu"
 	cpuPer     = "cpu"
 	allocsPer  = "allocs"
 	resident   = "rss"
@@ -34,8 +36,10 @@ var metrics = []metric{
 	{throughput, "throughput, 1/s", 0},
 	{latencyP50, "latency p50, µs", 0},
 	{latencyP99, "latency p99, µs", 0},
+	{gateCPU, "CPU each at that rate, µs", 0},
 	{lagP50, "lag p50, µs", 0},
 	{lagP99, "lag p99, µs", 0},
+	{lagMost, "lag at most, µs", 0},
 	{cpuPer, "CPU each, µs", 1},
 	{allocsPer, "allocations each", 1},
 	{resident, "RSS, MiB", 1},

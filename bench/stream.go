@@ -53,7 +53,7 @@ func (w sseWork) measure(ctx context.Context, s *session, sub *subject, d time.D
 	if err := cmp.Or(err, <-metered); err != nil {
 		return nil, nil, err
 	}
-	f[lagP50], f[lagP99] = micros(quantile(lags, 0.5)), micros(quantile(lags, 0.99))
+	f[lagP50], f[lagP99], f[lagMost] = micros(quantile(lags, 0.5)), micros(quantile(lags, 0.99)), micros(lags[len(lags)-1])
 	if err := m.read(ctx, seen.Load(), f); err != nil {
 		return nil, nil, err
 	}

@@ -21,8 +21,8 @@ func writeHead(w io.Writer, b *bench) {
 	if b.wrk != nil {
 		generators = "wrk, and over HTTP/2 vegeta"
 	}
-	fmt.Fprintf(w, "%d rounds of %v for each measurement. Closed loops keep %d connections busy (%s); latency is that of an open loop of\n"+
-		"%d requests/s (vegeta). CPU and allocations are per request, event or round trip.\n\n",
+	fmt.Fprintf(w, "%d rounds of %v for each measurement. Closed loops keep %d connections busy (%s); latency is that of open loops of\n"+
+		"%d requests/s to each subject, to all in turn at the same time (vegeta). CPU and allocations are per request, event or round trip.\n\n",
 		b.rounds, b.duration, connections, generators, gateRate)
 	fmt.Fprintf(w, "`bare` is Caddy's reverse_proxy with a static key, `bare again` a second process of the same. A ratio is of two measurements of one round:\n"+
 		"the median of all rounds, and in parentheses the least and the greatest. Where the relay's median is not farther from 1 than\n"+
