@@ -154,13 +154,13 @@ type bodyMeter struct {
 	io.Reader
 	rt     *route
 	bodies *bodies
-	client *http.ResponseController
+	client *http.ResponseController // nil: it may take as long as the server lets it
 	begun  time.Time
 	until  time.Time
 }
 
 func (m *bodyMeter) Read(p []byte) (int, error) {
-	if until := m.begun.Add(bodyPatience + time.Duration(m.rt.took/bodyPace)*time.Second); until != m.until {
+	if until := m.begun.Add(bodyPatience + time.Duration(m.rt.took/bodyPace)*time.Second); m.client != nil && until != m.until {
 		m.until = until
 		_ = m.client.SetReadDeadline(until) // where it cannot be set, the server's own holds
 	}
@@ -190,9 +190,14 @@ func holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies, rt *route)
 	if err == nil {
 		var b bytes.Buffer
 		b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
-		meter := &bodyMeter{Reader: plain, rt: rt, bodies: bodies, client: http.NewResponseController(w), begun: time.Now()}
+		meter := &bodyMeter{Reader: plain, rt: rt, bodies: bodies, begun: time.Now()}
+		if r.ContentLength < 0 || r.ContentLength > smallBody {
+			// Not for less: it takes hardly more memory than its connection does, and
+			// to set a deadline wakes a thread.
+			meter.client = http.NewResponseController(w)
+			defer meter.client.SetReadDeadline(time.Time{}) // a server that has none has set none
+		}
 		_, err = b.ReadFrom(meter)
-		_ = meter.client.SetReadDeadline(time.Time{}) // a server that has none has set none
 		rt.held = b.Bytes()
 		_ = plain.Close() // whatever there was to say was said when it was read
 	}

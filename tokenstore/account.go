@@ -11,8 +11,8 @@ import (
 const (
 	maxAhead   = 64                     // units asked for beyond what waiters need, at most
 	aheadShare = 100                    // and at most this part of the limit
-	idleAfter  = 10 * time.Second       // unused this long, the lease goes back
-	forgetPast = time.Minute            // unused this long, the account goes too
+	idleAfter  = time.Minute            // unused this long, the lease goes back
+	forgetPast = 2 * time.Minute        // unused this long, the account goes too
 	believeFor = 100 * time.Millisecond // how long it is believed how much is used
 )
 
