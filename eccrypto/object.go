@@ -2,9 +2,10 @@ package eccrypto
 
 import (
 	"bytes"
-	"encoding/json"
+	"io"
 	"slices"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // object is a JSON object, its names exactly as they were spelled.
@@ -13,34 +14,36 @@ import (
 // case-insensitively, lets the last of several equal names win and drops the
 // names that it does not know, and each of these gives two readers of one
 // header two opinions.
-type object map[string]json.RawMessage
+type object map[string]jsontext.Value
 
 // parseObject reads one JSON object, in which no name comes twice, with
 // nothing after it.
 func parseObject(data []byte) (object, error) {
-	// Decoder is laxer than Valid about what follows, and both about UTF-8.
-	if !utf8.Valid(data) || !json.Valid(data) {
-		return nil, refuse("not JSON")
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true)) // which are refused below, by name
+	if open, err := d.ReadToken(); err != nil || open.Kind() != '{' {
 		return nil, refuse("not a JSON object")
 	}
 	o := object{}
-	for d.More() {
-		token, err := d.Token()
+	for d.PeekKind() != '}' {
+		token, err := d.ReadToken()
 		if err != nil {
 			return nil, refuse("not JSON")
 		}
-		name, _ := token.(string)
+		name := token.String()
 		if o.has(name) {
 			return nil, refuse("member %s comes twice", printable(name))
 		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
+		value, err := d.ReadValue()
+		if err != nil {
 			return nil, refuse("not JSON")
 		}
-		o[name] = value
+		o[name] = value.Clone()
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, refuse("not JSON")
+	}
+	if _, err := d.ReadToken(); err != io.EOF {
+		return nil, refuse("not JSON")
 	}
 	return o, nil
 }
@@ -75,11 +78,11 @@ func (o object) text(name string) (string, error) {
 	if raw[0] != '"' {
 		return "", refuse("member %s not a string", name)
 	}
-	var s string
-	if err := json.Unmarshal(raw, &s); err != nil {
+	s, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil {
 		return "", refuse("member %s not a string", name)
 	}
-	return s, nil
+	return string(s), nil
 }
 
 // oneOf returns the text of the member name, which has to be one of those accepted.

@@ -120,7 +120,7 @@ var profileTests = []struct {
 	{"array", forgery{outer: func(h string) string { return "[" + h + "]" }}, "header: not a JSON object", false},
 	{"trailing data", forgery{outer: func(h string) string { return h + "{}" }}, "header: not JSON", false},
 	{"trailing comma", forgery{outer: replace(`"}}`, `"},}`)}, "header: not JSON", false},
-	{"empty header", forgery{edit: join(func(s []string) { s[0] = "" })}, "header: not JSON", false},
+	{"empty header", forgery{edit: join(func(s []string) { s[0] = "" })}, "header: not a JSON object", false},
 
 	// Ephemeral key.
 	{"no epk", forgery{outer: replace(`"epk"`, `"apv"`)}, "member apv not a string", false},

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Claims are the claims of a token, as minted and as parsed. The registered
@@ -95,14 +97,14 @@ func ParseDraft(data []byte) (*Claims, error) {
 	if !utf8.Valid(data) {
 		return nil, deny(Invalid, "claims are not valid UTF-8")
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	dec := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true)) // which are refused below, by name
+	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
 		return nil, deny(Invalid, "claims are not a JSON object")
 	}
 	if err := checkMembers(dec, profile, ""); err != nil {
 		return nil, err
 	}
-	if _, err := dec.Token(); err != io.EOF {
+	if _, err := dec.ReadToken(); err != io.EOF {
 		return nil, deny(Invalid, "data after the claims")
 	}
 	var c Claims
@@ -118,14 +120,14 @@ func ParseDraft(data []byte) (*Claims, error) {
 
 // checkMembers reads the members of an object, of which the opening brace was
 // read, and its closing brace.
-func checkMembers(dec *json.Decoder, known members, prefix string) error {
+func checkMembers(dec *jsontext.Decoder, known members, prefix string) error {
 	seen := make(map[string]bool, len(known))
-	for dec.More() {
-		t, err := dec.Token()
-		key, ok := t.(string)
-		if err != nil || !ok {
-			return deny(Invalid, "claims do not parse")
+	for dec.PeekKind() != '}' {
+		t, err := dec.ReadToken()
+		if err != nil {
+			return parsed(err)
 		}
+		key := t.String()
 		below, ok := known[key]
 		switch {
 		case reserved[prefix+key]:
@@ -140,30 +142,35 @@ func checkMembers(dec *json.Decoder, known members, prefix string) error {
 			return err
 		}
 	}
-	if _, err := dec.Token(); err != nil {
-		return deny(Invalid, "claims do not parse")
-	}
-	return nil
+	_, err := dec.ReadToken()
+	return parsed(err)
 }
 
-func checkValue(dec *json.Decoder, below members, path string) error {
-	t, err := dec.Token()
-	switch {
-	case err != nil:
-		return deny(Invalid, "claims do not parse")
-	case t == nil:
+func checkValue(dec *jsontext.Decoder, below members, path string) error {
+	t, err := dec.ReadToken()
+	if err != nil {
+		return parsed(err)
+	}
+	switch t.Kind() {
+	case 'n':
 		return deny(Invalid, "claim %s is null", path)
-	case t == json.Delim('{'):
+	case '{':
 		return checkMembers(dec, below, path+".")
-	case t == json.Delim('['):
-		for dec.More() {
+	case '[':
+		for dec.PeekKind() != ']' {
 			if err := checkValue(dec, nil, path); err != nil {
 				return err
 			}
 		}
-		if _, err := dec.Token(); err != nil {
-			return deny(Invalid, "claims do not parse")
-		}
+		_, err = dec.ReadToken()
+	}
+	return parsed(err)
+}
+
+// parsed turns an error of the parser into a denial.
+func parsed(err error) error {
+	if err != nil {
+		return deny(Invalid, "claims do not parse")
 	}
 	return nil
 }

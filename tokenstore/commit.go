@@ -28,9 +28,9 @@ func (s *sqliteDB) commit(ctx context.Context, b *batch) error {
 }
 
 func (s *sqliteDB) giveBack(ctx context.Context, tx *sql.Tx, b *batch) error {
+	stmt := tx.StmtContext(ctx, s.stmts.giveBack)
 	for _, c := range b.returns {
-		_, err := tx.StmtContext(ctx, s.stmts.giveBack).ExecContext(ctx,
-			c.Counter.Scope, c.Counter.ID, c.Counter.Unit, c.Counter.windowStart(), c.Amount)
+		_, err := stmt.ExecContext(ctx, c.Counter.Scope, c.Counter.ID, c.Counter.Unit, c.Counter.windowStart(), c.Amount)
 		if err != nil {
 			return err
 		}
@@ -40,11 +40,12 @@ func (s *sqliteDB) giveBack(ctx context.Context, tx *sql.Tx, b *batch) error {
 
 // know makes tokens known, or lets them live longer.
 func (s *sqliteDB) know(ctx context.Context, tx *sql.Tx, b *batch) error {
+	stmt := tx.StmtContext(ctx, s.stmts.knowToken)
 	for _, k := range b.tokens {
 		t := k.token
 		k.record, k.err = record{fingerprint: t.Fingerprint, callsLimit: noLimit}, nil
 		var limit sql.NullInt64
-		err := tx.StmtContext(ctx, s.stmts.knowToken).QueryRowContext(ctx, t.Issuer, t.ID, t.Subject, t.Provider,
+		err := stmt.QueryRowContext(ctx, t.Issuer, t.ID, t.Subject, t.Provider,
 			t.Fingerprint[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix()).Scan(&k.record.expires, &k.record.disabled, &limit)
 		if limit.Valid {
 			k.record.callsLimit = limit.Int64
