@@ -31,9 +31,9 @@ type holder struct{ issuer, id string }
 
 type pace struct {
 	shard    *paceShard
-	calls    window
+	calls    window[uint16]
 	underWay int64
-	last     time.Time
+	last     time.Duration // since the beginning
 }
 
 // enter takes a slot of the token for a call, or refuses it. One that has entered
@@ -53,7 +53,7 @@ func (p *paces) enter(permit *permit, rt *route, now time.Time) *refusal {
 		t = &pace{shard: s}
 		s.paces[key] = t
 	}
-	t.last = now
+	t.last = now.Sub(beginning)
 	if permit.Concurrency > 0 && t.underWay >= permit.Concurrency {
 		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", permit.Concurrency))
 	}
@@ -96,7 +96,7 @@ func (s *paceShard) sweep(now time.Time) {
 	}
 	s.swept = now
 	for key, t := range s.paces {
-		if t.underWay == 0 && now.Sub(t.last) > 2*time.Minute {
+		if t.underWay == 0 && now.Sub(beginning)-t.last > 2*time.Minute {
 			delete(s.paces, key)
 		}
 	}

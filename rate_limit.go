@@ -62,7 +62,7 @@ type rateRule struct{ scope, per string }
 // make it forget those that go on.
 type rateCounts struct {
 	mu      sync.Mutex
-	clients *lru.TwoQueueCache[netip.Prefix, *window]
+	clients *lru.TwoQueueCache[netip.Prefix, *window[uint32]]
 }
 
 // of returns the counts of the limits, in their order.
@@ -73,7 +73,7 @@ func (r *rates) of(limits []RateLimit) ([]*rateCounts, error) {
 	for _, l := range limits {
 		rule := rateRule{l.Scope, l.Per}
 		if r.rules[rule] == nil {
-			clients, err := lru.New2Q[netip.Prefix, *window](rateClients)
+			clients, err := lru.New2Q[netip.Prefix, *window[uint32]](rateClients)
 			if err != nil {
 				return nil, err
 			}
@@ -110,7 +110,7 @@ func (c *rateCounts) take(client netip.Prefix, l RateLimit, now time.Time) (wait
 	defer c.mu.Unlock()
 	w, ok := c.clients.Get(client)
 	if !ok {
-		w = new(window)
+		w = new(window[uint32])
 		c.clients.Add(client, w)
 	}
 	return w.take(l.Requests, rateTimes[l.Per], now)

@@ -86,11 +86,13 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	if err != nil {
 		return nil, claims, err
 	}
+	// The parts are of the whole: each token in use has these strings once.
+	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
+	p.ID, p.Subject = p.tokenID[len(p.Issuer)+1:], p.subjectID[len(p.Issuer)+1:]
 	p.token = &tokenstore.Token{
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider,
 		Fingerprint: p.Fingerprint, IssuedAt: p.IssuedAt, ExpiresAt: p.ExpiresAt,
 	}
-	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
 	switch {
 	case p.APIKey != "":
 		p.carried = newSecret(p.APIKey, p.provider.credential.Prefix)

@@ -9,8 +9,11 @@ import (
 // time there was more than a limit; at worst a limit is felt for a sixtieth too
 // long. (A token bucket, which costs less memory, lets twice the limit through
 // in the first minute.) The zero window is empty.
-type window struct {
-	slots  [61]uint32
+//
+// C is what the calls of a sixtieth are counted in. More than it can hold are not
+// let in: with 16 bits, 65 535 within a second of a minute.
+type window[C uint16 | uint32] struct {
+	slots  [61]C
 	newest int64 // number of the sixtieth that now is in
 	sum    int64
 }
@@ -21,18 +24,22 @@ var beginning = time.Now()
 
 // take counts one more, unless that would be more than limit: then it returns how
 // long to wait until it would not.
-func (w *window) take(limit int64, per time.Duration, now time.Time) (wait time.Duration) {
+func (w *window[C]) take(limit int64, per time.Duration, now time.Time) (wait time.Duration) {
 	w.advance(per, now)
-	if w.sum >= limit {
+	slot := &w.slots[w.newest%int64(len(w.slots))]
+	switch {
+	case w.sum >= limit:
 		return w.oldest(per, now)
+	case *slot == ^C(0):
+		return time.Duration(w.newest+1)*(per/60) - now.Sub(beginning)
 	}
-	w.slots[w.newest%int64(len(w.slots))]++
+	*slot++
 	w.sum++
 	return 0
 }
 
 // advance drops what is past.
-func (w *window) advance(per time.Duration, now time.Time) {
+func (w *window[C]) advance(per time.Duration, now time.Time) {
 	size := int64(len(w.slots))
 	n := int64(now.Sub(beginning) / (per / 60))
 	for range min(n-w.newest, size) { // none, if now is before the newest
@@ -44,7 +51,7 @@ func (w *window) advance(per time.Duration, now time.Time) {
 }
 
 // oldest is how long the oldest that is counted will be.
-func (w *window) oldest(per time.Duration, now time.Time) time.Duration {
+func (w *window[C]) oldest(per time.Duration, now time.Time) time.Duration {
 	size := int64(len(w.slots))
 	for n := w.newest - size + 1; n <= w.newest; n++ {
 		if n >= 0 && w.slots[n%size] > 0 {

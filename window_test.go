@@ -11,7 +11,7 @@ import (
 // and whoever waits as long as he is told is let in.
 func TestWindowIsNeverExceeded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var w window
+		var w window[uint16]
 		per := rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour}).Draw(t, "per")
 		limit := rapid.Int64Range(1, 20).Draw(t, "limit")
 		now := beginning.Add(time.Duration(rapid.Int64Range(0, int64(3*per)).Draw(t, "start")))
@@ -44,7 +44,7 @@ func TestWindowIsNeverExceeded(t *testing.T) {
 }
 
 func TestWindowLetsTheLimitThroughAtOnce(t *testing.T) {
-	var w window
+	var w window[uint16]
 	now := beginning.Add(time.Hour)
 	for i := range 60 {
 		if wait := w.take(60, time.Minute, now); wait > 0 {
@@ -61,10 +61,27 @@ func TestWindowLetsTheLimitThroughAtOnce(t *testing.T) {
 
 // A clock that goes backwards frees nothing.
 func TestWindowWithAClockThatGoesBack(t *testing.T) {
-	var w window
+	var w window[uint16]
 	now := beginning.Add(time.Hour)
 	w.take(1, time.Minute, now)
 	if w.take(1, time.Minute, now.Add(-30*time.Minute)) == 0 {
 		t.Error("a second one is let in")
+	}
+}
+
+func TestWindowLetsInWhatASixtiethCanHold(t *testing.T) {
+	var w window[uint16]
+	now := beginning.Add(time.Hour)
+	for range 1<<16 - 1 {
+		if w.take(1_000_000, time.Minute, now) > 0 {
+			t.Fatal("one of 65 535 is not let in")
+		}
+	}
+	wait := w.take(1_000_000, time.Minute, now)
+	if wait <= 0 || wait > time.Second {
+		t.Errorf("the next is to wait %s", wait)
+	}
+	if w.take(1_000_000, time.Minute, now.Add(wait)) > 0 {
+		t.Error("who has waited is not let in")
 	}
 }

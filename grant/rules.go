@@ -63,7 +63,7 @@ func (a *Allow) compile() (compiled []rule, err error) {
 			compiled = append(compiled, rule{r.reason, denies})
 		}
 	}
-	return compiled, nil
+	return slices.Clone(compiled), nil // without room for more: every token in use has its own
 }
 
 func compilePaths(values []string) (func(Request) string, error) {
