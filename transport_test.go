@@ -52,6 +52,25 @@ func TestAnswerIsCleaned(t *testing.T) {
 	}
 }
 
+// Browsers refuse an answer with two. A site that knows its only page may say so,
+// with a header that is set last.
+func TestAnswerAllowsOneOrigin(t *testing.T) {
+	up := newUpstream(t, nil)
+	for directive, want := range map[string]string{
+		"": "*",
+		"header Access-Control-Allow-Origin https://app.example":  "*",
+		"header >Access-Control-Allow-Origin https://app.example": "https://app.example",
+	} {
+		relay := startRelay(t, strings.Replace(simple(up.URL), "\t\tlog\n", "\t\tlog\n"+directive+"\n", 1))
+		for _, token := range []string{relay.mint(), "none"} {
+			res, _ := relay.do(relay.request(bearer(token)))
+			if got := res.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != want {
+				t.Errorf("%s: %d with %v", directive, res.StatusCode, got)
+			}
+		}
+	}
+}
+
 // A provider that repeats the key in a header gets no further.
 func TestKeyInAnswerHeader(t *testing.T) {
 	for name, value := range map[string]string{
