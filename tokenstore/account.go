@@ -33,7 +33,7 @@ type account struct {
 	granted chan struct{} // closed when the grant is published that covers the need; nil: nobody waits
 	err     error         // of the latest commit
 	place   place         // of its row in the database, after the latest grant
-	granter uint64        // the batch of that grant
+	batch   uint64        // in which that grant was
 	believe time.Time     // until then, the row is as it was then
 	returns uint64        // the batch that has units of this account to return
 
@@ -71,7 +71,7 @@ func (a *account) grow() { a.ahead = min(maxAhead, a.limit/aheadShare) }
 // spent reports whether a limit is known to leave less than some units: from a
 // grant just now, if nothing was on its way back then or is now.
 func (a *account) spent(units, limit int64, now time.Time) bool {
-	return now.Before(a.believe) && a.returns <= a.granter && a.place.used-a.lease > limit-units
+	return now.Before(a.believe) && a.returns <= a.batch && a.place.used-a.lease > limit-units
 }
 
 // adopt makes a limit the one in force. Of a lower one, what the lease has beyond
@@ -101,7 +101,7 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 	defer a.mu.Unlock()
 	a.err, a.written = err, false
 	if err == nil {
-		a.place, a.granter, a.believe = g.place, batch, now.Add(believeFor)
+		a.place, a.batch, a.believe = g.place, batch, now.Add(believeFor)
 	}
 	switch {
 	case err != nil:

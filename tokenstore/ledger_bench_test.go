@@ -340,6 +340,11 @@ func benchLatency(b *testing.B, limit int64) {
 	report(b, micro(at(timed.took, 0.5)), "µs-commit-p50")
 	report(b, micro(at(timed.took, 0.99)), "µs-commit-p99")
 	report(b, micro(at(latencies, 0.99))/micro(at(timed.took, 0.5)), "p99-in-median-commits")
+	var commits time.Duration
+	for _, took := range timed.took {
+		commits += took
+	}
+	report(b, micro(at(latencies, 0.99))/micro(commits/time.Duration(len(timed.took))), "p99-in-mean-commits")
 	report(b, micro(at(latencies, 0.99))/micro(at(timed.took, 0.99)), "p99-in-p99-commits") // like with like
 	report(b, float64(total)/elapsed.Seconds(), "offered/s")
 }
