@@ -19,6 +19,7 @@ import (
 const (
 	pacedStreams = 200
 	eventEvery   = 50 * time.Millisecond
+	openWithin   = 21 * eventEvery // all streams: so that events wait for events, and not for what opens streams
 	fastStreams  = 8
 	fastEvents   = 20_000 // of each
 )
@@ -69,7 +70,7 @@ func (w sseWork) measure(ctx context.Context, s *session, sub *subject, d time.D
 func pacedLags(ctx context.Context, t *target, events int, seen *atomic.Int64) ([]time.Duration, error) {
 	lags := make([][]time.Duration, pacedStreams)
 	err := together(ctx, pacedStreams, func(ctx context.Context, i int) error {
-		time.Sleep(eventEvery * time.Duration(i) / pacedStreams)
+		time.Sleep(openWithin * time.Duration(i) / pacedStreams)
 		lags[i] = make([]time.Duration, 0, events)
 		return readStream(ctx, t, events, func(lag time.Duration) {
 			lags[i] = append(lags[i], lag)
