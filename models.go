@@ -191,9 +191,9 @@ func holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies, rt *route)
 		var b bytes.Buffer
 		b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
 		meter := &bodyMeter{Reader: plain, rt: rt, bodies: bodies, begun: time.Now()}
-		if r.ContentLength < 0 || r.ContentLength > smallBody {
-			// Not for less: it takes hardly more memory than its connection does, and
-			// to set a deadline wakes a thread.
+		// A short body takes hardly more memory than its connection does, unless it
+		// is encoded, and to set a deadline wakes a thread.
+		if short := 0 <= r.ContentLength && r.ContentLength <= smallBody; !short || len(r.Header["Content-Encoding"]) > 0 {
 			meter.client = http.NewResponseController(w)
 			defer meter.client.SetReadDeadline(time.Time{}) // a server that has none has set none
 		}
