@@ -173,7 +173,7 @@ func (l *Ledger) Close() error {
 			l.sweepShard(&l.accounts[i], l.now().Add(2*forgetPast))
 		}
 		l.flush()
-		l.closed = errors.Join(l.writeUsage(), l.db.close())
+		l.closed = errors.Join(l.writeUsage(false), l.db.close())
 	})
 	return l.closed
 }

@@ -165,7 +165,7 @@ func TestUsageAddsUp(t *testing.T) {
 	for range 3 {
 		s.Observe(a, one)
 		s.Observe(b, one)
-		if err := s.writeUsage(); err != nil {
+		if err := s.writeUsage(false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -196,14 +196,14 @@ func TestUsageSurvivesAFailedWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Observe(tok, Usage{Calls: 1})
-	if err := s.writeUsage(); err == nil {
+	if err := s.writeUsage(false); err == nil {
 		t.Fatal("the write succeeds")
 	}
 	s.Observe(tok, Usage{Calls: 1})
 	if _, err := raw(s).Exec(`ALTER TABLE elsewhere RENAME TO usage`); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.writeUsage(); err != nil {
+	if err := s.writeUsage(false); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.Usage.Calls != 2 {

@@ -55,7 +55,7 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 	if err := l.stopped(); err != nil {
 		return Page{}, err
 	}
-	if err := l.writeUsage(); err != nil {
+	if err := l.writeUsage(false); err != nil {
 		return Page{}, unavailable(err)
 	}
 	if f.Limit <= 0 {

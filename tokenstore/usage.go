@@ -34,7 +34,7 @@ func (u *Usage) add(v Usage) {
 // calls wait while a piece is written.
 const (
 	usageEvery = 5 * time.Second
-	usagePiece = 64 // tokens
+	usagePiece = 16 // tokens
 )
 
 // observations are what was used since it was last written.
@@ -88,12 +88,20 @@ func (o *observations) drain() []*observation {
 }
 
 // writeUsage makes what was observed durable. What cannot be written now is
-// kept for the next time.
-func (l *Ledger) writeUsage() error {
+// kept for the next time. Behind, it rests after each piece for as long as that
+// took, until the ledger is closed: calls and streams want the processor too.
+func (l *Ledger) writeUsage(behind bool) error {
 	var failed error
 	for piece := range slices.Chunk(l.observations.drain(), usagePiece) {
 		if failed == nil {
+			begin := time.Now()
 			failed = l.db.addUsage(context.Background(), piece)
+			if behind {
+				select {
+				case <-time.After(time.Since(begin)):
+				case <-l.done:
+				}
+			}
 		}
 		if failed != nil {
 			for _, o := range piece {
@@ -124,7 +132,7 @@ func (l *Ledger) UsageReport(ctx context.Context, f UsageFilter) ([]UsageRow, er
 	if err := l.stopped(); err != nil {
 		return nil, err
 	}
-	if err := l.writeUsage(); err != nil {
+	if err := l.writeUsage(false); err != nil {
 		return nil, unavailable(err)
 	}
 	rows, err := l.db.usage(ctx, f)

@@ -222,7 +222,7 @@ func (l *Ledger) sweep() {
 			}
 			if now := l.now(); now.Sub(written).Abs() >= usageEvery {
 				written = now
-				_ = l.writeUsage() // what failed is tried again
+				_ = l.writeUsage(true) // what failed is tried again
 			}
 		case <-l.done:
 			return
