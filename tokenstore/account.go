@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// How a lease grows and shrinks.
+// How far a lease goes ahead, and what is done with one that idles.
 const (
 	maxAhead   = 64                     // units asked for beyond what waiters need, at most
 	aheadShare = 100                    // and at most this part of the limit

@@ -187,6 +187,30 @@ func TestUsageAddsUp(t *testing.T) {
 	}
 }
 
+// What is written in pieces is written whole, and once.
+func TestUsageOfManyTokens(t *testing.T) {
+	s := openNew(t)
+	const tokens = 3*usagePiece + 1
+	for i := range tokens {
+		tok := newToken(fmt.Sprint(i))
+		admit(t, s, tok)
+		s.Observe(tok, Usage{Calls: 1})
+		s.Observe(tok, Usage{Calls: 1})
+	}
+	for range 2 {
+		if err := s.writeUsage(true); err != nil {
+			t.Fatal(err)
+		}
+		report, err := s.UsageReport(t.Context(), UsageFilter{})
+		if err != nil || len(report) != 1 || report[0].Calls != 2*tokens {
+			t.Errorf("%+v, %v", report, err)
+		}
+	}
+	if s.observations.count() != 0 || s.observations.seen != nil {
+		t.Error("what was written is kept")
+	}
+}
+
 // What cannot be written is kept, and not counted twice.
 func TestUsageSurvivesAFailedWrite(t *testing.T) {
 	s := openNew(t)

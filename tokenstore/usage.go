@@ -2,8 +2,6 @@ package tokenstore
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 )
@@ -39,8 +37,9 @@ const (
 
 // observations are what was used since it was last written.
 type observations struct {
-	mu   sync.Mutex
-	seen map[observed]*observation
+	mu    sync.Mutex
+	seen  map[observed]*observation
+	order []observed // in which they came
 }
 
 type observed struct {
@@ -73,43 +72,55 @@ func (o *observations) add(more observation) {
 		}
 		first := more
 		o.seen[key] = &first
+		o.order = append(o.order, key)
 		return
 	}
 	have.last = later(have.last, more.last)
 	have.usage.add(more.usage)
 }
 
-func (o *observations) drain() []*observation {
+func (o *observations) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	seen := slices.Collect(maps.Values(o.seen))
-	o.seen = nil
-	return seen
+	return len(o.order)
+}
+
+// drain takes the oldest, n at most.
+func (o *observations) drain(n int) []*observation {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n = min(n, len(o.order))
+	drained := make([]*observation, n)
+	for i, key := range o.order[:n] {
+		drained[i] = o.seen[key]
+		delete(o.seen, key)
+	}
+	if o.order = o.order[n:]; len(o.order) == 0 {
+		o.seen, o.order = nil, nil // with the room that they had
+	}
+	return drained
 }
 
 // writeUsage makes what was observed durable. What cannot be written now is
 // kept for the next time. Behind, it rests after each piece for as long as that
 // took, until the ledger is closed: calls and streams want the processor too.
 func (l *Ledger) writeUsage(behind bool) error {
-	var failed error
-	for piece := range slices.Chunk(l.observations.drain(), usagePiece) {
-		if failed == nil {
-			begin := time.Now()
-			failed = l.db.addUsage(context.Background(), piece)
-			if behind {
-				select {
-				case <-time.After(time.Since(begin)):
-				case <-l.done:
-				}
-			}
-		}
-		if failed != nil {
+	for left := l.observations.count(); left > 0; left -= usagePiece {
+		begin, piece := time.Now(), l.observations.drain(min(left, usagePiece))
+		if err := l.db.addUsage(context.Background(), piece); err != nil {
 			for _, o := range piece {
 				l.observations.add(*o)
 			}
+			return err
+		}
+		if behind {
+			select {
+			case <-time.After(time.Since(begin)):
+			case <-l.done:
+			}
 		}
 	}
-	return failed
+	return nil
 }
 
 // UsageRow is what was used on one day, for one provider, by one subject.
