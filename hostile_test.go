@@ -169,7 +169,9 @@ func TestProviderSegmentIsNotQuoted(t *testing.T) {
 
 // What cannot be parsed of an answer is quoted by the standard library, in an
 // error that reverse_proxy logs.
-func TestKeyInBrokenAnswer(t *testing.T) {
+func TestKeyInBrokenAnswer(t *testing.T) { withBothTransports(t, keyInBrokenAnswer) }
+
+func keyInBrokenAnswer(t *testing.T, config func(upstream string) string) {
 	up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -179,7 +181,7 @@ func TestKeyInBrokenAnswer(t *testing.T) {
 		defer conn.Close()
 		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nX-Echo %s\r\n\r\n", realKey)
 	})
-	relay := startRelay(t, simple(up.URL))
+	relay := startRelay(t, config(up.URL))
 	res, body := relay.do(relay.request(bearer(relay.mint())))
 	wantRefusal(t, res, body, codeProviderUnreachable)
 	if log := relay.log(); leak(log, realKey, gramSize) || !strings.Contains(log, "malformed MIME header") {

@@ -23,14 +23,18 @@ import (
 	"github.com/coder/websocket"
 )
 
-// overBothProtocols runs a test against relays that are called over HTTP/1.1
-// and over HTTP/2, which takes TLS.
-func overBothProtocols(t *testing.T, test func(t *testing.T, start func(upstream string) *testRelay)) {
+// onAllWays runs a test against relays that are called over HTTP/1.1 and over
+// HTTP/2, which takes TLS, and against one that leaves all calls to the standard
+// library's transport.
+func onAllWays(t *testing.T, test func(t *testing.T, start func(upstream string) *testRelay)) {
 	t.Run("HTTP/1.1", func(t *testing.T) {
 		test(t, func(upstream string) *testRelay { return startRelay(t, simple(upstream)) })
 	})
 	t.Run("HTTP/2", func(t *testing.T) {
 		test(t, func(upstream string) *testRelay { return startTLSRelay(t, upstream) })
+	})
+	t.Run("standard transport", func(t *testing.T) {
+		test(t, func(upstream string) *testRelay { return startRelay(t, standard(simple(upstream))) })
 	})
 }
 
@@ -129,7 +133,7 @@ func withBody(body io.Reader, length int64) func(*http.Request) {
 func TestEventsArriveOneByOne(t *testing.T) {
 	for _, contentType := range []string{"text/event-stream", "application/x-ndjson"} {
 		t.Run(contentType, func(t *testing.T) {
-			overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+			onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 				acks := make(chan struct{})
 				relay := start(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Type", contentType)
@@ -203,7 +207,7 @@ func TestRequestBodyIsStreamed(t *testing.T) {
 		"known length": {64 << 10, 48 << 10, int64(len(content))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+			onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 				arrived := make(chan string, 1)
 				up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 					part := make([]byte, tc.arrives)
@@ -281,7 +285,7 @@ func TestLargeBodiesTakeLittleMemory(t *testing.T) {
 			if known {
 				length = size
 			}
-			overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+			onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 				relay := start(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 					n, err := io.Copy(io.Discard, r.Body)
 					fmt.Fprint(w, r.ContentLength, n, err)
@@ -302,7 +306,7 @@ func TestLargeBodiesTakeLittleMemory(t *testing.T) {
 			if known {
 				length = size
 			}
-			overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+			onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 				source := newMeasured(size)
 				relay := start(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 					if length >= 0 {
@@ -326,7 +330,7 @@ func TestLargeBodiesTakeLittleMemory(t *testing.T) {
 // A client that goes away in the middle of an answer ends the provider's work,
 // and the call was one.
 func TestClientAbortsAnswer(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+	onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 		ended := make(chan error, 1)
 		relay := start(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
@@ -357,7 +361,7 @@ func TestClientAbortsAnswer(t *testing.T) {
 func TestClientAbortsUpload(t *testing.T) {
 	for name, length := range map[string]int64{"chunked": -1, "known length": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
-			overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+			onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 				begun, ended := make(chan struct{}), make(chan error, 1)
 				relay := start(newUpstream(t, func(_ http.ResponseWriter, r *http.Request) {
 					_, _ = io.ReadFull(r.Body, make([]byte, 32<<10))
@@ -392,7 +396,7 @@ func TestProviderAbortsAnswer(t *testing.T) {
 		"known length": func(w http.ResponseWriter) { w.Header().Set("Content-Length", "100000") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+			onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 				proceed := make(chan struct{}, 1)
 				relay := start(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 					respond(w)
@@ -422,7 +426,7 @@ func TestProviderAbortsAnswer(t *testing.T) {
 // A client that asks first is told to go on, and the provider gets the body; one
 // that is refused does not send it.
 func TestExpectContinue(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+	onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 		up := newUpstream(t, nil)
 		relay := start(up.URL)
 		// The client goes on by itself only long after the test has failed.
@@ -479,7 +483,7 @@ type readerFunc func([]byte) (int, error)
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestAnswersWithoutBody(t *testing.T) {
-	overBothProtocols(t, func(t *testing.T, start func(string) *testRelay) {
+	onAllWays(t, func(t *testing.T, start func(string) *testRelay) {
 		up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 			switch r.URL.Path {
 			case "/v1/head":
@@ -548,7 +552,9 @@ func TestZippedAnswer(t *testing.T) {
 }
 
 // The header and the body of a small call leave in one write: two cost more.
-func TestSmallCallIsOneWrite(t *testing.T) {
+func TestSmallCallIsOneWrite(t *testing.T) { withBothTransports(t, smallCallIsOneWrite) }
+
+func smallCallIsOneWrite(t *testing.T, config func(upstream string) string) {
 	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -569,7 +575,7 @@ func TestSmallCallIsOneWrite(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	relay := startRelay(t, simple("http://"+l.Addr().String()))
+	relay := startRelay(t, config("http://"+l.Addr().String()))
 	// One read can catch two writes by chance.
 	for range 20 {
 		res, body := relay.do(relay.request(bearer(relay.mint())))

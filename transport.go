@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -29,6 +28,7 @@ func init() {
 // the provider's. By default it keeps 256 idle connections to each.
 type Transport struct {
 	reverseproxy.HTTPTransport
+	direct *direct // nil: all calls go through HTTPTransport
 }
 
 // smallBody is up to which length a request's body is read before it is sent.
@@ -63,7 +63,20 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.KeepAlive.MaxIdleConnsPerHost == 0 {
 		t.KeepAlive.MaxIdleConnsPerHost = idleConns
 	}
-	return t.HTTPTransport.Provision(ctx)
+	proxied := t.NetworkProxyRaw != nil || t.ForwardProxyURL != "" // Provision empties the first
+	if err := t.HTTPTransport.Provision(ctx); err != nil {
+		return err
+	}
+	if !proxied {
+		t.direct = newDirect(&t.HTTPTransport)
+	}
+	return nil
+}
+
+// Cleanup closes the connections.
+func (t *Transport) Cleanup() error {
+	t.direct.close()
+	return t.HTTPTransport.Cleanup()
 }
 
 // UnmarshalCaddyfile parses the block of `transport http`.
@@ -99,7 +112,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := t.HTTPTransport.RoundTrip(out)
+	var res *http.Response
+	if t.direct.takes(rt, out) {
+		res, err = t.direct.roundTrip(rt, out)
+	} else {
+		res, err = t.HTTPTransport.RoundTrip(rt.once(out))
+	}
 	if f := ended(r.Context()); f != nil && err != nil {
 		return nil, f
 	}
@@ -128,24 +146,35 @@ func (e *maskedError) Timeout() bool {
 // Temporary implements net.Error.
 func (e *maskedError) Temporary() bool { return false }
 
-// outgoing makes the request that goes over the wire.
+// outgoing makes the request that goes over the wire. A short body is read for it:
+// one that is in memory is sent in one write with the header.
 func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
-	rt.trace.GotConn = rt.gotConn
-	rt.retraced = retraced{r.Context(), &rt.trace}
-	ctx := context.Context(&rt.retraced)
-	if httptrace.ContextClientTrace(ctx) == nil { // there was none to stand in for
-		ctx = httptrace.WithClientTrace(ctx, &rt.trace)
-	}
-	out := r.WithContext(ctx)
+	out := new(http.Request)
+	*out = *r
 	out.Header = rt.outgoingHeader(r.Header)
 	out.Trailer = nil
 	out.Host = rt.provider.base.Host
 	out.URL = rt.outgoingURL(r.URL)
-	if r.Body != nil && r.Body != http.NoBody {
-		rt.sent = clientBody{r.Body, rt}
-		out.Body = &rt.sent
+	if bodiless(r) {
+		return out, nil
 	}
-	return out, rt.once(out)
+	rt.sent = clientBody{r.Body, rt}
+	out.Body = &rt.sent
+	if rt.held == nil && (r.ContentLength <= 0 || r.ContentLength > smallBody) {
+		return out, nil
+	}
+	body := rt.held
+	rt.bytesIn.Add(int64(len(body)))
+	if body == nil {
+		body = make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(out.Body, body); err != nil {
+			return nil, err
+		}
+	}
+	rt.small.Reset(body)
+	out.Body = io.NopCloser(&rt.small)
+	delete(out.Header, "Expect") // there is nothing left to wait for
+	return out, nil
 }
 
 func (rt *route) gotConn(httptrace.GotConnInfo) { rt.connected.Store(true) }
@@ -234,34 +263,26 @@ func (rt *route) outgoingURL(u *url.URL) *url.URL {
 	return out
 }
 
-// once prepares the body so that the standard library's transport sends the
-// request again only if nothing of it was written: it replays requests without
-// a body by their method, and those with a body if it can get it anew.
-func (rt *route) once(out *http.Request) error {
-	replayed := out.Method == "GET" || out.Method == "HEAD" || out.Method == "OPTIONS" || out.Method == "TRACE"
-	switch {
-	case out.Body == nil || out.Body == http.NoBody:
-		if replayed {
-			out.Body, out.GetBody = emptyBody{}, nil
-			out.TransferEncoding = []string{"identity"} // or it would be read for a while, to see whether it is empty
-		}
-	case rt.held != nil || out.ContentLength > 0 && out.ContentLength <= smallBody:
-		body := rt.held
-		rt.bytesIn.Add(int64(len(body)))
-		if body == nil {
-			body = make([]byte, out.ContentLength)
-			if _, err := io.ReadFull(out.Body, body); err != nil {
-				return err
-			}
-		}
-		rt.small.Reset(body)
-		out.Body = io.NopCloser(&rt.small)
-		delete(out.Header, "Expect") // there is nothing left to wait for
-		if !replayed {
-			out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-		}
+// once makes a request one that the standard library's transport sends again only
+// if nothing of it was written. It replays requests without a body by their method,
+// and those with a body if it can get it anew.
+func (rt *route) once(out *http.Request) *http.Request {
+	rt.trace.GotConn = rt.gotConn
+	rt.retraced = retraced{out.Context(), &rt.trace}
+	ctx := context.Context(&rt.retraced)
+	if httptrace.ContextClientTrace(ctx) == nil { // there was none to stand in for
+		ctx = httptrace.WithClientTrace(ctx, &rt.trace)
 	}
-	return nil
+	out = out.WithContext(ctx)
+	switch replayed := out.Method == "GET" || out.Method == "HEAD" || out.Method == "OPTIONS" || out.Method == "TRACE"; {
+	case replayed && bodiless(out):
+		out.Body, out.GetBody = emptyBody{}, nil
+		out.TransferEncoding = []string{"identity"} // or it would be read for a while, to see whether it is empty
+	case !replayed && rt.small.Size() > 0:
+		body := rt.small
+		out.GetBody = func() (io.ReadCloser, error) { again := body; return io.NopCloser(&again), nil }
+	}
+	return out
 }
 
 // emptyBody is a body without content that the standard library does not know

@@ -1,0 +1,290 @@
+package relayapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// bareProvider is a provider that serves each connection as it likes.
+type bareProvider struct {
+	URL   string
+	conns atomic.Int64 // that were accepted
+	open  atomic.Int64 // that are open
+}
+
+// newBareProvider starts a provider that gets each request with its body read, and
+// closes the connection when serve returns false.
+func newBareProvider(t *testing.T, serve func(conn net.Conn, r *http.Request, body string) bool) *bareProvider {
+	t.Helper()
+	t.Setenv("RELAYAPI_TEST_KEY", realKey)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	p := &bareProvider{URL: "http://" + l.Addr().String()}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.conns.Add(1)
+			p.open.Add(1)
+			go func() {
+				defer p.open.Add(-1)
+				defer conn.Close()
+				for buffer := bufio.NewReader(conn); ; {
+					r, err := http.ReadRequest(buffer)
+					if err != nil {
+						return
+					}
+					body, err := io.ReadAll(r.Body)
+					if err != nil || !serve(conn, r, string(body)) {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return p
+}
+
+// A connection is used again only if the answer has said so, has been read to its
+// end, and nothing came after it.
+func TestConnectionIsUsedAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer string
+		body   string
+		once   bool // per connection
+		closes bool // the provider does
+	}{
+		"known length":         {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", body: "ok"},
+		"empty":                {answer: "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
+		"no content":           {answer: "HTTP/1.1 204 No Content\r\n\r\n"},
+		"chunked":              {answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n", body: "ok"},
+		"with a trailer":       {answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n", body: "ok"},
+		"after interim ones":   {answer: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 5) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", body: "ok"},
+		"an error":             {answer: "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno", body: "no"},
+		"HTTP/1.0, kept alive": {answer: "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", body: "ok"},
+
+		"that is to be closed":     {answer: "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", body: "ok", once: true},
+		"HTTP/1.0":                 {answer: "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", body: "ok", once: true},
+		"until the end":            {answer: "HTTP/1.1 200 OK\r\n\r\nok", body: "ok", once: true, closes: true},
+		"with more than it says":   {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more", body: "ok", once: true},
+		"with a second one":        {answer: strings.Repeat("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 2), body: "ok", once: true},
+		"a body where none can be": {answer: "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", once: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
+				_, _ = io.WriteString(conn, tc.answer)
+				return !tc.closes
+			})
+			relay := startRelay(t, simple(up.URL))
+			token := relay.mint()
+			for range 3 {
+				res, body := relay.do(relay.request(bearer(token)))
+				if status := strings.Fields(tc.answer)[1]; body != tc.body || status != "102" && fmt.Sprint(res.StatusCode) != status {
+					t.Fatalf("got %d %q", res.StatusCode, body)
+				}
+			}
+			if want := map[bool]int64{false: 1, true: 3}[tc.once]; up.conns.Load() != want {
+				t.Errorf("three calls took %d connections, want %d", up.conns.Load(), want)
+			}
+		})
+	}
+}
+
+func TestAnswersThatAreNone(t *testing.T) {
+	for name, answer := range map[string]string{
+		"nothing":                "",
+		"nothing of HTTP":        "SSH-2.0-OpenSSH_9.2\r\n",
+		"a header that breaks":   "HTTP/1.1 200 OK\r\nContent-",
+		"too long a header":      "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Pad: 0123456789\r\n", 1000) + "Content-Length: 0\r\n\r\n",
+		"no end of interim ones": strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 100),
+		"interim ones and end":   "HTTP/1.1 103 Early Hints\r\n\r\n",
+		"an upgrade unasked for": "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"two lengths":            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
+				_, _ = io.WriteString(conn, answer)
+				return false
+			})
+			relay := startRelay(t, strings.Replace(simple(up.URL), "relayapi\n\t}", `relayapi {
+				transport http {
+					max_response_header 8KiB
+				}
+			}
+		}`, 1))
+			res, body := relay.do(relay.request(bearer(relay.mint())))
+			wantRefusal(t, res, body, codeProviderUnreachable)
+			if up.conns.Load() != 1 {
+				t.Errorf("the call took %d connections", up.conns.Load())
+			}
+		})
+	}
+}
+
+// Whatever becomes of the calls around it, a call gets its own answer and no piece
+// of another's.
+func TestAnswersAreNotMixed(t *testing.T) {
+	const clients, each = 64, 60
+	up := newBareProvider(t, func(conn net.Conn, r *http.Request, body string) bool {
+		answer := strings.Repeat(body+";", 1+rand.IntN(2000))
+		if rand.IntN(8) == 0 {
+			time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+		}
+		switch rand.IntN(8) {
+		case 0: // breaks off
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer[:len(answer)/2])
+			return false
+		case 1: // says more than it should, with the answer: later, nobody could tell what it belongs to
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nanother", len(body)+1, body+";")
+			return true
+		case 2:
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\n\r\n%s", answer)
+			return false
+		case 3, 4:
+			fmt.Fprintf(conn, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(answer), answer)
+			return true
+		}
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
+		return rand.IntN(8) > 0
+	})
+	relay := startRelay(t, strings.Replace(simple(up.URL), "\t\tlog\n", "", 1))
+	relay.client.Transport.(*http.Transport).MaxIdleConnsPerHost = clients
+	token := relay.mint()
+	var wg sync.WaitGroup
+	var whole atomic.Int64
+	for client := range clients {
+		wg.Go(func() {
+			for n := range each {
+				mine := fmt.Sprintf("call-%d-%d", client, n)
+				ctx, abort := context.WithCancel(t.Context())
+				if rand.IntN(4) == 0 {
+					time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, abort)
+				}
+				res, err := relay.client.Do(relay.request(bearer(token), withBody(strings.NewReader(mine), int64(len(mine)))).WithContext(ctx))
+				if err != nil {
+					abort()
+					continue
+				}
+				body, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				abort()
+				if res.StatusCode != 200 {
+					continue // what the provider broke, with an error of the relay's
+				}
+				if rest := strings.ReplaceAll(string(body), mine+";", ""); !strings.HasPrefix(mine+";", rest) || err == nil && rest != "" {
+					t.Errorf("%s got %q among its own", mine, rest)
+				}
+				if err == nil {
+					whole.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := whole.Load(); n < clients*each/3 {
+		t.Errorf("only %d of %d calls came to their end", n, clients*each)
+	}
+	if n := up.conns.Load(); n > clients*each*9/10 {
+		t.Errorf("%d calls took %d connections", clients*each, n)
+	}
+	// What was idle is closed with its config, and what was under way when it ends.
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(func() bool { return up.open.Load() == 0 }) {
+		t.Errorf("%d connections are left", up.open.Load())
+	}
+}
+
+// A client that goes away before there is an answer ends its connection to the
+// provider.
+func TestClientAbortsBeforeTheAnswer(t *testing.T) {
+	arrived := make(chan struct{})
+	up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
+		close(arrived)
+		return true // and never answers
+	})
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint(calls(1))
+	ctx, abort := context.WithCancel(t.Context())
+	done := relay.begin(relay.request(bearer(token)).WithContext(ctx))
+	wait(t, arrived, "the request")
+	abort()
+	wait(t, done, "the client")
+	if !eventually(func() bool { return up.open.Load() == 0 }) {
+		t.Error("the connection is left open")
+	}
+	relay.wantSettled(token)
+}
+
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
+		_, err := io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+		return err == nil
+	})
+	relay := startRelay(t, strings.Replace(simple(up.URL), "relayapi\n\t}", `relayapi {
+			transport http {
+				keepalive 50ms
+			}
+		}
+	}`, 1))
+	for range 2 {
+		if res, body := relay.do(relay.request(bearer(relay.mint()))); res.StatusCode != 204 {
+			t.Fatalf("got %d %s", res.StatusCode, body)
+		}
+		if !eventually(func() bool { return up.open.Load() == 0 }) {
+			t.Error("the connection stays open")
+		}
+	}
+}
+
+// Whoever asks for something that only the standard library's transport does gets
+// that one.
+func TestWhichTransportIsDirect(t *testing.T) {
+	for settings, want := range map[string]bool{
+		"":                             true,
+		"dial_timeout 1s":              true,
+		"keepalive 10s":                true,
+		"keepalive_idle_conns 9":       false,
+		"keepalive off":                false,
+		"max_conns_per_host 1000":      false,
+		"response_header_timeout 1m":   false,
+		"versions h2c":                 false,
+		"versions 2":                   false,
+		"versions 1.1":                 true,
+		"network_proxy url http://p:1": false,
+	} {
+		var transport Transport
+		d := caddyfile.NewTestDispenser("transport {\n" + settings + "\n}")
+		if err := transport.UnmarshalCaddyfile(d); err != nil {
+			t.Fatal(settings, err)
+		}
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+		if err := transport.Provision(ctx); err != nil {
+			t.Fatal(settings, err)
+		}
+		if got := transport.direct != nil; got != want {
+			t.Errorf("with %q: direct is %v", settings, got)
+		}
+		cancel()
+		_ = transport.Cleanup()
+	}
+}
