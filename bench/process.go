@@ -101,23 +101,17 @@ func (p *process) pids() []int {
 	return pids
 }
 
-// ticksPerSecond is in what /proc tells CPU time, on every architecture that Go
-// runs on.
-const ticksPerSecond = 100
-
 // cpu is the CPU time that the process has used so far, in user and in kernel.
 func (p *process) cpu() (time.Duration, error) {
-	var ticks int64
+	var sum time.Duration
 	for _, pid := range p.pids() {
-		f, err := statFields(pid)
+		used, err := cpuOf(pid)
 		if err != nil {
 			return 0, err
 		}
-		user, _ := strconv.ParseInt(f[11], 10, 64)
-		kernel, _ := strconv.ParseInt(f[12], 10, 64)
-		ticks += user + kernel
+		sum += used
 	}
-	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+	return sum, nil
 }
 
 // statFields reads /proc/<pid>/stat from its third field on: the second is the
