@@ -3,7 +3,7 @@ package relayapi
 import (
 	"context"
 	"errors"
-	"hash/maphash"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -14,15 +14,17 @@ import (
 // live holds the calls that are under way on one store, so that they end with
 // their tokens, whichever config they came in by. It is sharded so that calls do
 // not meet.
-type live struct {
-	seed   maphash.Seed
-	once   sync.Once
-	shards [64]liveShard
-}
+type live struct{ shards [64]liveShard }
 
 type liveShard struct {
 	mu    sync.Mutex
-	calls map[*route]struct{}
+	first *route
+}
+
+// liveCall is a call's place among the others of its shard.
+type liveCall struct {
+	shard          *liveShard
+	next, previous *route
 }
 
 // Why calls are ended from here.
@@ -47,26 +49,32 @@ func ended(ctx context.Context) *refusal {
 // end cancels.
 func (l *live) add(ctx context.Context, rt *route) {
 	rt.Context, rt.cancel = context.WithCancelCause(ctx)
-	shard := l.shard(rt)
+	shard := &l.shards[rand.IntN(len(l.shards))]
 	shard.mu.Lock()
-	if shard.calls == nil {
-		shard.calls = make(map[*route]struct{})
+	defer shard.mu.Unlock()
+	rt.live = liveCall{shard: shard, next: shard.first}
+	if shard.first != nil {
+		shard.first.live.previous = rt
 	}
-	shard.calls[rt] = struct{}{}
-	shard.mu.Unlock()
+	shard.first = rt
 }
 
 func (l *live) remove(rt *route) {
-	shard := l.shard(rt)
-	shard.mu.Lock()
-	delete(shard.calls, rt)
-	shard.mu.Unlock()
+	rt.live.remove()
 	rt.cancel(nil)
 }
 
-func (l *live) shard(rt *route) *liveShard {
-	l.once.Do(func() { l.seed = maphash.MakeSeed() })
-	return &l.shards[maphash.Comparable(l.seed, rt)%uint64(len(l.shards))]
+func (c *liveCall) remove() {
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
+	if c.previous != nil {
+		c.previous.live.next = c.next
+	} else {
+		c.shard.first = c.next
+	}
+	if c.next != nil {
+		c.next.live.previous = c.previous
+	}
 }
 
 // end ends the calls of the tokens that match, and returns how many there were.
@@ -74,7 +82,7 @@ func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
 	for i := range l.shards {
 		shard := &l.shards[i]
 		shard.mu.Lock()
-		for rt := range shard.calls {
+		for rt := shard.first; rt != nil; rt = rt.live.next {
 			if matches(rt.token) {
 				rt.end(why)
 				n++

@@ -107,15 +107,16 @@ func rewrite(r *http.Request, to *dialect.Request, rt *route) {
 	r.RequestURI = r.URL.RequestURI()
 	if rt.held != nil {
 		rt.held = to.Body
-		setBody(r, to.Body)
+		setBody(r, rt, to.Body)
 	}
 }
 
-func setBody(r *http.Request, body []byte) {
+func setBody(r *http.Request, rt *route, body []byte) {
 	if _, ok := r.Header["Content-Length"]; ok && r.ContentLength != int64(len(body)) {
 		r.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
-	r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+	rt.memory.Reset(body)
+	r.Body, r.ContentLength, r.TransferEncoding = &rt.memory, int64(len(body)), nil
 }
 
 // bodies is how much memory the bodies take that are held at present.
@@ -154,13 +155,13 @@ type bodyMeter struct {
 	io.Reader
 	rt     *route
 	bodies *bodies
-	client *http.ResponseController // nil: it may take as long as the server lets it
+	client *http.ResponseController
 	begun  time.Time
 	until  time.Time
 }
 
 func (m *bodyMeter) Read(p []byte) (int, error) {
-	if until := m.begun.Add(bodyPatience + time.Duration(m.rt.took/bodyPace)*time.Second); m.client != nil && until != m.until {
+	if until := m.begun.Add(bodyPatience + time.Duration(m.rt.took/bodyPace)*time.Second); until != m.until {
 		m.until = until
 		_ = m.client.SetReadDeadline(until) // where it cannot be set, the server's own holds
 	}
@@ -185,21 +186,16 @@ func holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies, rt *route)
 			return refuse(codeBusy, errBodiesFull.Error())
 		}
 	}
-	sent := &clientBody{ReadCloser: r.Body, rt: rt}
-	plain, err := decoded(sent, r.Header["Content-Encoding"])
-	if err == nil {
-		var b bytes.Buffer
-		b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
-		meter := &bodyMeter{Reader: plain, rt: rt, bodies: bodies, begun: time.Now()}
-		// A short body takes hardly more memory than its connection does, unless it
-		// is encoded, and to set a deadline wakes a thread.
-		if short := 0 <= r.ContentLength && r.ContentLength <= smallBody; !short || len(r.Header["Content-Encoding"]) > 0 {
-			meter.client = http.NewResponseController(w)
-			defer meter.client.SetReadDeadline(time.Time{}) // a server that has none has set none
+	encodings := r.Header["Content-Encoding"]
+	var err error
+	if short(r) && len(encodings) == 0 {
+		if rt.took = r.ContentLength; bodies.held.Add(rt.took) > maxBodies {
+			return refuse(codeBusy, errBodiesFull.Error())
 		}
-		_, err = b.ReadFrom(meter)
-		rt.held = b.Bytes()
-		_ = plain.Close() // whatever there was to say was said when it was read
+		// No deadline: it takes hardly more memory than its connection does.
+		rt.held, err = readShort(r, rt)
+	} else {
+		rt.held, err = readMetered(w, r, encodings, bodies, rt)
 	}
 	rt.bytesIn.Store(0) // it is counted when it goes out
 	var refused *refusal
@@ -216,8 +212,24 @@ func holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies, rt *route)
 		return refuse(codeInvalidRequest, "the request's body does not decode")
 	}
 	delete(r.Header, "Content-Encoding")
-	setBody(r, rt.held)
+	setBody(r, rt, rt.held)
 	return nil
+}
+
+// readMetered reads a body that is long, or that may become so.
+func readMetered(w http.ResponseWriter, r *http.Request, encodings []string, bodies *bodies, rt *route) ([]byte, error) {
+	rt.sent = clientBody{r.Body, rt}
+	plain, err := decoded(&rt.sent, encodings)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close() // whatever there was to say was said when it was read
+	client := http.NewResponseController(w)
+	defer client.SetReadDeadline(time.Time{}) // a server that has none has set none
+	var b bytes.Buffer
+	b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
+	_, err = b.ReadFrom(&bodyMeter{Reader: plain, rt: rt, bodies: bodies, client: client, begun: time.Now()})
+	return b.Bytes(), err
 }
 
 // decoded undoes a content coding.

@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http/httptrace"
@@ -21,6 +20,7 @@ import (
 type route struct {
 	context.Context // of the call; ended when the call is
 	cancel          context.CancelCauseFunc
+	live            liveCall
 
 	grant    *grant.Grant
 	token    *tokenstore.Token
@@ -48,7 +48,8 @@ type route struct {
 	trace    httptrace.ClientTrace
 	retraced retraced
 	sent     clientBody
-	small    bytes.Reader
+	memory   memoryBody
+	answer   directBody
 	tap      tap
 	headers  ownHeaders
 

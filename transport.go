@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -158,24 +159,42 @@ func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
 	if bodiless(r) {
 		return out, nil
 	}
-	rt.sent = clientBody{r.Body, rt}
-	out.Body = &rt.sent
-	if rt.held == nil && (r.ContentLength <= 0 || r.ContentLength > smallBody) {
+	if rt.held == nil && !short(r) {
+		rt.sent = clientBody{r.Body, rt}
+		out.Body = &rt.sent
 		return out, nil
 	}
 	body := rt.held
-	rt.bytesIn.Add(int64(len(body)))
 	if body == nil {
-		body = make([]byte, r.ContentLength)
-		if _, err := io.ReadFull(out.Body, body); err != nil {
+		var err error
+		if body, err = readShort(r, rt); err != nil {
 			return nil, err
 		}
 	}
-	rt.small.Reset(body)
-	out.Body = io.NopCloser(&rt.small)
+	rt.bytesIn.Store(int64(len(body)))
+	rt.memory.Reset(body)
+	out.Body = &rt.memory
 	delete(out.Header, "Expect") // there is nothing left to wait for
 	return out, nil
 }
+
+// short reports whether a request has a body that is short, and as long as it says.
+func short(r *http.Request) bool {
+	return !bodiless(r) && 0 < r.ContentLength && r.ContentLength <= smallBody
+}
+
+// readShort reads a short body.
+func readShort(r *http.Request, rt *route) ([]byte, error) {
+	rt.sent = clientBody{r.Body, rt}
+	body := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(&rt.sent, body)
+	return body, err
+}
+
+// memoryBody is a body in memory.
+type memoryBody struct{ bytes.Reader }
+
+func (*memoryBody) Close() error { return nil }
 
 func (rt *route) gotConn(httptrace.GotConnInfo) { rt.connected.Store(true) }
 
@@ -278,9 +297,12 @@ func (rt *route) once(out *http.Request) *http.Request {
 	case replayed && bodiless(out):
 		out.Body, out.GetBody = emptyBody{}, nil
 		out.TransferEncoding = []string{"identity"} // or it would be read for a while, to see whether it is empty
-	case !replayed && rt.small.Size() > 0:
-		body := rt.small
-		out.GetBody = func() (io.ReadCloser, error) { again := body; return io.NopCloser(&again), nil }
+	case out.Body == &rt.memory:
+		again := rt.memory.Reader
+		out.Body = io.NopCloser(&rt.memory.Reader) // so that it is known to be in memory, and sent with the header
+		if !replayed {
+			out.GetBody = func() (io.ReadCloser, error) { again := again; return io.NopCloser(&again), nil }
+		}
 	}
 	return out
 }

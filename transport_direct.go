@@ -71,7 +71,7 @@ func (d *direct) takes(rt *route, r *http.Request) bool {
 	}
 	switch r.Method {
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE":
-		return bodiless(r) || 0 < r.ContentLength && r.ContentLength <= smallBody
+		return bodiless(r) || short(r)
 	}
 	return false
 }
@@ -85,7 +85,8 @@ func (d *direct) roundTrip(rt *route, out *http.Request) (*http.Response, error)
 	switch {
 	case err == nil:
 		rt.connected.Store(true)
-		return c.exchange(ctx, out)
+		rt.answer = directBody{ctx: ctx, conn: c}
+		return c.exchange(out, &rt.answer)
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
@@ -216,12 +217,11 @@ func (c *directConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// exchange sends a request and returns the answer. The connection is not to be
-// used any more: it belongs to the answer's body, and goes back from there. When
-// ctx ends, it is closed.
-func (c *directConn) exchange(ctx context.Context, out *http.Request) (*http.Response, error) {
-	b := &directBody{ctx: ctx, conn: c}
-	b.release = context.AfterFunc(ctx, c.abort)
+// exchange sends a request and returns the answer, with b as its body. The connection
+// is that body's, which gives it back at its end, and closes it when its context ends
+// before.
+func (c *directConn) exchange(out *http.Request, b *directBody) (*http.Response, error) {
+	b.release = context.AfterFunc(b.ctx, c.abort)
 	c.room = c.home.maxHeader
 	res, err := c.send(out)
 	if err != nil {
@@ -237,11 +237,15 @@ func (c *directConn) exchange(ctx context.Context, out *http.Request) (*http.Res
 	return res, nil
 }
 
+// whole is a buffer that [http.Request.Write] does not know to be one: it would flush
+// the header before the body.
+type whole struct{ *bufio.Writer }
+
 // maxInterim is how many interim responses may come before an answer.
 const maxInterim = 5
 
 func (c *directConn) send(out *http.Request) (*http.Response, error) {
-	if err := out.Write(c.w); err != nil {
+	if err := out.Write(whole{c.w}); err != nil {
 		return nil, err
 	}
 	if err := c.w.Flush(); err != nil {

@@ -238,14 +238,14 @@ func (r *reader) within(end jsontext.Kind, read func() error) error {
 
 // text reads a text that names a model.
 func (r *reader) text(raw []byte) (string, error) {
-	unquoted, err := jsontext.AppendUnquote(nil, raw)
+	model, err := unquote(raw)
 	switch {
 	case err != nil:
 		return "", errNotJSON
-	case len(unquoted) == 0:
+	case model == "":
 		return "", unclear("the name of a model is empty")
 	}
-	return r.d.trim(string(unquoted)), nil
+	return r.d.trim(model), nil
 }
 
 func (r *reader) skip() error {

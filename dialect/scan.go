@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"encoding/binary"
 	"unicode/utf8"
 
@@ -98,8 +99,16 @@ func (s *scanner) name() (string, error) {
 	if s.peek() != '"' || !s.text() {
 		return "", errNotJSON
 	}
-	name, err := jsontext.AppendUnquote(nil, s.data[start:s.at])
-	return string(name), err
+	return unquote(s.data[start:s.at])
+}
+
+// unquote returns what a text says.
+func unquote(raw []byte) (string, error) {
+	if !bytes.ContainsRune(raw, '\\') { // as nearly all: then the scanner has seen that it is one
+		return string(raw[1 : len(raw)-1]), nil
+	}
+	text, err := jsontext.AppendUnquote(nil, raw)
+	return string(text), err
 }
 
 // value passes over a value.
