@@ -21,6 +21,7 @@ type session struct {
 	subjects []*subject
 	met      []string // the tokens that acquaint has shown to the relay
 	peak     float64  // more requests a second than any subject but nginx manages here
+	ruler    *ruler   // nil: commits do not matter
 }
 
 // outcome is what came out of a scenario.
@@ -28,7 +29,8 @@ type outcome struct {
 	scenario  *scenario
 	rounds    map[string][]figures       // by subject
 	latencies map[string][]time.Duration // at the gate's rate, of all rounds
-	commit    time.Duration              // how long one commit of SQLite takes, if that matters
+	inARow    time.Duration              // how long a commit of SQLite takes, if that matters: one after the other,
+	atTheGate []time.Duration            // and in each round beside the gate, as many as each subject gets requests
 }
 
 // open starts a scenario's subjects in dir and warms them up.
@@ -126,6 +128,9 @@ func (s *session) close() {
 		sub.client.CloseIdleConnections()
 		sub.stop()
 	}
+	if s.ruler != nil {
+		_ = s.ruler.db.Close()
+	}
 }
 
 // run measures a scenario in rounds. In each, all subjects have their turn, in
@@ -143,9 +148,14 @@ func (b *bench) run(ctx context.Context, sc *scenario) (_ *outcome, err error) {
 	defer s.close()
 	out := &outcome{scenario: sc, rounds: make(map[string][]figures), latencies: make(map[string][]time.Duration)}
 	if sc.commits {
-		if out.commit, err = measureCommit(ctx, filepath.Join(dir, "commit.db")); err != nil {
+		if s.ruler, err = newRuler(ctx, filepath.Join(dir, "commit.db")); err != nil {
 			return nil, err
 		}
+		took, err := s.ruler.inARow(ctx, 300)
+		if err != nil {
+			return nil, err
+		}
+		out.inARow = median(took)
 	}
 	for round := range b.rounds {
 		gate, err := s.gate(ctx, b, round, out)
@@ -191,7 +201,17 @@ func (s *session) gate(ctx context.Context, b *bench, round int, out *outcome) (
 	}
 	var latencies map[string][]time.Duration
 	err = s.check(ctx, func() (made float64, err error) {
-		figs, latencies, err = w.gate(ctx, s, b.duration)
+		measure := func() (err error) {
+			figs, latencies, err = w.gate(ctx, s, b.duration)
+			return err
+		}
+		if s.ruler == nil {
+			err = measure()
+		} else {
+			var took []time.Duration
+			took, err = s.ruler.atTheGate(ctx, measure)
+			out.atTheGate = append(out.atTheGate, median(took))
+		}
 		for _, f := range figs {
 			made += f[requestsMade]
 		}

@@ -55,6 +55,10 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
+func median(all []time.Duration) time.Duration {
+	return quantile(slices.Sorted(slices.Values(all)), 0.5)
+}
+
 // spread is some values: their median, least and greatest.
 type spread struct{ median, least, most float64 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -61,24 +60,54 @@ func openSQLite(file string) (*sql.DB, error) {
 	return db, err
 }
 
-// measureCommit is how long a commit of one row takes here, in the median.
-func measureCommit(ctx context.Context, file string) (_ time.Duration, err error) {
+// ruler is a database of one row, to measure what a commit takes here.
+type ruler struct{ db *sql.DB }
+
+func newRuler(ctx context.Context, file string) (*ruler, error) {
 	db, err := openSQLite(file)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if _, err := db.ExecContext(ctx, `CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL); INSERT INTO t VALUES (1, 0)`); err != nil {
-		return 0, err
-	}
-	var took []time.Duration
-	for range 300 {
-		begin := time.Now()
-		if _, err := db.ExecContext(ctx, `UPDATE t SET n = n + 1 WHERE id = 1`); err != nil {
-			return 0, err
+	_, err = db.ExecContext(ctx, `CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL); INSERT INTO t VALUES (1, 0)`)
+	return &ruler{db}, err
+}
+
+// commit makes one commit, and returns how long it took.
+func (r *ruler) commit(ctx context.Context) (time.Duration, error) {
+	begin := time.Now()
+	_, err := r.db.ExecContext(ctx, `UPDATE t SET n = n + 1 WHERE id = 1`)
+	return time.Since(begin), err
+}
+
+// inARow makes commits as fast as they go.
+func (r *ruler) inARow(ctx context.Context, n int) ([]time.Duration, error) {
+	all := make([]time.Duration, n)
+	for i := range all {
+		var err error
+		if all[i], err = r.commit(ctx); err != nil {
+			return nil, err
 		}
-		took = append(took, time.Since(begin))
 	}
-	slices.Sort(took)
-	return quantile(took, 0.5), nil
+	return all, nil
+}
+
+// atTheGate makes as many commits a second as each subject gets requests, for as
+// long as do takes.
+func (r *ruler) atTheGate(ctx context.Context, do func() error) (all []time.Duration, err error) {
+	tick := time.NewTicker(time.Second / gateRate)
+	defer tick.Stop()
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	for err == nil {
+		select {
+		case failed := <-done:
+			return all, failed
+		case <-tick.C:
+			var took time.Duration
+			took, err = r.commit(ctx)
+			all = append(all, took)
+		}
+	}
+	<-done
+	return all, err
 }

@@ -50,9 +50,9 @@ func writeTable(w io.Writer, out *outcome) {
 		}
 		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 	}
-	if out.commit > 0 {
-		fmt.Fprintf(w, "\nOne commit of one row in SQLite takes %s µs here; the relay's p50 is bare's and %s of those.\n",
-			number(micros(out.commit), 0), number(out.commits(), 1))
+	if len(out.atTheGate) > 0 {
+		fmt.Fprintf(w, "\nA commit of one row in SQLite, %d a second beside the gate, takes %s µs (%s µs when one follows the other); the relay's p50 is bare's and %s of those.\n",
+			gateRate, number(micros(median(out.atTheGate)), 0), number(micros(out.inARow), 0), ratioText(out.commits()))
 	}
 }
 
@@ -72,13 +72,13 @@ func (o *outcome) difference(metric string) string {
 	return fmt.Sprintf("%s %%", signed(100*d))
 }
 
-// commits is what the relay adds to the median latency, in commits of SQLite.
-func (o *outcome) commits() float64 {
-	var added []float64
+// commits is what the relay adds to the median latency, in commits beside the gate
+// of the same round.
+func (o *outcome) commits() (added []float64) {
 	for i, f := range o.rounds[relay] {
-		added = append(added, f[latencyP50]-o.rounds[bare][i][latencyP50])
+		added = append(added, (f[latencyP50]-o.rounds[bare][i][latencyP50])/micros(o.atTheGate[i]))
 	}
-	return spreadOf(added).median / micros(o.commit)
+	return added
 }
 
 // signed writes a whole number with its sign.
