@@ -2,6 +2,8 @@ package relayapi
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -38,6 +40,7 @@ type ledger struct {
 	path   string
 	logger *zap.Logger
 	refs   atomic.Int64 // the config's own and one per request; 0 is released
+	again  sync.Mutex   // held while it is taken up again
 }
 
 func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledger, error) {
@@ -76,13 +79,39 @@ func (l *ledger) hold() bool {
 	for {
 		n := l.refs.Load()
 		if n == 0 {
-			return false
+			return l.holdAgain()
 		}
 		if l.refs.CompareAndSwap(n, n+1) {
 			return true
 		}
 	}
 }
+
+// holdAgain is for a request that comes after its config was cleaned up: a server
+// that is closing still takes requests on its connections over HTTP/2, until their
+// clients have heard of it. They are served if the store is still open, which it is
+// after a reload.
+func (l *ledger) holdAgain() bool {
+	l.again.Lock()
+	defer l.again.Unlock()
+	for n := l.refs.Load(); n > 0; n = l.refs.Load() { // another request was faster
+		if l.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	pooled, _, err := stores.LoadOrNew(l.path, func() (caddy.Destructor, error) { return nil, errClosing })
+	if err != nil {
+		return false
+	}
+	if pooled != any(l.pooledStore) { // it was closed meanwhile, and opened anew
+		_, _ = stores.Delete(l.path)
+		return false
+	}
+	l.refs.Add(1)
+	return true
+}
+
+var errClosing = errors.New("the store is closed")
 
 // release lets go of one hold, and of the store with the last one.
 func (l *ledger) release() {

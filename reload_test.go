@@ -2,6 +2,7 @@ package relayapi
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -213,22 +214,35 @@ func TestKeyFileModes(t *testing.T) {
 // A thousand clients go on through twenty reloads: every request is answered, and
 // every limit is reached exactly. The relay listens on a unix socket, which Caddy
 // hands on from config to config; of a TCP port, Linux hands some new connections
-// to servers that are closing. A server of Go that is closing drops requests that
-// it has read and not passed on, so clients try those again, as all SDKs do; they
-// must not have been counted.
+// to servers that are closing.
+//
+// A server of Go that is closing drops requests over HTTP/1.1 that it has read and
+// not passed on, and Caddy's has no certificate any more for new connections over TLS,
+// so clients try those again, as all SDKs do; they must not have been counted. Over
+// HTTP/2 such a server goes on taking requests for a while.
 func TestReloadsUnderLoad(t *testing.T) {
+	t.Run("HTTP/1.1", func(t *testing.T) { reloadsUnderLoad(t, false) })
+	t.Run("HTTP/2", func(t *testing.T) { reloadsUnderLoad(t, true) })
+}
+
+func reloadsUnderLoad(t *testing.T, http2 bool) {
 	const clients, reloads = 1000, 20
 	up := newUpstream(t, nil)
 	socket := filepath.Join(t.TempDir(), "relay.sock")
 	config := strings.NewReplacer("level DEBUG", "level ERROR", "\t\tlog\n\t\trelayapi\n", "\t\tbind unix/"+socket+"\n\t\trelayapi\n").
 		Replace(strings.Replace(simple(up.URL), "{global}", testGlobal, 1))
 	relay := newTestRelay(t)
+	if http2 {
+		config = strings.Replace(config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\ttls internal", 1)
+		relay.URL = "https://localhost:" + relay.port
+	}
 	relay.load(config)
 	relay.client.Transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 		MaxIdleConnsPerHost: clients, MaxConnsPerHost: 200,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: http2,
 	}
 	limits := []int64{1, 7, 100, 20_000, 0} // 0: not limited, for load until the end
 	tokens := make([]string, len(limits))
