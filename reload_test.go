@@ -115,6 +115,42 @@ func TestStreamOutlivesItsConfig(t *testing.T) {
 	}
 }
 
+// A server that is closing takes requests for a while, over HTTP/2, and its config
+// is cleaned up by then.
+func TestLateRequestHoldsTheStore(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	old := activeApp(t).ledger
+	relay.load(relay.lastConfig + "\n")
+	if !eventually(func() bool { return old.refs.Load() == 0 }) {
+		t.Fatal("the config before holds the store")
+	}
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			if !old.hold() {
+				t.Error("a late request is refused")
+				return
+			}
+			old.release()
+		})
+	}
+	wg.Wait()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(func() bool { _, open := stores.References(old.path); return !open }) {
+		t.Fatal("the store stays open")
+	}
+	if old.hold() {
+		t.Error("a store that is closed is held")
+	}
+	relay.load(relay.lastConfig)
+	if old.hold() {
+		t.Error("a store that was opened anew is taken for the one before")
+	}
+}
+
 func TestMissingKeysAreMadeOnce(t *testing.T) {
 	up := newUpstream(t, nil)
 	config := strings.Replace(simple(up.URL), "private_key {dir}/relay.pem", "", 1)
