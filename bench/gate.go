@@ -8,7 +8,8 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// gated is work that is also measured at the gate: an open loop at a fixed rate.
+// gated is work that is also measured at the gate: at a fixed rate, which leaves the
+// machine idle now and then, and of all subjects at the same time.
 type gated interface {
 	// gate returns what was measured of each subject, and its latencies in order
 	// of size.

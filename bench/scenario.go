@@ -70,7 +70,7 @@ var scenarios = []scenario{
 		tokens: 100, narrow: allPolicy,
 	},
 	{
-		name: "sse", about: fmt.Sprintf("Server-sent events; the tokens of small/all-policy. Lag: %d streams with an event each %v; throughput: %d streams as fast as they go, in events.",
+		name: "sse", about: fmt.Sprintf("Server-sent events; the tokens of small/all-policy. Lag: %d streams of each at the same time, with an event each %v; throughput: %d streams as fast as they go, in events.",
 			pacedStreams, eventEvery, fastStreams),
 		work: sseWork{}, tokens: 100, narrow: allPolicy,
 	},

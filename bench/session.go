@@ -193,7 +193,7 @@ func (s *session) gate(ctx context.Context, b *bench, round int, out *outcome) (
 	if !ok {
 		return nil, nil
 	}
-	fmt.Fprintf(b.progress, "%s: round %d of %d, all at %d requests/s\n", s.name, round+1, b.rounds, gateRate)
+	fmt.Fprintf(b.progress, "%s: round %d of %d, all at the same time\n", s.name, round+1, b.rounds)
 	for _, sub := range s.subjects {
 		if err := s.acquaint(ctx, sub, b.duration); err != nil {
 			return nil, sub.failed(err)

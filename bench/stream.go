@@ -36,50 +36,68 @@ func (w sseWork) probe(ctx context.Context, s *session, sub *subject) error {
 	return readStream(ctx, w.target(s, sub, 1, 0), 1, nil)
 }
 
+// measure is of streams as fast as they go.
 func (w sseWork) measure(ctx context.Context, s *session, sub *subject, d time.Duration) (figures, []time.Duration, error) {
-	events := max(1, int(d/eventEvery))
-	f := figures{requestsMade: pacedStreams + fastStreams}
-	var seen atomic.Int64
-	// What an event costs is measured here and not below, where several share a
-	// read, and without the opening of the streams.
+	n := min(fastEvents, int(fastEvents*d/defaultDuration))
+	t, begin := w.target(s, sub, n, 0), time.Now()
+	err := together(ctx, fastStreams, func(ctx context.Context, _ int) error { return readStream(ctx, t, n, nil) })
+	return figures{requestsMade: fastStreams, throughput: float64(fastStreams*n) / time.Since(begin).Seconds()}, nil, err
+}
+
+// paced is the streams of one subject whose events come as a model writes.
+type paced struct {
+	*target
+	meter *meter
+	seen  atomic.Int64 // events, since there is a meter
+	lags  [pacedStreams][]time.Duration
+}
+
+// gate has paced streams of all subjects at the same time, each opened after one of
+// every other subject, and measures how long each event was on its way.
+func (w sseWork) gate(ctx context.Context, s *session, d time.Duration) (map[string]figures, map[string][]time.Duration, error) {
+	events, subjects := max(1, int(d/eventEvery)), len(s.subjects)
+	all := make([]*paced, subjects)
+	for i, sub := range s.subjects {
+		all[i] = &paced{target: w.target(s, sub, events, eventEvery)}
+	}
+	// What an event costs is measured here and not where several share a read, and
+	// without the opening of the streams.
 	metered := make(chan error, 1)
-	var m *meter
 	time.AfterFunc(d/4, func() {
 		var err error
-		m, err = sub.meter(ctx)
-		seen.Store(0)
+		for i, sub := range s.subjects {
+			var failed error
+			all[i].meter, failed = sub.meter(ctx)
+			all[i].seen.Store(0)
+			err = cmp.Or(err, failed)
+		}
 		metered <- err
 	})
-	lags, err := pacedLags(ctx, w.target(s, sub, events, eventEvery), events, &seen)
+	err := together(ctx, subjects*pacedStreams, func(ctx context.Context, i int) error {
+		time.Sleep(openWithin * time.Duration(i) / time.Duration(subjects*pacedStreams))
+		p, lags := all[i%subjects], make([]time.Duration, 0, events)
+		err := readStream(ctx, p.target, events, func(lag time.Duration) {
+			lags = append(lags, lag)
+			p.seen.Add(1)
+		})
+		p.lags[i/subjects] = lags
+		return err
+	})
 	if err := cmp.Or(err, <-metered); err != nil {
 		return nil, nil, err
 	}
-	f[lagP50], f[lagP99], f[lagMost] = micros(quantile(lags, 0.5)), micros(quantile(lags, 0.99)), micros(lags[len(lags)-1])
-	if err := m.read(ctx, seen.Load(), f); err != nil {
-		return nil, nil, err
+	figs := make(map[string]figures)
+	for i, sub := range s.subjects {
+		lags := slices.Concat(all[i].lags[:]...)
+		slices.Sort(lags)
+		f := figures{requestsMade: pacedStreams,
+			lagP50: micros(quantile(lags, 0.5)), lagP99: micros(quantile(lags, 0.99)), lagMost: micros(lags[len(lags)-1])}
+		if err := all[i].meter.read(ctx, all[i].seen.Load(), f); err != nil {
+			return nil, nil, err
+		}
+		figs[sub.name] = f
 	}
-	n := min(fastEvents, int(fastEvents*d/defaultDuration))
-	t, begin := w.target(s, sub, n, 0), time.Now()
-	err = together(ctx, fastStreams, func(ctx context.Context, _ int) error { return readStream(ctx, t, n, nil) })
-	f[throughput] = float64(fastStreams*n) / time.Since(begin).Seconds()
-	return f, nil, err
-}
-
-// pacedLags reads streams whose events come at different times, and returns how
-// long each event was on its way, in order of size. seen counts them meanwhile.
-func pacedLags(ctx context.Context, t *target, events int, seen *atomic.Int64) ([]time.Duration, error) {
-	lags := make([][]time.Duration, pacedStreams)
-	err := together(ctx, pacedStreams, func(ctx context.Context, i int) error {
-		time.Sleep(openWithin * time.Duration(i) / pacedStreams)
-		lags[i] = make([]time.Duration, 0, events)
-		return readStream(ctx, t, events, func(lag time.Duration) {
-			lags[i] = append(lags[i], lag)
-			seen.Add(1)
-		})
-	})
-	all := slices.Concat(lags...)
-	slices.Sort(all)
-	return all, err
+	return figs, nil, nil
 }
 
 // readStream reads a stream to its end. lag, if not nil, is told for each event
