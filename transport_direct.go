@@ -273,15 +273,20 @@ type directBody struct {
 	release func() bool // lets the connection outlive ctx, unless ctx has ended
 	more    bool        // another answer may follow on the connection
 	over    atomic.Bool
+	read    bool // to its end
 }
 
 var errBodyClosed = errors.New("read of the provider's answer after it was closed")
 
 func (b *directBody) Read(p []byte) (int, error) {
-	if b.over.Load() {
+	switch {
+	case b.read:
+		return 0, io.EOF
+	case b.over.Load():
 		return 0, errBodyClosed
 	}
 	n, err := b.ReadCloser.Read(p)
+	b.read = err == io.EOF
 	if err != nil {
 		err = b.end(err)
 	}

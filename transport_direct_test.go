@@ -235,6 +235,23 @@ func TestClientAbortsBeforeTheAnswer(t *testing.T) {
 	relay.wantSettled(token)
 }
 
+// Who reads on at the end is told that it is the end, as decoders do.
+func TestBodyStaysAtItsEnd(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	c := &directConn{Conn: near, home: new(direct), r: bufio.NewReader(near)}
+	b := &directBody{ReadCloser: io.NopCloser(strings.NewReader("ok")), conn: c, release: func() bool { return true }, more: true}
+	if body, err := io.ReadAll(b); string(body) != "ok" || err != nil {
+		t.Fatal(string(body), err)
+	}
+	for range 2 {
+		if n, err := b.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("after the end: %d, %v", n, err)
+		}
+		_ = b.Close()
+	}
+}
+
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
 		_, err := io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
