@@ -71,7 +71,10 @@ func (s *pooledStore) letGo(rt *route) {
 		s.live.remove(rt)
 	}
 	rt.pace.leave()
-	s.bodies.letGo(rt)
+	rt.body.letGo()
+	if rt.messages != nil {
+		s.bodies.held.Add(-rt.messages.took)
+	}
 }
 
 // hold keeps the store open for a request; false means it is too late.

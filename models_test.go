@@ -6,10 +6,8 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/relayapi/caddy-relayapi/dialect"
@@ -288,50 +286,5 @@ func TestEveryPresetSpeaksADialect(t *testing.T) {
 		if _, ok := dialect.Lookup(p.Dialect); !ok || p.Dialect == "" {
 			t.Errorf("%s speaks %q", p.Name, p.Dialect)
 		}
-	}
-}
-
-// deadlines is a client whose read deadlines are noted.
-type deadlines struct {
-	http.ResponseWriter
-	set []time.Time
-}
-
-func (d *deadlines) SetReadDeadline(t time.Time) error {
-	d.set = append(d.set, t)
-	return nil
-}
-
-// Bodies that do not end must not fill the memory that there is for all of them.
-// One that is short when it comes may be long when it is decoded.
-func TestHeldBodyHasADeadlineUnlessItIsShort(t *testing.T) {
-	var zipped bytes.Buffer
-	z := gzip.NewWriter(&zipped)
-	_, _ = z.Write([]byte(`{"model":"m"}`))
-	_ = z.Close()
-	for _, tt := range []struct {
-		name, body, encoding string
-		length               int64
-		deadline             bool
-	}{
-		{"short", `{"model":"m"}`, "", 13, false},
-		{"short and encoded", zipped.String(), "gzip", int64(zipped.Len()), true},
-		{"of unknown length", `{"model":"m"}`, "", -1, true},
-		{"long", strings.Repeat(" ", smallBody+1), "", smallBody + 1, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest("POST", "/", strings.NewReader(tt.body))
-			r.ContentLength = tt.length
-			if tt.encoding != "" {
-				r.Header.Set("Content-Encoding", tt.encoding)
-			}
-			client := &deadlines{ResponseWriter: httptest.NewRecorder()}
-			if refused := holdBody(client, r, new(bodies), new(route)); refused != nil {
-				t.Fatal(refused)
-			}
-			if n := len(client.set); (n > 0) != tt.deadline || n > 0 && (client.set[0].IsZero() || !client.set[n-1].IsZero()) {
-				t.Errorf("deadlines %v", client.set)
-			}
-		})
 	}
 }

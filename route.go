@@ -40,15 +40,14 @@ type route struct {
 	// Of it, for the transport to compare.
 	method, path, rawPath string
 
-	held []byte // the body, where it was read for its model; nil: it was not
-	took int64  // the memory that this takes
+	body heldBody // where it was read
 
 	// For the transport.
 	url      url.URL
 	trace    httptrace.ClientTrace
 	retraced retraced
 	sent     clientBody
-	memory   memoryBody
+	memory   bodyReader // of body
 	answer   directBody
 	tap      tap
 	headers  ownHeaders

@@ -137,8 +137,7 @@ func (g *messageGuard) look(p []byte) (pass []byte, refused *refusal) {
 func (g *messageGuard) account() {
 	if took := int64(cap(g.held) + cap(g.message)); took != g.took {
 		g.bodies.held.Add(took - g.took)
-		g.rt.took += took - g.took // which is let go when the call is over
-		g.took = took
+		g.took = took // which is let go when the call is over
 	}
 }
 

@@ -377,8 +377,8 @@ func TestGuardHoldsLittle(t *testing.T) {
 	if pass, refused := g.look(long[len(long)-1:]); refused != nil || !bytes.Equal(pass, long) {
 		t.Fatal(refused)
 	}
-	if held := g.bodies.held.Load(); held > slack || held != g.rt.took {
-		t.Errorf("%d bytes are held by an idle socket, %d of them counted", held, g.rt.took)
+	if held := g.bodies.held.Load(); held > slack || held != g.took {
+		t.Errorf("%d bytes are held by an idle socket, %d of them counted", held, g.took)
 	}
 }
 

@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -125,6 +124,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, &maskedError{err, rt.secret}
 	}
+	rt.body.answer()
 	return rt.incoming(r.Context(), res)
 }
 
@@ -159,42 +159,23 @@ func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
 	if bodiless(r) {
 		return out, nil
 	}
-	if rt.held == nil && !short(r) {
+	switch {
+	case rt.body.bytes != nil:
+	case short(r):
+		if err := rt.readShort(r); err != nil {
+			return nil, err
+		}
+	default:
 		rt.sent = clientBody{r.Body, rt}
 		out.Body = &rt.sent
 		return out, nil
 	}
-	body := rt.held
-	if body == nil {
-		var err error
-		if body, err = readShort(r, rt); err != nil {
-			return nil, err
-		}
-	}
-	rt.bytesIn.Store(int64(len(body)))
-	rt.memory.Reset(body)
+	rt.bytesIn.Store(int64(len(rt.body.bytes)))
+	rt.memory = rt.body.reader()
 	out.Body = &rt.memory
 	delete(out.Header, "Expect") // there is nothing left to wait for
 	return out, nil
 }
-
-// short reports whether a request has a body that is short, and as long as it says.
-func short(r *http.Request) bool {
-	return !bodiless(r) && 0 < r.ContentLength && r.ContentLength <= smallBody
-}
-
-// readShort reads a short body.
-func readShort(r *http.Request, rt *route) ([]byte, error) {
-	rt.sent = clientBody{r.Body, rt}
-	body := make([]byte, r.ContentLength)
-	_, err := io.ReadFull(&rt.sent, body)
-	return body, err
-}
-
-// memoryBody is a body in memory.
-type memoryBody struct{ bytes.Reader }
-
-func (*memoryBody) Close() error { return nil }
 
 func (rt *route) gotConn(httptrace.GotConnInfo) { rt.connected.Store(true) }
 
@@ -298,10 +279,9 @@ func (rt *route) once(out *http.Request) *http.Request {
 		out.Body, out.GetBody = emptyBody{}, nil
 		out.TransferEncoding = []string{"identity"} // or it would be read for a while, to see whether it is empty
 	case out.Body == &rt.memory:
-		again := rt.memory.Reader
-		out.Body = io.NopCloser(&rt.memory.Reader) // so that it is known to be in memory, and sent with the header
+		out.Body = rt.body.again()
 		if !replayed {
-			out.GetBody = func() (io.ReadCloser, error) { again := again; return io.NopCloser(&again), nil }
+			out.GetBody = func() (io.ReadCloser, error) { return rt.body.again(), nil }
 		}
 	}
 	return out

@@ -1,0 +1,277 @@
+package relayapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	// maxBody is how long a body may be that is looked into for its model. It
+	// has to be in memory: the name may be the last thing in it.
+	maxBody = 32 << 20
+	// maxBodies is how much of bodies is in memory at once, of all calls.
+	maxBodies = 512 << 20
+)
+
+// bodies is how much memory the bodies take that are held at present.
+type bodies struct{ held atomic.Int64 }
+
+var (
+	errBodyTooLong = errors.New("the body is longer than a body whose model is read")
+	errBodiesFull  = errors.New("the bodies that are being looked into take all memory that there is for them")
+)
+
+// heldBody is a request's body in memory. The memory of a long one is another's
+// when nobody can want it any more: when the call is over, or before, when its
+// answer has come and the transport has closed it. It is read by copy and under a
+// lock, because the standard library's transport may read when its round trip is over.
+type heldBody struct {
+	mu       sync.Mutex
+	bytes    []byte        // nil: none is held, or no more
+	buffer   *bytes.Buffer // that they stand in; nil: they have an array of their own
+	took     int64         // the memory of all
+	bodies   *bodies       // that it is counted among; nil: it is not
+	answered bool
+	closed   bool
+}
+
+// buffers are for long bodies. Without them, to clear and to collect what every body
+// took cost more than to look into it.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// firstRoom is how much room a body may have from the start, because of what is
+// only said of its length, and how large a buffer may be that is kept.
+const firstRoom = 1 << 20
+
+// giveBack lets go of the memory. The lock is held.
+func (b *heldBody) giveBack() {
+	b.bytes = nil
+	b.giveBuffer()
+	if b.bodies != nil {
+		b.bodies.held.Add(-b.took)
+	}
+	b.took = 0
+}
+
+func (b *heldBody) giveBuffer() {
+	if b.buffer != nil && b.buffer.Cap() <= 2*firstRoom {
+		buffers.Put(b.buffer)
+	}
+	b.buffer = nil
+}
+
+// letGo lets go of the body when the call is over.
+func (b *heldBody) letGo() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.giveBack()
+}
+
+// answer notes that the answer has come: the body is not sent again.
+func (b *heldBody) answer() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.answered = true; b.closed {
+		b.giveBack()
+	}
+}
+
+// bodyReader reads a body that is held.
+type bodyReader struct {
+	*heldBody
+	at int
+}
+
+// reader returns what reads the body from its beginning.
+func (b *heldBody) reader() bodyReader {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = false
+	return bodyReader{b, 0}
+}
+
+// again returns the same for the standard library's transport, which sends a body
+// with its header in one write if it knows it to be in memory. Its memory must be
+// its own then.
+func (b *heldBody) again() io.ReadCloser {
+	if b.buffer == nil {
+		return io.NopCloser(bytes.NewReader(b.bytes))
+	}
+	r := b.reader()
+	return &r
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.bytes == nil:
+		return 0, http.ErrBodyReadAfterClose
+	case r.at == len(r.bytes):
+		return 0, io.EOF
+	}
+	n := copy(p, r.bytes[r.at:])
+	r.at += n
+	return n, nil
+}
+
+func (r *bodyReader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed = true; r.answered {
+		r.giveBack()
+	}
+	return nil
+}
+
+// replaceBody changes the body to what was made of it.
+func (rt *route) replaceBody(r *http.Request, body []byte) {
+	rt.body.bytes = body
+	rt.body.giveBuffer()
+	rt.setBody(r)
+}
+
+func (rt *route) setBody(r *http.Request) {
+	length := len(rt.body.bytes)
+	if _, ok := r.Header["Content-Length"]; ok && r.ContentLength != int64(length) {
+		r.Header["Content-Length"] = []string{strconv.Itoa(length)}
+	}
+	rt.memory = rt.body.reader()
+	r.Body, r.ContentLength, r.TransferEncoding = &rt.memory, int64(length), nil
+}
+
+// zstdWindow is what decoders are given: what encoders use at their usual levels,
+// and no more, because a few bytes are enough to claim all of it.
+const zstdWindow = 2 << 20
+
+// How long a client may take to send a body that is held: so that nobody fills the
+// memory for all with bodies that do not end.
+const (
+	bodyPatience = 30 * time.Second
+	bodyPace     = 64 << 10 // bytes a second, after that
+)
+
+// bodyMeter counts what is read against both bounds, and waits no longer for it
+// than it should.
+type bodyMeter struct {
+	io.Reader
+	body   *heldBody
+	client *http.ResponseController
+	begun  time.Time
+	until  time.Time
+}
+
+func (m *bodyMeter) Read(p []byte) (int, error) {
+	if until := m.begun.Add(bodyPatience + time.Duration(m.body.took/bodyPace)*time.Second); until != m.until {
+		m.until = until
+		_ = m.client.SetReadDeadline(until) // where it cannot be set, the server's own holds
+	}
+	n, err := m.Reader.Read(p)
+	m.body.took += int64(n)
+	switch {
+	case m.body.bodies.held.Add(int64(n)) > maxBodies:
+		return n, errBodiesFull
+	case m.body.took > maxBody:
+		return n, errBodyTooLong
+	}
+	return n, err
+}
+
+// holdBody reads the whole body of a request into its route. One that was
+// encoded goes on as it was read: what a second decoder made of it might be
+// something else.
+func (rt *route) holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies) *refusal {
+	if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") {
+		defer bodies.held.Add(-zstdWindow)
+		if bodies.held.Add(zstdWindow) > maxBodies {
+			return refuse(codeBusy, errBodiesFull.Error())
+		}
+	}
+	encodings := r.Header["Content-Encoding"]
+	rt.body.bodies = bodies
+	var err error
+	if short(r) && len(encodings) == 0 {
+		if rt.body.took = r.ContentLength; bodies.held.Add(rt.body.took) > maxBodies {
+			return refuse(codeBusy, errBodiesFull.Error())
+		}
+		// No deadline: it takes hardly more memory than its connection does.
+		err = rt.readShort(r)
+	} else {
+		err = rt.readMetered(w, r, encodings)
+	}
+	rt.bytesIn.Store(0) // it is counted when it goes out
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, errBodyTooLong), statusOf(err, http.StatusRequestEntityTooLarge):
+		return refuse(codeTooLarge, errBodyTooLong.Error())
+	case errors.Is(err, errBodiesFull):
+		return refuse(codeBusy, errBodiesFull.Error())
+	case rt.clientBroke.Load():
+		return refuse(codeInvalidRequest, "the request's body broke off")
+	case err != nil:
+		return refuse(codeInvalidRequest, "the request's body does not decode")
+	}
+	delete(r.Header, "Content-Encoding")
+	rt.setBody(r)
+	return nil
+}
+
+// short reports whether a request has a body that is short, and as long as it says.
+func short(r *http.Request) bool {
+	return !bodiless(r) && 0 < r.ContentLength && r.ContentLength <= smallBody
+}
+
+// readShort reads a short body.
+func (rt *route) readShort(r *http.Request) error {
+	rt.sent = clientBody{r.Body, rt}
+	rt.body.bytes = make([]byte, r.ContentLength)
+	_, err := io.ReadFull(&rt.sent, rt.body.bytes)
+	return err
+}
+
+// readMetered reads a body that is long, or that may become so.
+func (rt *route) readMetered(w http.ResponseWriter, r *http.Request, encodings []string) error {
+	rt.sent = clientBody{r.Body, rt}
+	plain, err := decoded(&rt.sent, encodings)
+	if err != nil {
+		return err
+	}
+	defer plain.Close() // whatever there was to say was said when it was read
+	client := http.NewResponseController(w)
+	defer client.SetReadDeadline(time.Time{}) // a server that has none has set none
+	b := buffers.Get().(*bytes.Buffer)
+	b.Reset()
+	b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
+	_, err = b.ReadFrom(&bodyMeter{Reader: plain, body: &rt.body, client: client, begun: time.Now()})
+	rt.body.buffer, rt.body.bytes = b, b.Bytes()
+	return err
+}
+
+// decoded undoes a content coding.
+func decoded(body io.Reader, encodings []string) (io.ReadCloser, error) {
+	switch encoding := strings.ToLower(strings.Join(encodings, ",")); encoding {
+	case "", "identity":
+		return io.NopCloser(body), nil
+	case "gzip":
+		return gzip.NewReader(body)
+	case "zstd":
+		zipped, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
+		if err != nil {
+			return nil, err
+		}
+		return zipped.IOReadCloser(), nil
+	}
+	return nil, refuse(codeInvalidRequest, "the body is encoded otherwise than as gzip or zstd, and its model is to be read")
+}

@@ -1,0 +1,160 @@
+package relayapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// deadlines is a client whose read deadlines are noted.
+type deadlines struct {
+	http.ResponseWriter
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// Bodies that do not end must not fill the memory that there is for all of them.
+// One that is short when it comes may be long when it is decoded.
+func TestHeldBodyHasADeadlineUnlessItIsShort(t *testing.T) {
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = z.Write([]byte(`{"model":"m"}`))
+	_ = z.Close()
+	for _, tt := range []struct {
+		name, body, encoding string
+		length               int64
+		deadline             bool
+	}{
+		{"short", `{"model":"m"}`, "", 13, false},
+		{"short and encoded", zipped.String(), "gzip", int64(zipped.Len()), true},
+		{"of unknown length", `{"model":"m"}`, "", -1, true},
+		{"long", strings.Repeat(" ", smallBody+1), "", smallBody + 1, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("POST", "/", strings.NewReader(tt.body))
+			r.ContentLength = tt.length
+			if tt.encoding != "" {
+				r.Header.Set("Content-Encoding", tt.encoding)
+			}
+			client := &deadlines{ResponseWriter: httptest.NewRecorder()}
+			if refused := new(route).holdBody(client, r, new(bodies)); refused != nil {
+				t.Fatal(refused)
+			}
+			if n := len(client.set); (n > 0) != tt.deadline || n > 0 && (client.set[0].IsZero() || !client.set[n-1].IsZero()) {
+				t.Errorf("deadlines %v", client.set)
+			}
+		})
+	}
+}
+
+// The memory of a body is the next one's. Whatever becomes of a call, no provider may
+// receive a piece of another's body.
+func TestHeldBodiesAreNotMixed(t *testing.T) {
+	t.Setenv("RELAYAPI_TEST_KEY", realKey)
+	const clients, each = 8, 40
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch rand.IntN(4) {
+		case 0: // answers before it reads
+			_ = http.NewResponseController(w).EnableFullDuplex()
+			w.WriteHeader(200)
+			flush(t, w)
+		case 1: // answers and does not read
+			fmt.Fprint(w, "ok")
+			return
+		case 2: // breaks off
+			_, _ = io.CopyN(io.Discard, r.Body, 1<<15)
+			panic(http.ErrAbortHandler)
+		}
+		body, err := io.ReadAll(r.Body)
+		mark := r.Header.Get("X-Mark")
+		rest := strings.ReplaceAll(strings.TrimPrefix(string(body), `{"model":"small","x":"`), mark, "")
+		if rest != `"}` && (err == nil || len(rest) > len(mark)+2) {
+			t.Errorf("call %s brings %d bytes that are not its own", mark, len(rest))
+		}
+		fmt.Fprint(w, "ok")
+	}))
+	t.Cleanup(up.Close)
+	relay := startRelay(t, strings.Replace(modelConfig(up.URL), "\t\tlog\n", "", 1))
+	token := relay.mintAs("backend", forProvider("openai"), models("small"))
+	var wg sync.WaitGroup
+	for client := range clients {
+		wg.Go(func() {
+			for n := range each {
+				mark := fmt.Sprintf("<%d-%d>", client, n)
+				body := `{"model":"small","x":"` + strings.Repeat(mark, smallBody/2+rand.IntN(smallBody)) + `"}`
+				ctx, abort := context.WithCancel(t.Context())
+				if rand.IntN(4) == 0 {
+					time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, abort)
+				}
+				res, err := relay.client.Do(relay.request(bearer(token), text(body), header("X-Mark", mark)).WithContext(ctx))
+				if err == nil {
+					_, _ = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+				}
+				abort()
+			}
+		})
+	}
+	wg.Wait()
+	if !eventually(func() bool { return activeApp(t).ledger.bodies.held.Load() == 0 }) {
+		t.Error("bodies are still held")
+	}
+}
+
+// While an answer comes, nobody wants its question any more.
+func TestHeldBodyIsLetGoWhenItsAnswerComes(t *testing.T) {
+	for name, length := range map[string]int{"short": 100, "long": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			more := make(chan struct{})
+			up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+				flush(t, w)
+				<-more
+			})
+			relay := startRelay(t, modelConfig(up.URL))
+			token := relay.mintAs("backend", forProvider("openai"), models("small"))
+			relay.open(relay.request(bearer(token), text(`{"model":"small","x":"`+strings.Repeat("x", length)+`"}`)))
+			if !eventually(func() bool { return activeApp(t).ledger.bodies.held.Load() == 0 }) {
+				t.Error("it is still held")
+			}
+			close(more)
+		})
+	}
+}
+
+// The standard library's transport may still read when its round trip is over.
+func TestHeldBodyIsNotReadAfterItsCall(t *testing.T) {
+	for name, letGo := range map[string]func(*heldBody){
+		"over":                (*heldBody).letGo,
+		"answered and closed": func(b *heldBody) { again := b.again(); b.answer(); again.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			rt := new(route)
+			body := strings.Repeat("x", smallBody+1)
+			r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+			if refused := rt.holdBody(httptest.NewRecorder(), r, new(bodies)); refused != nil {
+				t.Fatal(refused)
+			}
+			late := rt.body.again()
+			if n, err := io.ReadFull(late, make([]byte, 10)); n != 10 || err != nil {
+				t.Fatal(n, err)
+			}
+			letGo(&rt.body)
+			if n, err := late.Read(make([]byte, 10)); n != 0 || err != http.ErrBodyReadAfterClose {
+				t.Errorf("%d bytes are read, %v", n, err)
+			}
+		})
+	}
+}
