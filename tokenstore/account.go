@@ -64,6 +64,10 @@ func (a *account) take(units int64, now time.Time) {
 // which leaves nothing, it is not known yet whether more is needed at all.
 func (a *account) low() bool { return 0 < a.lease && a.lease <= a.ahead/2 }
 
+// slow reports whether a lease that is low lasts until the next sweep: it took longer
+// than that until it was. For it alone no commit is made.
+func (a *account) slow(now time.Time) bool { return now.Sub(a.believe) > 2*sweepEvery }
+
 // grow lets the next grants go ahead of the need. The first does not, because many
 // tokens are used once; nor does the first after the account was idle.
 func (a *account) grow() { a.ahead = min(maxAhead, a.limit/aheadShare) }

@@ -130,7 +130,11 @@ func (l *Ledger) tryTake(claims []claim, learn *learning, first bool) (taken boo
 	for i := range claims {
 		a := claims[i].account
 		a.take(claims[i].units, now)
-		if a.low() && !a.asked {
+		switch {
+		case a.asked || !a.low():
+		case a.slow(now):
+			l.writer.askLater(a)
+		default:
 			l.writer.ask(nil, a)
 		}
 	}

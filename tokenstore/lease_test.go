@@ -935,6 +935,40 @@ func TestUsedUpIsNotBelievedWhileUnitsAreOnTheirWayBack(t *testing.T) {
 	each(t, l, tok, tok.calls(5, 10))
 }
 
+func TestSlowLeasesAreFilledTogether(t *testing.T) {
+	l, f, c := newFake(t)
+	const tokens = 20
+	charges := make([]Charge, tokens)
+	for i := range charges {
+		tok := newToken(fmt.Sprint(i))
+		charges[i] = tok.calls(1, 1_000_000)
+		each(t, l, tok)
+		for range 2 { // the second goes ahead
+			each(t, l, tok, charges[i])
+		}
+	}
+	l.flush()
+	before := f.count()
+	c.advance(2*sweepEvery + believeFor + 1)
+	for i, charge := range charges {
+		for range maxAhead * 3 / 4 {
+			admit(t, l, newToken(fmt.Sprint(i)), charge)
+		}
+	}
+	if n := f.count() - before; n != 0 {
+		t.Errorf("%d commits for leases that last", n)
+	}
+	hook, reached, open := gate()
+	open()
+	f.hooks(hook, nil)
+	l.sweeper.Reset(time.Millisecond)
+	<-reached
+	l.flush() // waits for the commit
+	if n := len(f.latest().grants); n != tokens || f.count() != before+1 {
+		t.Errorf("the next sweep fills %d of %d", n, tokens)
+	}
+}
+
 func TestKnownTokenWithoutLimitsNeedsNoCommit(t *testing.T) {
 	l, f, _ := newFake(t)
 	tok := newToken("a")

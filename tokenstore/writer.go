@@ -76,12 +76,24 @@ func (w *writer) ask(learn *learning, accounts ...*account) {
 		w.learning = append(w.learning, *learn)
 	}
 	for _, a := range accounts {
-		if !a.asked {
-			a.asked = true
-			w.accounts = append(w.accounts, a)
-		}
+		w.enqueue(a)
 	}
 	w.signal()
+}
+
+// askLater queues an account for the next commit, whenever that is, or the next
+// sweep. The caller holds its lock.
+func (w *writer) askLater(a *account) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enqueue(a)
+}
+
+func (w *writer) enqueue(a *account) {
+	if !a.asked {
+		a.asked = true
+		w.accounts = append(w.accounts, a)
+	}
 }
 
 // giveBack queues units to be returned, and tells in which batch they will be.
@@ -205,8 +217,8 @@ const (
 	sweepTurns = 8
 )
 
-// sweep returns the leases of idle accounts, forgets accounts, writes usage and
-// prunes.
+// sweep returns the leases of idle accounts, forgets accounts, has the writer look
+// for who could wait, writes usage and prunes.
 func (l *Ledger) sweep() {
 	var p pruner
 	written := l.now()
@@ -220,6 +232,7 @@ func (l *Ledger) sweep() {
 			for i := turn; i < len(l.accounts); i += sweepTurns {
 				l.sweepShard(&l.accounts[i], l.now())
 			}
+			l.writer.signal() // for those that have asked for later
 			if now := l.now(); now.Sub(written).Abs() >= usageEvery {
 				written = now
 				_ = l.writeUsage(true) // what failed is tried again
