@@ -171,8 +171,12 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 // decide holds the request against the grant as it is going to be sent, and
 // decides what is sent where.
 func (rt *route) decide(r *http.Request, permit *permit, found found, now time.Time) *refusal {
-	rt.request.Now, rt.request.Path = now, r.URL.Path // the model that the token sets may stand in it
-	if err := permit.Permit(rt.request); err != nil {
+	err := permit.ValidAt(now)
+	if err == nil && r.URL.Path != rt.request.Path { // the model that the token sets stands in it
+		rt.request.Now, rt.request.Path = now, r.URL.Path
+		err = permit.Permit(rt.request)
+	}
+	if err != nil {
 		return denied(err)
 	}
 	if refused := rt.pace.take(permit, rt, now); refused != nil {
