@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { EventEmitter, once } from 'node:events'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import OpenAI, { AuthenticationError, PermissionDeniedError, toFile } from 'openai'
 import { json, stream } from './provider.mjs'
 import { inSeconds, startRelay } from './relay.mjs'
@@ -164,6 +165,36 @@ test('a revoked token is refused in words', async () => {
   const { openai, minted } = await client()
   await relay.revoke(minted)
   await assert.rejects(openai.chat.completions.create({ model: 'gpt-x', messages }), { status: 401, code: 'token_revoked' })
+})
+
+test('twenty reloads under load: no call fails, and the limit is reached exactly', { timeout: 120_000 }, async () => {
+  const before = relay.calls.length
+  let reloading = true
+  // use calls with 8 clients for as long as it is to, and returns how many calls were served. What a
+  // server drops that is closing the SDK sends again, as it does for whatever breaks a connection.
+  async function use(claims, going, end) {
+    const { openai } = await client(claims)
+    let served = 0
+    await Promise.all(Array.from({ length: 8 }, () => end((async () => {
+      for (; going(); served++) {
+        await openai.chat.completions.create({ model: 'gpt-x', messages })
+        await setTimeout(50)
+      }
+    })())))
+    return served
+  }
+  const all = [
+    use({ limits: { calls: 500 } }, () => true, (calls) => assert.rejects(calls, { code: 'calls_exhausted' })),
+    use({}, () => reloading, (calls) => calls),
+  ]
+  for (let i = 0; i < 20; i++) {
+    await relay.reload()
+    await setTimeout(1000)
+  }
+  reloading = false
+  const [limited, unlimited] = await Promise.all(all)
+  assert.equal(limited, 500)
+  assert.equal(relay.calls.length - before, limited + unlimited)
 })
 
 test('no secret is where it must not be', () => relay.stopClean())

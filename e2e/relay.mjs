@@ -106,11 +106,11 @@ async function start(preset, play, keyFiles, lay) {
 
   // admin speaks to Caddy's admin endpoint, which takes fetch for a browser and
   // so wants an Origin.
-  async function admin(method, path, body) {
+  async function admin(method, path, body, headers) {
     const origin = `http://127.0.0.1:${adminPort}`
-    const res = await fetch(origin + path, { method, headers: { origin }, body: body && JSON.stringify(body) })
+    const res = await fetch(origin + path, { method, headers: { origin, ...headers }, body })
     assert.equal(res.status, 200, `${method} ${path}: ${res.status}`)
-    return res.json()
+    return res
   }
 
   return {
@@ -121,10 +121,13 @@ async function start(preset, play, keyFiles, lay) {
     hide: (secret) => secrets.add(secret),
 
     async mint(claims) {
-      const minted = await admin('POST', '/relayapi/tokens', claims)
+      const minted = await (await admin('POST', '/relayapi/tokens', JSON.stringify(claims))).json()
       secrets.add(minted.token)
       return minted
     },
+    // reload does what `caddy reload --force` does.
+    reload: async () => admin('POST', '/load', await readFile(join(dir, 'Caddyfile')),
+      { 'content-type': 'text/caddyfile', 'cache-control': 'must-revalidate' }),
     revoke: ({ issuer, id }) => admin('DELETE', `/relayapi/tokens/${issuer}/${id}`),
     expired: ({ token }) => until('the token has expired', async () => (await told(token)).error?.code === 'token_expired'),
 
