@@ -23,6 +23,7 @@ const (
 	lagP50     = "lag_p50"
 	lagP99     = "lag_p99"
 	lagMost    = "lag_most"
+	lateShare  = "late"
 	gateCPU    = "gate_cpu"
 	cpuPer     = "cpu"
 	allocsPer  = "allocs"
@@ -40,6 +41,7 @@ var metrics = []metric{
 	{lagP50, "lag p50, µs", 0},
 	{lagP99, "lag p99, µs", 0},
 	{lagMost, "lag at most, µs", 0},
+	{lateShare, "over 5 ms after bare's p99, of 1000", 2},
 	{cpuPer, "CPU each, µs", 1},
 	{allocsPer, "allocations each", 1},
 	{resident, "RSS, MiB", 1},
