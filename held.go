@@ -33,8 +33,8 @@ var (
 
 // heldBody is a request's body in memory. The memory of a long one is another's
 // when nobody can want it any more: when the call is over, or before, when its
-// answer has come and the transport has closed it. It is read by copy and under a
-// lock, because the standard library's transport may read when its round trip is over.
+// answer has come and the transport has given it back. It is read by copy and under
+// a lock, because the standard library's transport may read when its round trip is over.
 type heldBody struct {
 	mu       sync.Mutex
 	bytes    []byte        // nil: none is held, or no more
@@ -42,7 +42,7 @@ type heldBody struct {
 	took     int64         // the memory of all
 	bodies   *bodies       // that it is counted among; nil: it is not
 	answered bool
-	closed   bool
+	lent     int // to how many readers that have not been closed
 }
 
 // buffers are for long bodies. Without them, to clear and to collect what every body
@@ -81,34 +81,28 @@ func (b *heldBody) letGo() {
 func (b *heldBody) answer() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.answered = true; b.closed {
+	if b.answered = true; b.lent == 0 {
 		b.giveBack()
 	}
+}
+
+// lend returns what reads the body from its beginning, for the standard library's
+// transport. It sends a body with its header in one write if it knows it to be in
+// memory, and that must be the body's own then.
+func (b *heldBody) lend() io.ReadCloser {
+	if b.buffer == nil && len(b.bytes) <= smallBody {
+		return io.NopCloser(bytes.NewReader(b.bytes))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lent++
+	return &lentBody{bodyReader: bodyReader{b, 0}}
 }
 
 // bodyReader reads a body that is held.
 type bodyReader struct {
 	*heldBody
 	at int
-}
-
-// reader returns what reads the body from its beginning.
-func (b *heldBody) reader() bodyReader {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = false
-	return bodyReader{b, 0}
-}
-
-// again returns the same for the standard library's transport, which sends a body
-// with its header in one write if it knows it to be in memory. Its memory must be
-// its own then.
-func (b *heldBody) again() io.ReadCloser {
-	if b.buffer == nil {
-		return io.NopCloser(bytes.NewReader(b.bytes))
-	}
-	r := b.reader()
-	return &r
 }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
@@ -125,11 +119,23 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (r *bodyReader) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed = true; r.answered {
-		r.giveBack()
+func (*bodyReader) Close() error { return nil }
+
+// lentBody is a reader that counts until it is closed.
+type lentBody struct {
+	bodyReader
+	closed bool
+}
+
+func (l *lentBody) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	if l.lent--; l.lent == 0 && l.answered {
+		l.giveBack()
 	}
 	return nil
 }
@@ -146,7 +152,7 @@ func (rt *route) setBody(r *http.Request) {
 	if _, ok := r.Header["Content-Length"]; ok && r.ContentLength != int64(length) {
 		r.Header["Content-Length"] = []string{strconv.Itoa(length)}
 	}
-	rt.memory = rt.body.reader()
+	rt.memory = bodyReader{&rt.body, 0}
 	r.Body, r.ContentLength, r.TransferEncoding = &rt.memory, int64(length), nil
 }
 

@@ -171,7 +171,7 @@ func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
 		return out, nil
 	}
 	rt.bytesIn.Store(int64(len(rt.body.bytes)))
-	rt.memory = rt.body.reader()
+	rt.memory = bodyReader{&rt.body, 0}
 	out.Body = &rt.memory
 	delete(out.Header, "Expect") // there is nothing left to wait for
 	return out, nil
@@ -279,9 +279,9 @@ func (rt *route) once(out *http.Request) *http.Request {
 		out.Body, out.GetBody = emptyBody{}, nil
 		out.TransferEncoding = []string{"identity"} // or it would be read for a while, to see whether it is empty
 	case out.Body == &rt.memory:
-		out.Body = rt.body.again()
+		out.Body = rt.body.lend()
 		if !replayed {
-			out.GetBody = func() (io.ReadCloser, error) { return rt.body.again(), nil }
+			out.GetBody = func() (io.ReadCloser, error) { return rt.body.lend(), nil }
 		}
 	}
 	return out
