@@ -52,7 +52,7 @@ func uncharged(relay *relay, p *permit, err error) *refusal {
 		return refuse(string(grant.Expired), "it had expired, and what it used is forgotten")
 	case errors.Is(err, tokenstore.ErrPredates):
 		return refuse(codePredates, fmt.Sprintf("iat %s is before the store was made, %s",
-			p.IssuedAt.UTC().Format(time.RFC3339), relay.ledger.Birth().UTC().Format(time.RFC3339)))
+			p.IssuedAt, relay.ledger.Birth().UTC().Format(time.RFC3339)))
 	default:
 		return refuse(codeStoreUnavailable, err.Error())
 	}

@@ -94,7 +94,7 @@ func (e *statusEndpoint) status(r *http.Request, found found, rt *route, now tim
 		return nil, refused
 	}
 	return &tokenStatus{ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
-		ExpiresAt: permit.ExpiresAt.UTC(), Calls: calls}, nil
+		ExpiresAt: permit.ExpiresAt.Time().UTC(), Calls: calls}, nil
 }
 
 // callsOf reads how many of a token's calls are used, under the limit in force.

@@ -22,12 +22,9 @@ type paces struct {
 
 type paceShard struct {
 	mu    sync.Mutex
-	paces map[holder]*pace
+	paces map[string]*pace // by the tokens' identities
 	swept time.Time
 }
-
-// holder is a token's identity.
-type holder struct{ issuer, id string }
 
 type pace struct {
 	shard    *paceShard
@@ -43,15 +40,14 @@ func (p *paces) enter(permit *permit, rt *route, now time.Time) *refusal {
 		return nil
 	}
 	p.once.Do(func() { p.seed = maphash.MakeSeed() })
-	key := holder{permit.Issuer, permit.ID}
-	s := &p.shards[maphash.Comparable(p.seed, key)%uint64(len(p.shards))]
+	s := &p.shards[maphash.String(p.seed, permit.tokenID)%uint64(len(p.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
-	t := s.paces[key]
+	t := s.paces[permit.tokenID]
 	if t == nil {
 		t = &pace{shard: s}
-		s.paces[key] = t
+		s.paces[permit.tokenID] = t
 	}
 	t.last = now.Sub(beginning)
 	if permit.Concurrency > 0 && t.underWay >= permit.Concurrency {
@@ -89,7 +85,7 @@ func (t *pace) leave() {
 // sweep forgets, once a minute, the tokens that were not used for two.
 func (s *paceShard) sweep(now time.Time) {
 	if s.paces == nil {
-		s.paces = make(map[holder]*pace)
+		s.paces = make(map[string]*pace)
 	}
 	if now.Sub(s.swept) < time.Minute {
 		return

@@ -175,7 +175,7 @@ func (p *paces) inUse() (n int64) {
 
 func TestIdlePacesAreForgotten(t *testing.T) {
 	var p paces
-	permit := func(id string) *permit { return &permit{Grant: &grant.Grant{ID: id, RPM: 1, Concurrency: 1}} }
+	permit := func(id string) *permit { return &permit{Grant: &grant.Grant{RPM: 1, Concurrency: 1}, tokenID: id} }
 	now := time.Now()
 	held := 0
 	for i := range 1000 {

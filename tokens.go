@@ -91,7 +91,7 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	p.ID, p.Subject = p.tokenID[len(p.Issuer)+1:], p.subjectID[len(p.Issuer)+1:]
 	p.token = &tokenstore.Token{
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider,
-		Fingerprint: p.Fingerprint, IssuedAt: p.IssuedAt, ExpiresAt: p.ExpiresAt,
+		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
 	}
 	switch {
 	case p.APIKey != "":

@@ -77,8 +77,6 @@ type Grant struct {
 	// Limits; 0: there is none.
 	Calls, RPM, Concurrency int64
 
-	Fingerprint [32]byte // see [Claims.Fingerprint]
-
 	provider *Routes  // what the operator lets a token reach at the provider
 	narrowed []narrow // by the issuer's grant and by the claims
 }
@@ -118,7 +116,7 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 	}
 	g := &Grant{
 		Issuer: issuer.Name, ID: c.ID, Subject: c.Subject, Provider: issuer.Providers[provider], APIKey: c.APIKey,
-		Lifetime: c.Lifetime(), Fingerprint: c.Fingerprint(), provider: routes,
+		Lifetime: c.Lifetime(), provider: routes,
 		Calls: value(own.Calls), RPM: value(own.RPM), Concurrency: value(own.Concurrency),
 	}
 	if err := g.narrow("issuer "+issuer.Name, &issuer.Allow); err != nil {

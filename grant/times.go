@@ -9,23 +9,23 @@ import (
 
 // Lifetime is when a token is valid.
 type Lifetime struct {
-	IssuedAt, NotBefore, ExpiresAt time.Time // NotBefore may be zero
+	IssuedAt, NotBefore, ExpiresAt NumericDate // NotBefore may be zero
 }
 
 // Lifetime returns when a token with these claims is valid.
 func (c *Claims) Lifetime() Lifetime {
-	return Lifetime{c.IssuedAt.Time(), c.NotBefore.Time(), c.ExpiresAt.Time()}
+	return Lifetime{c.IssuedAt, c.NotBefore, c.ExpiresAt}
 }
 
 // ValidAt returns nil when the token is valid at a time, else a [*Denial].
 func (l Lifetime) ValidAt(now time.Time) error {
-	switch {
-	case !now.Before(l.ExpiresAt):
-		return deny(Expired, "expired at %s", l.ExpiresAt.UTC().Format(time.RFC3339))
-	case l.IssuedAt.After(now.Add(Leeway)):
-		return deny(NotYetValid, "iat is in the future: issued at %s", l.IssuedAt.UTC().Format(time.RFC3339))
-	case l.NotBefore.After(now.Add(Leeway)):
-		return deny(NotYetValid, "not valid before %s", l.NotBefore.UTC().Format(time.RFC3339))
+	switch soon := now.Add(Leeway); {
+	case !now.Before(l.ExpiresAt.Time()):
+		return deny(Expired, "expired at %s", l.ExpiresAt)
+	case l.IssuedAt.Time().After(soon):
+		return deny(NotYetValid, "iat is in the future: issued at %s", l.IssuedAt)
+	case l.NotBefore.Time().After(soon):
+		return deny(NotYetValid, "not valid before %s", l.NotBefore)
 	}
 	return nil
 }
@@ -41,6 +41,9 @@ func (d NumericDate) Time() time.Time {
 	}
 	return time.Unix(int64(d), 0)
 }
+
+// String writes d as RFC 3339 does.
+func (d NumericDate) String() string { return d.Time().UTC().Format(time.RFC3339) }
 
 // maxDate is the last second of the year 9999: beyond it neither RFC 3339 nor
 // every database can write a time.

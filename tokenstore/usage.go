@@ -31,7 +31,7 @@ func (u *Usage) add(v Usage) {
 // those of the last seconds. They are written in pieces, because the grants of
 // calls wait while a piece is written.
 const (
-	usageEvery = 10 * time.Second
+	usageEvery = 5 * time.Second
 	usagePiece = 16 // tokens
 )
 
