@@ -50,7 +50,7 @@ type heldBody struct {
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // firstRoom is how much room a body may have from the start, because of what is
-// only said of its length, and how large a buffer may be that is kept.
+// only said of its length. Buffers of more than two of these are not kept.
 const firstRoom = 1 << 20
 
 // giveBack lets go of the memory. The lock is held.
