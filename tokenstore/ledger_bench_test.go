@@ -21,6 +21,12 @@ const benchClients = 256
 // one run. Run it with -benchtime=1x: each part measures for -ledger.for.
 func BenchmarkLedger(b *testing.B) {
 	const large = 100_000_000
+	// First, because what a disk does when files were removed takes seconds.
+	for _, limit := range []int64{1_000_000, 50} {
+		b.Run(fmt.Sprintf("latency/2000 calls a second, limits of %d", limit), func(b *testing.B) {
+			benchLatency(b, limit)
+		})
+	}
 	var baseline float64
 	b.Run("rate/one update per call", func(b *testing.B) {
 		naive := newNaive(b)
@@ -50,11 +56,6 @@ func BenchmarkLedger(b *testing.B) {
 		report(b, got/baseline, "x-baseline")
 	})
 	b.Run("rate/leases, 2000 of a million tokens", func(b *testing.B) { benchMillion(b, large) })
-	for _, limit := range []int64{1_000_000, 50} {
-		b.Run(fmt.Sprintf("latency/2000 calls a second, limits of %d", limit), func(b *testing.B) {
-			benchLatency(b, limit)
-		})
-	}
 }
 
 // openNow opens a new store whose clock runs.
@@ -288,8 +289,44 @@ func (t *timedDB) commit(ctx context.Context, b *batch) error {
 }
 
 // benchLatency offers 2 000 calls a second over 100 tokens, however long each
-// takes. A token that is used up is followed by another.
+// takes, in rounds: one slow moment of a disk decides the 99th percentile of the
+// round that it falls into. Reported are medians, and the worst round.
 func benchLatency(b *testing.B, limit int64) {
+	const rounds = 5
+	got := make(map[string][]float64)
+	for range rounds * b.N {
+		calls, commits := offer(b, limit)
+		p99, sum := at(calls, 0.99), time.Duration(0)
+		for _, took := range commits {
+			sum += took
+		}
+		for unit, v := range map[string]float64{
+			"µs-p50": at(calls, 0.5), "µs-p99": p99, "µs-commit-p50": at(commits, 0.5), "µs-commit-p99": at(commits, 0.99),
+			"p99-in-mean-commits":   p99 / micros(sum/time.Duration(len(commits))),
+			"p99-in-median-commits": p99 / at(commits, 0.5),
+			"p99-in-p99-commits":    p99 / at(commits, 0.99), // like with like
+		} {
+			got[unit] = append(got[unit], v)
+		}
+	}
+	for unit, v := range got {
+		slices.Sort(v)
+		report(b, v[len(v)/2], unit)
+	}
+	worst := got["p99-in-mean-commits"]
+	report(b, worst[len(worst)-1], "p99-in-mean-commits-worst")
+}
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+
+// at is a quantile in microseconds, of durations in order of size.
+func at(sorted []time.Duration, part float64) float64 {
+	return micros(sorted[int(part*float64(len(sorted)-1))])
+}
+
+// offer makes one round of calls, and returns how long they and the commits took,
+// in order of size. A token that is used up is followed by another.
+func offer(b *testing.B, limit int64) (latencies, commits []time.Duration) {
 	const perSecond, tokens = 2000, 100
 	db, err := openDB(context.Background(), storePath(b), time.Now)
 	if err != nil {
@@ -299,9 +336,8 @@ func benchLatency(b *testing.B, limit int64) {
 	s := newLedger(timed, time.Now)
 	defer s.Close()
 	var mu sync.Mutex
-	var latencies []time.Duration
 	warm := perSecond // the first second is not measured
-	total := warm + int(ledgerFor.Seconds()*perSecond)*b.N
+	total := warm + int(ledgerFor.Seconds()*perSecond)
 	var wg sync.WaitGroup
 	begin := time.Now()
 	for k := range total {
@@ -328,23 +364,12 @@ func benchLatency(b *testing.B, limit int64) {
 		})
 	}
 	wg.Wait()
-	elapsed := time.Since(begin)
+	if late := time.Since(begin) - time.Duration(total)*time.Second/perSecond; late > time.Second {
+		b.Errorf("the calls were offered %v late", late)
+	}
 	timed.mu.Lock()
 	defer timed.mu.Unlock()
 	slices.Sort(latencies)
 	slices.Sort(timed.took)
-	micro := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
-	at := func(v []time.Duration, part float64) time.Duration { return v[int(part*float64(len(v)-1))] }
-	report(b, micro(at(latencies, 0.5)), "µs-p50")
-	report(b, micro(at(latencies, 0.99)), "µs-p99")
-	report(b, micro(at(timed.took, 0.5)), "µs-commit-p50")
-	report(b, micro(at(timed.took, 0.99)), "µs-commit-p99")
-	report(b, micro(at(latencies, 0.99))/micro(at(timed.took, 0.5)), "p99-in-median-commits")
-	var commits time.Duration
-	for _, took := range timed.took {
-		commits += took
-	}
-	report(b, micro(at(latencies, 0.99))/micro(commits/time.Duration(len(timed.took))), "p99-in-mean-commits")
-	report(b, micro(at(latencies, 0.99))/micro(at(timed.took, 0.99)), "p99-in-p99-commits") // like with like
-	report(b, float64(total)/elapsed.Seconds(), "offered/s")
+	return latencies, timed.took
 }
