@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -29,9 +30,9 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 		return unclear("the body is not a JSON object")
 	}
 	s.at++
-	seen := make(map[string]bool)
-	for s.space(); s.peek() != '}' || len(seen) > 0; s.space() {
-		if len(seen) > 0 {
+	var seen names
+	for s.space(); s.peek() != '}' || seen.count > 0; s.space() {
+		if seen.count > 0 {
 			if s.peek() == '}' {
 				break
 			}
@@ -41,13 +42,12 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 			s.space()
 		}
 		name, err := s.name()
-		if err != nil || seen[name] {
+		if err != nil || !seen.add(name) {
 			return errNotJSON
 		}
-		if len(seen) == maxMembers {
+		if seen.count > maxMembers {
 			return unclear("the body has more members than anybody needs")
 		}
-		seen[name] = true
 		if s.space(); !s.take(':') {
 			return errNotJSON
 		}
@@ -65,6 +65,31 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 		return unclear("there is more after the JSON object")
 	}
 	return nil
+}
+
+// names are different from each other. Most objects have so few that to compare
+// with each is quicker than a map.
+type names struct {
+	few   [16]string
+	more  map[string]bool
+	count int
+}
+
+// add adds a name, and reports whether it was not there.
+func (n *names) add(name string) bool {
+	if slices.Contains(n.few[:min(n.count, len(n.few))], name) || n.more[name] {
+		return false
+	}
+	if n.count < len(n.few) {
+		n.few[n.count] = name
+	} else {
+		if n.more == nil {
+			n.more = make(map[string]bool)
+		}
+		n.more[name] = true
+	}
+	n.count++
+	return true
 }
 
 // scanner reads JSON and looks at as little of it as it can.

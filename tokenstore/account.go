@@ -20,6 +20,7 @@ const (
 // are durable already and not served yet.
 type account struct {
 	counter Counter
+	writer  *writer
 	seq     uint64 // accounts are locked in this order
 
 	mu      sync.Mutex
@@ -40,10 +41,10 @@ type account struct {
 	gone atomic.Bool // was forgotten: look the counter up again. Set with mu held
 }
 
-func newAccount(c Counter, seq uint64, now time.Time) *account {
+func newAccount(c Counter, w *writer, seq uint64, now time.Time) *account {
 	// No limit is known yet, so that the first one counts as lower: what is
 	// given back to a new account was granted under another.
-	return &account{counter: c, seq: seq, limit: math.MaxInt64, used: now}
+	return &account{counter: c, writer: w, seq: seq, limit: math.MaxInt64, used: now}
 }
 
 // share is how much of what remains may be granted ahead of need: with little
@@ -83,14 +84,14 @@ func (a *account) spent(units, limit int64, now time.Time) bool {
 // the writer returns them in the same transaction in which it next asks. So does
 // what would be too far ahead, but not the units that the call is for: calls
 // that bring different limits would take them from each other for ever.
-func (a *account) adopt(units, limit int64, w *writer) {
+func (a *account) adopt(units, limit int64) {
 	if limit < a.limit {
 		kept := int64(0)
 		if a.place.row != 0 { // how much is used is known
 			within := max(0, limit-(a.place.used-a.lease))
 			kept = min(a.lease, within, max(units, min(maxAhead, limit/aheadShare)))
 		}
-		a.sendBack(a.lease-kept, w)
+		a.sendBack(a.lease - kept)
 		a.lease = kept
 		a.ahead = min(a.ahead, limit/aheadShare)
 	}
@@ -100,7 +101,7 @@ func (a *account) adopt(units, limit int64, w *writer) {
 // publish is called by the writer with the outcome of a grant in a batch. Units
 // that were granted under a limit that was lowered during the commit go back;
 // those who wait ask again then.
-func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time.Time) {
+func (a *account) publish(g *grant, batch uint64, err error, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.err, a.written = err, false
@@ -110,7 +111,7 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 	switch {
 	case err != nil:
 	case a.limit < g.limit:
-		a.sendBack(g.granted, w)
+		a.sendBack(g.granted)
 	default:
 		a.lease += g.granted
 		a.grow()
@@ -121,36 +122,36 @@ func (a *account) publish(g *grant, batch uint64, err error, w *writer, now time
 }
 
 // sendBack queues units that have left the lease to be returned.
-func (a *account) sendBack(units int64, w *writer) {
+func (a *account) sendBack(units int64) {
 	if units > 0 {
-		a.returns = w.giveBack(a.counter, units)
+		a.returns = a.writer.giveBack(a.counter, units)
 	}
 }
 
 // giveBack puts the units of a charge into the lease again. They are durable,
 // and unserved. Those of a limit that was lowered since are no longer its own,
 // and what is more than a lease may hold ahead goes on: a crash would lose it.
-func (a *account) giveBack(c Charge, w *writer, now time.Time) {
+func (a *account) giveBack(c Charge, now time.Time) {
 	kept := c.Amount
 	if c.Limit > a.limit {
 		kept = 0
 	}
 	kept = min(kept, max(0, maxAhead-a.lease))
 	a.lease += kept
-	a.sendBack(c.Amount-kept, w)
+	a.sendBack(c.Amount - kept)
 	a.used = now
 }
 
 // sweep sends back the lease of an account that is idle, and reports whether
 // the account can be forgotten.
-func (a *account) sweep(w *writer, now time.Time) (forget bool) {
+func (a *account) sweep(now time.Time) (forget bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	idle := now.Sub(a.used)
 	if idle < idleAfter {
 		return false
 	}
-	a.sendBack(a.lease, w)
+	a.sendBack(a.lease)
 	a.lease, a.ahead = 0, 0
 	forget = idle >= forgetPast && !a.asked && !a.written
 	a.gone.Store(forget)

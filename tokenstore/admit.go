@@ -39,14 +39,14 @@ func (l *Ledger) Admit(ctx context.Context, t *Token, charges []Charge) error {
 	if !known {
 		learn = newLearning(t)
 	}
-	return l.charge(ctx, charges, learn)
+	return l.charge(ctx, t, charges, learn)
 }
 
 // charge takes all charges from their leases, and waits for grants and for the
 // token to be known where they are not there yet.
-func (l *Ledger) charge(ctx context.Context, charges []Charge, learn *learning) error {
+func (l *Ledger) charge(ctx context.Context, t *Token, charges []Charge, learn *learning) error {
 	var room [4]claim // more than that are rare, and go to the heap
-	claims := l.claim(room[:0], charges)
+	claims := l.claim(room[:0], t, charges)
 	for first := true; ; first = false {
 		taken, err := l.tryTake(claims, learn, first)
 		if err != nil && learn != nil {
@@ -70,13 +70,13 @@ type claim struct {
 	granted <-chan struct{} // to wait on, when the lease has not enough
 }
 
-// claim finds the accounts of charges, each once, in the order of locking.
-func (l *Ledger) claim(claims []claim, charges []Charge) []claim {
+// claim finds the accounts of a token's charges, each once, in the order of locking.
+func (l *Ledger) claim(claims []claim, t *Token, charges []Charge) []claim {
 	for _, c := range charges {
 		// By its counter: the account may be forgotten and made anew meanwhile.
 		i := slices.IndexFunc(claims, func(k claim) bool { return k.account.counter == c.Counter })
 		if i < 0 {
-			claims = append(claims, claim{account: l.account(c.Counter), units: c.Amount, limit: c.Limit})
+			claims = append(claims, claim{account: l.accountOf(t, c.Counter), units: c.Amount, limit: c.Limit})
 			continue
 		}
 		claims[i].units = sum(claims[i].units, c.Amount)
@@ -103,7 +103,7 @@ func (l *Ledger) tryTake(claims []claim, learn *learning, first bool) (taken boo
 		if a.spent(c.units, c.limit, now) {
 			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
 		}
-		a.adopt(c.units, c.limit, l.writer)
+		a.adopt(c.units, c.limit)
 		switch {
 		case c.units <= min(a.lease, c.limit):
 			continue
@@ -230,7 +230,7 @@ func (l *Ledger) Settle(_ context.Context, charges []Charge) error {
 	}
 	for _, c := range charges {
 		a := l.lock(c.Counter)
-		a.giveBack(c, l.writer, l.now())
+		a.giveBack(c, l.now())
 		a.mu.Unlock()
 	}
 	return nil

@@ -91,8 +91,9 @@ func wantUsed(t testing.TB, s *Ledger, c Counter, want int64) {
 }
 
 // row reads what the table holds of a token; ok tells whether there is a row.
-func row(t testing.TB, s *Ledger, tok *Token) (got Token, firstSeen time.Time, ok bool) {
+func row(t testing.TB, s *Ledger, tok *Token) (got *Token, firstSeen time.Time, ok bool) {
 	t.Helper()
+	got = new(Token)
 	rows, err := raw(s).Query(`SELECT issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen
 		FROM tokens WHERE issuer = ? AND id = ?`, tok.Issuer, tok.ID)
 	if err != nil {
@@ -111,6 +112,12 @@ func row(t testing.TB, s *Ledger, tok *Token) (got Token, firstSeen time.Time, o
 	copy(got.Fingerprint[:], fingerprint)
 	got.IssuedAt, got.ExpiresAt = time.Unix(issued, 0).UTC(), time.Unix(expires, 0).UTC()
 	return got, time.Unix(seen, 0).UTC(), true
+}
+
+// same reports whether a token has the same in it, but for what it remembers.
+func (t *Token) same(as *Token) bool {
+	return t.Issuer == as.Issuer && t.ID == as.ID && t.Subject == as.Subject && t.Provider == as.Provider &&
+		t.Fingerprint == as.Fingerprint && t.IssuedAt.Equal(as.IssuedAt) && t.ExpiresAt.Equal(as.ExpiresAt)
 }
 
 // raw is the database under a ledger.

@@ -1093,7 +1093,7 @@ func TestCounterChargedTwiceIsForgottenBetween(t *testing.T) {
 	each(t, l, tok, tok.calls(1, 10))
 	a := l.account(counterOf("a"))
 	c.look.Store(new(func() { // when the second account is made
-		a.sweep(l.writer, noon.Add(forgetPast))
+		a.sweep(noon.Add(forgetPast))
 	}))
 	done := start(l, tok, tok.calls(1, 10), subjectTokens(1, 10), tok.calls(1, 10))
 	select {

@@ -15,7 +15,7 @@ import (
 type Ledger struct {
 	db    backend
 	now   func() time.Time
-	known known
+	known *known
 	seed  maphash.Seed
 	// accounts are the counters in use, in shards so that calls on different
 	// tokens do not meet.
@@ -119,8 +119,21 @@ func (l *Ledger) account(c Counter) *account {
 	defer s.mu.Unlock()
 	a := s.accounts[c]
 	if a == nil || a.gone.Load() {
-		a = newAccount(c, l.seq.Add(1), l.now())
+		a = newAccount(c, l.writer, l.seq.Add(1), l.now())
 		s.accounts[c] = a
+	}
+	return a
+}
+
+// accountOf returns the account of a counter that a call of the token is charged to.
+func (l *Ledger) accountOf(t *Token, c Counter) *account {
+	a := t.account.Load()
+	if a != nil && a.writer == l.writer && a.counter == c && !a.gone.Load() {
+		return a
+	}
+	a = l.account(c)
+	if c.Scope == ScopeToken && c.Unit == UnitCalls && c.Window.IsZero() {
+		t.account.Store(a)
 	}
 	return a
 }

@@ -35,7 +35,7 @@ func TestKnowReturnsTheTermsInForce(t *testing.T) {
 	know(Terms{CallsLimited: true, CallsLimit: 5}, nil)
 	update(Change{Disabled: ptr(true)})
 	know(Terms{}, ErrDisabled)
-	s.known.cache.Purge()
+	s.known.forgetAll()
 	know(Terms{}, ErrDisabled)
 	wantRefused(t, s, ErrDisabled, tok, tok.calls(1, 10))
 	update(Change{Disabled: ptr(false)})
@@ -432,4 +432,48 @@ func TestAcceptIssuedSince(t *testing.T) {
 	admit(t, s, old, old.calls(1, 10))
 	s = reopen(t, s, path)
 	admit(t, s, old, old.calls(1, 10))
+}
+
+// What a token has at hand of one store is nothing to another.
+func TestOneTokenOnTwoStores(t *testing.T) {
+	one, other := openNew(t), openNew(t)
+	tok := newToken("a")
+	for _, s := range []*Ledger{one, one, other, other} {
+		admit(t, s, tok, tok.calls(1, 2))
+	}
+	for _, s := range []*Ledger{one, other} {
+		wantUsed(t, s, TokenCounter("acme", "a"), 2)
+		wantRefused(t, s, ErrExhausted, tok, tok.calls(1, 2))
+		if _, _, known := row(t, s, tok); !known {
+			t.Error("the token is not known")
+		}
+	}
+}
+
+func TestDisabledTokenStaysRefused(t *testing.T) {
+	s := openNew(t)
+	tok := newToken("a")
+	admit(t, s, tok)
+	disabled := true
+	if _, err := s.Update(t.Context(), "acme", "a", Change{Disabled: &disabled}); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // asked for the first time, then remembered
+		wantRefused(t, s, ErrDisabled, tok)
+	}
+}
+
+func TestTokenThatLivesLongerThanItsRecordIsNotKnown(t *testing.T) {
+	k := newKnown()
+	tok, longer := newToken("a"), newToken("a")
+	longer.ExpiresAt = longer.ExpiresAt.Add(time.Second)
+	k.add(tok, record{fingerprint: tok.Fingerprint, expires: tok.ExpiresAt.Unix()})
+	for range 3 {
+		if _, covered, err := k.find(tok); err != nil || !covered {
+			t.Errorf("covered %v, %v", covered, err)
+		}
+		if _, covered, err := k.find(longer); err != nil || covered {
+			t.Errorf("one that lives longer: covered %v, %v", covered, err)
+		}
+	}
 }

@@ -133,7 +133,7 @@ func TestLedgerDoesWhatTheModelDoes(t *testing.T) {
 					s.sweepShard(&s.accounts[i], noon.Add(idle))
 				}
 			},
-			"forget": func(t *rapid.T) { s.known.cache.Purge() },
+			"forget": func(t *rapid.T) { s.known.forgetAll() },
 			"reopen": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "seldom") > 0 {
 					t.Skip() // it takes as long as a hundred of the others

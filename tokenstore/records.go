@@ -134,7 +134,7 @@ func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Recor
 		if err := l.db.update(ctx, issuer, id, c); err != nil {
 			return err
 		}
-		l.known.cache.Remove(identity{issuer, id})
+		l.known.forget(identity{issuer, id})
 		return nil
 	})
 	if err != nil {
@@ -153,7 +153,7 @@ func (l *Ledger) Prune(ctx context.Context, before time.Time) (removed int64, er
 			return err
 		}
 		l.pruned.Store(max(l.pruned.Load(), before.Unix()))
-		l.known.cache.Purge()
+		l.known.forgetAll()
 		return nil
 	})
 	return removed, err

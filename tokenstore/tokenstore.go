@@ -43,10 +43,13 @@
 package tokenstore
 
 import (
+	"sync/atomic"
 	"time"
 )
 
 // Token is what the ledger knows of a token: never the token itself, never a key.
+// Use one for all calls that are made with a token: it remembers what a ledger has
+// looked up for the last.
 type Token struct {
 	// Issuer and ID are the identity (iss, jti). Counts belong to it.
 	Issuer, ID string
@@ -58,4 +61,7 @@ type Token struct {
 	Fingerprint [32]byte
 	// IssuedAt and ExpiresAt are kept to the second.
 	IssuedAt, ExpiresAt time.Time
+
+	remembered atomic.Pointer[remembered]
+	account    atomic.Pointer[account] // of its calls, if they were counted
 }

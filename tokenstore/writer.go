@@ -169,7 +169,7 @@ func (l *Ledger) flush() {
 		k.done <- l.outcome(b.tokens[i], err)
 	}
 	for i, a := range q.accounts {
-		a.publish(b.grants[i], q.number, err, l.writer, now)
+		a.publish(b.grants[i], q.number, err, now)
 	}
 }
 
@@ -248,7 +248,7 @@ func (l *Ledger) sweepShard(s *shard, now time.Time) {
 	accounts := slices.Collect(maps.Values(s.accounts))
 	s.mu.Unlock() // an account's lock is never taken with a shard's held
 	for _, a := range accounts {
-		if !a.sweep(l.writer, now) {
+		if !a.sweep(now) {
 			continue
 		}
 		s.mu.Lock()
