@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/relayapi/caddy-relayapi/eccrypto"
@@ -103,9 +102,9 @@ func (f *found) add(value string) {
 // take finds the token in r and empties every carrier, also when there is none
 // or more than one.
 func (c *carriers) take(r *http.Request) found {
-	f := found{bare: uriHoldsJWT(r.RequestURI)}
+	f := found{bare: showsToken(r)}
+	stripConnectionNamed(r.Header)
 	for name, values := range r.Header {
-		f.bare = f.bare || isLogged(name) && slices.ContainsFunc(values, holdsJWT)
 		carrier, strip := c.headers[textproto.CanonicalMIMEHeaderKey(name)]
 		if !strip {
 			continue
@@ -118,7 +117,6 @@ func (c *carriers) take(r *http.Request) found {
 		}
 		delete(r.Header, name)
 	}
-	stripConnectionNamed(r.Header)
 	c.takeProtocols(r.Header, &f)
 	c.takeQuery(r, &f)
 	if f.token == "" && f.err == nil {
@@ -130,26 +128,35 @@ func (c *carriers) take(r *http.Request) found {
 	return f
 }
 
-// isLogged reports whether Caddy's access log has the values of a header, and not
-// only that there are some.
-func isLogged(name string) bool {
-	return name != authorization && name != "Cookie" && name != "Proxy-Authorization"
-}
-
 // jwtStart is what every token starts with: `{"` in base64url. A log that leaves
 // out more requests than it must is better than one with a token in it, so
-// whatever looks remotely like one counts, be it ever so misplaced or misspelled.
+// whatever looks remotely like one counts.
 const jwtStart = "eyJ"
 
-func holdsJWT(s string) bool { return strings.Contains(s, jwtStart) }
-
-func uriHoldsJWT(uri string) bool {
+// showsToken reports whether Caddy's access log would show a token or a part of
+// one, be it ever so misplaced or misspelled. Caddy itself leaves out the
+// values of Authorization and cookies.
+func showsToken(r *http.Request) bool {
+	uri := r.RequestURI
 	if strings.ContainsRune(uri, '%') {
 		if plain, err := url.PathUnescape(uri); err == nil {
 			uri = plain
 		}
 	}
-	return holdsJWT(uri)
+	if strings.Contains(uri, jwtStart) {
+		return true
+	}
+	for name, values := range r.Header {
+		if name == authorization || name == "Cookie" || name == "Proxy-Authorization" {
+			continue
+		}
+		for _, value := range values {
+			if strings.Contains(value, jwtStart) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lastWord returns what follows the scheme: the token in "Bearer x", "Token x"
