@@ -75,6 +75,10 @@ var scenarios = []scenario{
 		work: sseWork{}, tokens: 100, narrow: allPolicy,
 	},
 	{
+		name: "sse/in-turn", about: "The same, with the paced streams of one subject after the other.",
+		work: sseWork{inTurn: true}, tokens: 100, narrow: allPolicy,
+	},
+	{
 		name: "websocket", about: fmt.Sprintf("WebSocket, %d bytes there and back; the same tokens, without models. Latency: %d round trips a second over %d connections; throughput: %d connections as fast as they go, in round trips.",
 			echoSize, gateRate, echoPaced, echoFast),
 		work: echoWork{}, tokens: 100, narrow: upgradePolicy,

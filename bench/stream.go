@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,7 +27,9 @@ const (
 )
 
 // sseWork is streams of server-sent events.
-type sseWork struct{}
+type sseWork struct {
+	inTurn bool // paced ones of one subject after the other
+}
 
 func (sseWork) target(s *session, sub *subject, events int, every time.Duration) *target {
 	url := fmt.Sprintf("http://%s%s?events=%d&every=%v", sub.plain, streamPath, events, every)
@@ -53,12 +56,45 @@ type paced struct {
 	lags  [pacedStreams][]time.Duration
 }
 
-// gate has paced streams of all subjects at the same time, each opened after one of
-// every other subject, and measures how long each event was on its way.
+// gate has paced streams, and measures how long each event was on its way.
 func (w sseWork) gate(ctx context.Context, s *session, d time.Duration) (map[string]figures, map[string][]time.Duration, error) {
-	events, subjects := max(1, int(d/eventEvery)), len(s.subjects)
+	groups := [][]*subject{s.subjects}
+	if w.inTurn {
+		groups = groups[:0]
+		for _, i := range rand.Perm(len(s.subjects)) {
+			groups = append(groups, []*subject{s.subjects[i]})
+		}
+	}
+	figs, lags := make(map[string]figures), make(map[string][]time.Duration)
+	for _, group := range groups {
+		all, err := w.stream(ctx, s, group, d)
+		if err != nil {
+			return nil, nil, err
+		}
+		for i, sub := range group {
+			l := slices.Sorted(slices.Values(slices.Concat(all[i].lags[:]...)))
+			f := figures{requestsMade: pacedStreams,
+				lagP50: micros(quantile(l, 0.5)), lagP99: micros(quantile(l, 0.99)), lagMost: micros(l[len(l)-1])}
+			if err := all[i].meter.read(ctx, all[i].seen.Load(), f); err != nil {
+				return nil, nil, err
+			}
+			figs[sub.name], lags[sub.name] = f, l
+		}
+	}
+	inTime := quantile(lags[bare], 0.99) + tolerance
+	for name, l := range lags {
+		last, _ := slices.BinarySearch(l, inTime)
+		figs[name][lateShare] = 1000 * float64(len(l)-last) / float64(len(l))
+	}
+	return figs, nil, nil
+}
+
+// stream has paced streams of some subjects at the same time, each opened after one
+// of every other.
+func (w sseWork) stream(ctx context.Context, s *session, group []*subject, d time.Duration) ([]*paced, error) {
+	events, subjects := max(1, int(d/eventEvery)), len(group)
 	all := make([]*paced, subjects)
-	for i, sub := range s.subjects {
+	for i, sub := range group {
 		all[i] = &paced{target: w.target(s, sub, events, eventEvery)}
 	}
 	// What an event costs is measured here and not where several share a read, and
@@ -66,7 +102,7 @@ func (w sseWork) gate(ctx context.Context, s *session, d time.Duration) (map[str
 	metered := make(chan error, 1)
 	time.AfterFunc(d/4, func() {
 		var err error
-		for i, sub := range s.subjects {
+		for i, sub := range group {
 			var failed error
 			all[i].meter, failed = sub.meter(ctx)
 			all[i].seen.Store(0)
@@ -84,27 +120,7 @@ func (w sseWork) gate(ctx context.Context, s *session, d time.Duration) (map[str
 		p.lags[i/subjects] = lags
 		return err
 	})
-	if err := cmp.Or(err, <-metered); err != nil {
-		return nil, nil, err
-	}
-	lags := make(map[string][]time.Duration)
-	for i, sub := range s.subjects {
-		lags[sub.name] = slices.Sorted(slices.Values(slices.Concat(all[i].lags[:]...)))
-	}
-	inTime := quantile(lags[bare], 0.99) + tolerance
-	figs := make(map[string]figures)
-	for i, sub := range s.subjects {
-		l := lags[sub.name]
-		last, _ := slices.BinarySearch(l, inTime)
-		f := figures{requestsMade: pacedStreams,
-			lagP50: micros(quantile(l, 0.5)), lagP99: micros(quantile(l, 0.99)), lagMost: micros(l[len(l)-1]),
-			lateShare: 1000 * float64(len(l)-last) / float64(len(l))}
-		if err := all[i].meter.read(ctx, all[i].seen.Load(), f); err != nil {
-			return nil, nil, err
-		}
-		figs[sub.name] = f
-	}
-	return figs, nil, nil
+	return all, cmp.Or(err, <-metered)
 }
 
 // readStream reads a stream to its end. lag, if not nil, is told for each event
