@@ -77,14 +77,17 @@ func spreadOf(values []float64) spread {
 // measure for another.
 const nothing = 0.1
 
-// ratios are of a metric, subject over bare, both of the same round.
+// ratios are of a metric, subject over bare, both of the same round. There are none
+// if a round has no measure.
 func ratios(subject, bare []figures, metric string) []float64 {
 	var r []float64
 	for i := range min(len(subject), len(bare)) {
 		a, ok := subject[i][metric]
-		if b := bare[i][metric]; ok && b >= nothing {
-			r = append(r, a/b)
+		b := bare[i][metric]
+		if !ok || b < nothing {
+			return nil
 		}
+		r = append(r, a/b)
 	}
 	return r
 }
