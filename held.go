@@ -140,8 +140,12 @@ func (l *lentBody) Close() error {
 	return nil
 }
 
-// replaceBody changes the body to what was made of it.
+// replaceBody changes the body to what was made of it. Where nothing was, it is held
+// as before: its memory must not be another's yet.
 func (rt *route) replaceBody(r *http.Request, body []byte) {
+	if len(body) == len(rt.body.bytes) && (len(body) == 0 || &body[0] == &rt.body.bytes[0]) {
+		return
+	}
 	rt.body.bytes = body
 	rt.body.giveBuffer()
 	rt.setBody(r)
@@ -242,9 +246,12 @@ func short(r *http.Request) bool {
 // readShort reads a short body.
 func (rt *route) readShort(r *http.Request) error {
 	rt.sent = clientBody{r.Body, rt}
-	rt.body.bytes = make([]byte, r.ContentLength)
-	_, err := io.ReadFull(&rt.sent, rt.body.bytes)
-	return err
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(&rt.sent, body); err != nil {
+		return err
+	}
+	rt.body.bytes = body
+	return nil
 }
 
 // readMetered reads a body that is long, or that may become so.

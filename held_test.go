@@ -13,6 +13,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/relayapi/caddy-relayapi/dialect"
+	"github.com/relayapi/caddy-relayapi/grant"
 )
 
 // deadlines is a client whose read deadlines are noted.
@@ -80,7 +83,8 @@ func TestHeldBodiesAreNotMixed(t *testing.T) {
 		}
 		body, err := io.ReadAll(r.Body)
 		mark := r.Header.Get("X-Mark")
-		rest := strings.ReplaceAll(strings.TrimPrefix(string(body), `{"model":"small","x":"`), mark, "")
+		_, rest, _ := strings.Cut(string(body), `"x":"`)
+		rest = strings.ReplaceAll(rest, mark, "")
 		if rest != `"}` && (err == nil || len(rest) > len(mark)+2) {
 			t.Errorf("call %s brings %d bytes that are not its own", mark, len(rest))
 		}
@@ -88,18 +92,27 @@ func TestHeldBodiesAreNotMixed(t *testing.T) {
 	}))
 	t.Cleanup(up.Close)
 	relay := startRelay(t, strings.Replace(modelConfig(up.URL), "\t\tlog\n", "", 1))
-	token := relay.mintAs("backend", forProvider("openai"), models("small"))
+	set := func(c *grant.Claims) { c.Set = &grant.Set{Model: "small"} }
+	kinds := []struct {
+		token, path, start string
+	}{
+		{relay.mintAs("backend", forProvider("openai"), models("small")), "/v1/chat/completions", `{"model":"small",`},
+		{relay.mintAs("backend", forProvider("openai"), set), "/v1/chat/completions", `{"model":"large",`},
+		{relay.mintAs("backend", forProvider("gemini"), set), "/v1beta/models/large:generateContent", `{`},
+		{relay.mintAs("backend", forProvider("deepgram"), set), "/v1/read?model=large", `{`},
+	}
 	var wg sync.WaitGroup
 	for client := range clients {
 		wg.Go(func() {
 			for n := range each {
+				kind := kinds[n%len(kinds)]
 				mark := fmt.Sprintf("<%d-%d>", client, n)
-				body := `{"model":"small","x":"` + strings.Repeat(mark, smallBody/2+rand.IntN(smallBody)) + `"}`
+				body := kind.start + `"x":"` + strings.Repeat(mark, smallBody/2+rand.IntN(smallBody)) + `"}`
 				ctx, abort := context.WithCancel(t.Context())
 				if rand.IntN(4) == 0 {
 					time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, abort)
 				}
-				res, err := relay.client.Do(relay.request(bearer(token), text(body), header("X-Mark", mark)).WithContext(ctx))
+				res, err := relay.client.Do(relay.request(bearer(kind.token), target("POST", kind.path), text(body), header("X-Mark", mark)).WithContext(ctx))
 				if err == nil {
 					_, _ = io.Copy(io.Discard, res.Body)
 					res.Body.Close()
@@ -111,6 +124,32 @@ func TestHeldBodiesAreNotMixed(t *testing.T) {
 	wg.Wait()
 	if !eventually(func() bool { return activeApp(t).ledger.bodies.held.Load() == 0 }) {
 		t.Error("bodies are still held")
+	}
+}
+
+// Where a model is written into the path, the body goes on as it came: in memory that
+// is still its own.
+func TestHeldBodyThatIsNotRewrittenIsStillHeld(t *testing.T) {
+	for _, body := range []string{"{" + strings.Repeat(" ", smallBody) + "}", "{}"} {
+		rt := new(route)
+		r := httptest.NewRequest("POST", "/v1beta/models/large:generateContent", strings.NewReader(body))
+		r.ContentLength = -1
+		if refused := rt.holdBody(httptest.NewRecorder(), r, new(bodies)); refused != nil {
+			t.Fatal(refused)
+		}
+		buffer := rt.body.buffer
+		gemini, _ := dialect.Lookup("gemini")
+		request := &dialect.Request{Path: r.URL.Path, Body: rt.body.bytes}
+		if err := gemini.Write(request, "small"); err != nil {
+			t.Fatal(err)
+		}
+		rewrite(r, request, rt)
+		if buffer == nil || rt.body.buffer != buffer {
+			t.Error("its memory was given away")
+		}
+		if got, err := io.ReadAll(r.Body); string(got) != body || err != nil || r.URL.Path != "/v1beta/models/small:generateContent" {
+			t.Errorf("%s %q, %v", r.URL.Path, got, err)
+		}
 	}
 }
 
