@@ -51,6 +51,11 @@ var scenarios = []scenario{
 		work: small, tokens: 1000, uses: 1,
 	},
 	{
+		name: "small/beside-cold", about: fmt.Sprintf("%d calls a second of one token that is known, beside %d with tokens that are used once each (to bare Caddy they are like any).",
+			gateRate, besideRate),
+		work: besideWork{small}, tokens: 1000, uses: 1,
+	},
+	{
 		name: "small/million-known", about: "As small/50-calls, in a store that knows a million other tokens.",
 		work: small, tokens: 10_000, uses: 50, narrow: calls(50), warmEach: true, known: 1_000_000, commits: true,
 	},
