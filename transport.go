@@ -265,8 +265,8 @@ func (rt *route) outgoingURL(u *url.URL) *url.URL {
 
 // once makes a request one that the standard library's transport sends again only
 // if nothing of it was written, or if the provider has said over HTTP/2 that it saw to
-// nothing of it (RFC 9113, section 8.7). By itself it replays requests without a body by their method,
-// and those with a body if it can get it anew.
+// nothing of it (RFC 9113, section 8.7). By itself it replays requests without a body
+// by their method, and those with a body if it can get it anew.
 func (rt *route) once(out *http.Request) *http.Request {
 	rt.trace.GotConn = rt.gotConn
 	rt.retraced = retraced{out.Context(), &rt.trace}
