@@ -63,6 +63,16 @@ func TestHeldBodyHasADeadlineUnlessItIsShort(t *testing.T) {
 	}
 }
 
+// What came of a body that broke off is not the body, should it be asked for again.
+func TestShortBodyThatBreaksOffIsNotHeld(t *testing.T) {
+	rt := new(route)
+	r := httptest.NewRequest("POST", "/", strings.NewReader("abc"))
+	r.ContentLength = 10
+	if err := rt.readShort(r); err != io.ErrUnexpectedEOF || rt.body.bytes != nil {
+		t.Errorf("%v, %q is held", err, rt.body.bytes)
+	}
+}
+
 // The memory of a body is the next one's. Whatever becomes of a call, no provider may
 // receive a piece of another's body.
 func TestHeldBodiesAreNotMixed(t *testing.T) {

@@ -28,18 +28,18 @@ func (w besideWork) measure(ctx context.Context, s *session, sub *subject, d tim
 	if err := others.tokens.reserve(int(besideRate*d.Seconds()) + 1); err != nil {
 		return nil, nil, err
 	}
-	made := make(chan int, 1)
-	failed := make(chan error, 1)
+	var beside [][]time.Duration
+	done := make(chan error, 1)
 	go func() {
-		latencies, err := openLoops(ctx, []*target{others}, besideRate, d)
-		made <- len(latencies[0])
-		failed <- err
+		var err error
+		beside, err = openLoops(ctx, []*target{others}, besideRate, d)
+		done <- err
 	}()
 	latencies, err := openLoops(ctx, []*target{&known}, gateRate, d)
-	if err := cmp.Or(<-failed, err); err != nil {
+	if err := cmp.Or(<-done, err); err != nil {
 		return nil, nil, err
 	}
 	l := latencies[0]
-	return figures{requestsMade: float64(len(l) + <-made),
+	return figures{requestsMade: float64(len(l) + len(beside[0])),
 		latencyP50: micros(quantile(l, 0.5)), latencyP99: micros(quantile(l, 0.99))}, l, nil
 }
