@@ -19,7 +19,7 @@ type object map[string]jsontext.Value
 // parseObject reads one JSON object, in which no name comes twice, with
 // nothing after it.
 func parseObject(data []byte) (object, error) {
-	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true)) // which are refused below, by name
+	d := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)) // which are refused below, by name
 	if open, err := d.ReadToken(); err != nil || open.Kind() != '{' {
 		return nil, refuse("not a JSON object")
 	}

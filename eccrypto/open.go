@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
@@ -25,7 +24,7 @@ type Opener struct {
 	keys    []*PublicKey
 	private map[string]*ecdsa.PrivateKey // by key id
 	issuers map[string]*PublicKey        // by name
-	slots   chan struct{}                // one element for each open in progress
+	threads threads
 }
 
 // NewOpener returns an Opener for tokens that are encrypted to one of keys, of
@@ -34,7 +33,7 @@ func NewOpener(keys []*PrivateKey, issuers map[string]*PublicKey) (*Opener, erro
 	o := &Opener{
 		private: make(map[string]*ecdsa.PrivateKey, len(keys)),
 		issuers: make(map[string]*PublicKey, len(issuers)),
-		slots:   make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		threads: sharedThreads(),
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("eccrypto: no relay key")
@@ -76,12 +75,16 @@ func (o *Opener) Open(ctx context.Context, token string) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
+	var opened *Opened
 	// Only what has passed the cheap checks competes for a turn.
-	if err := o.acquire(ctx); err != nil {
-		return nil, err
+	if turn := o.threads.run(ctx, func() { opened, err = o.openOuter(token, keyID) }); turn != nil {
+		return nil, turn
 	}
-	defer o.release()
+	return opened, err
+}
 
+// openOuter opens the encrypted token, and the signed one inside.
+func (o *Opener) openOuter(token, keyID string) (*Opened, error) {
 	inner, err := decrypt(token, o.private[keyID])
 	if err != nil {
 		return nil, err
@@ -106,21 +109,6 @@ func (o *Opener) openInner(token string) (*Opened, error) {
 	}
 	return &Opened{Issuer: issuer, Claims: claims}, nil
 }
-
-func (o *Opener) acquire(ctx context.Context) error {
-	// Select would choose at random when both are possible.
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case o.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (o *Opener) release() { <-o.slots }
 
 // decrypt returns the plaintext of a JWE. The library's errors end here, as
 // those of verify do: they quote what they could not read.

@@ -3,6 +3,7 @@ package eccrypto
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -151,9 +152,15 @@ func TestOpensAreBounded(t *testing.T) {
 	good, garbage := seal(t, "backend", ecIssuerKey, relayKey), strings.Repeat("AAAA.", 4)
 	synctest.Test(t, func(t *testing.T) {
 		o := newTestOpener(t)
-		for range cap(o.slots) {
-			must(t, o.acquire(t.Context()))
+		o.threads = startThreads(2)
+		defer close(o.threads)
+		var busy []chan struct{}
+		for range 2 {
+			release := make(chan struct{})
+			busy = append(busy, release)
+			go func() { must(t, o.threads.run(t.Context(), func() { <-release })) }()
 		}
+		synctest.Wait()
 
 		open := func(ctx context.Context) chan error {
 			done := make(chan error, 1)
@@ -180,28 +187,28 @@ func TestOpensAreBounded(t *testing.T) {
 			t.Errorf("a cancelled wait gives %v", err)
 		}
 
-		o.release()
+		close(busy[0])
 		if err := <-waiting; err != nil {
 			t.Errorf("after its turn came: %v", err)
 		}
+		close(busy[1])
 	})
 }
 
-func TestOpenGivesItsSlotBack(t *testing.T) {
-	o := newTestOpener(t)
-	tokens := []string{
-		seal(t, "backend", ecIssuerKey, relayKey),
-		seal(t, "nobody", ecIssuerKey, relayKey),
-		forgery{edit: join(func(s []string) { s[3] = "AAAA" + s[3] })}.token(t),
-		"garbage",
+// A panic on a thread of its own would end the process, and all calls with it.
+func TestPanicInAnOpenIsTheCallers(t *testing.T) {
+	pool := startThreads(1)
+	defer close(pool)
+	explode := func() (v any) {
+		defer func() { v = recover() }()
+		_ = pool.run(t.Context(), func() { panic("a flaw of a library") })
+		return nil
 	}
-	for range cap(o.slots) + 1 {
-		for _, token := range tokens {
-			_, _ = o.Open(t.Context(), token)
+	for range 2 { // the thread survives it
+		err, _ := explode().(error)
+		if err == nil || !strings.HasPrefix(err.Error(), "a flaw of a library\n\ngoroutine") {
+			t.Fatalf("the caller's panic is %v", err)
 		}
-	}
-	if n := len(o.slots); n != 0 {
-		t.Errorf("%d slots are still taken", n)
 	}
 }
 
@@ -225,13 +232,10 @@ func TestOpenConcurrently(t *testing.T) {
 		seal(t, "edge", edIssuerKey, oldRelayKey),
 	}
 	var wg sync.WaitGroup
-	for i := range 8 * cap(o.slots) {
+	for i := range 8 * runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			if _, err := o.Open(t.Context(), tokens[i%len(tokens)]); err != nil {
 				t.Error(err)
-			}
-			if len(o.slots) > cap(o.slots) {
-				t.Error("beyond the bound")
 			}
 		})
 	}
