@@ -72,8 +72,9 @@ func pruneCommand(path *string) *cobra.Command {
 		Use:   "prune --before <time>",
 		Short: "Removes tokens that expired before a time, and what they used",
 		Long: `Removes tokens that expired before a time, and what they used. A running relay
-does that by itself, a day after they expired. Tokens that expired before stay
-refused, should the clock be turned back.`,
+does that by itself, when no refresh of them can be good any more: max_ttl and a
+day after they expired. Tokens that expired before stay refused, should the clock
+be turned back; a refresh of one begins to count anew.`,
 		Args: cobra.NoArgs,
 	}
 	before := cmd.Flags().String("before", "", "Such as 2026-01-31T00:00:00Z (required)")

@@ -167,7 +167,7 @@ func TestSettleGivesBack(t *testing.T) {
 		wantUsed(t, s, charges[1].Counter, 0)
 	}
 	s = reopen(t, s, path)
-	if durable, err := s.db.used(context.Background(), charges[0].Counter); err != nil || durable != 0 {
+	if durable, err := s.db.used(charges[0].Counter); err != nil || durable != 0 {
 		t.Errorf("%d durable, %v", durable, err)
 	}
 }

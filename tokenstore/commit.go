@@ -1,36 +1,26 @@
 package tokenstore
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 )
 
 // commit implements [backend].
-func (s *sqliteDB) commit(ctx context.Context, b *batch) error {
-	if err := s.present(); err != nil {
-		return err
-	}
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return failed(err)
-	}
-	defer tx.Rollback() // after the commit it does nothing
-	for _, step := range []func(context.Context, *sql.Tx, *batch) error{s.giveBack, s.know, s.grant} {
-		if err := step(ctx, tx, b); err != nil {
-			return failed(err)
+func (s *sqliteDB) commit(b *batch) error {
+	return s.write(func(tx *sql.Tx) error {
+		for _, step := range []func(*sql.Tx, *batch) error{s.giveBack, s.know, s.grant} {
+			if err := step(tx, b); err != nil {
+				return err
+			}
 		}
-	}
-	if err := tx.Commit(); err != nil {
-		return failed(err)
-	}
-	return s.present() // else it was committed to a file that nobody will read
+		return nil
+	})
 }
 
-func (s *sqliteDB) giveBack(ctx context.Context, tx *sql.Tx, b *batch) error {
-	stmt := tx.StmtContext(ctx, s.stmts.giveBack)
+func (s *sqliteDB) giveBack(tx *sql.Tx, b *batch) error {
+	stmt := tx.Stmt(s.stmts.giveBack)
 	for _, c := range b.returns {
-		_, err := stmt.ExecContext(ctx, c.Counter.Scope, c.Counter.ID, c.Counter.Unit, c.Counter.windowStart(), c.Amount)
+		_, err := stmt.Exec(c.Counter.Scope, c.Counter.ID, c.Counter.Unit, c.Counter.windowStart(), c.Amount)
 		if err != nil {
 			return err
 		}
@@ -39,13 +29,13 @@ func (s *sqliteDB) giveBack(ctx context.Context, tx *sql.Tx, b *batch) error {
 }
 
 // know makes tokens known, or lets them live longer.
-func (s *sqliteDB) know(ctx context.Context, tx *sql.Tx, b *batch) error {
-	stmt := tx.StmtContext(ctx, s.stmts.knowToken)
+func (s *sqliteDB) know(tx *sql.Tx, b *batch) error {
+	stmt := tx.Stmt(s.stmts.knowToken)
 	for _, k := range b.tokens {
 		t := k.token
 		k.record, k.err = record{fingerprint: t.Fingerprint, callsLimit: noLimit}, nil
 		var limit sql.NullInt64
-		err := stmt.QueryRowContext(ctx, t.Issuer, t.ID, t.Subject, t.Provider,
+		err := stmt.QueryRow(t.Issuer, t.ID, t.Subject, t.Provider,
 			t.Fingerprint[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix()).Scan(&k.record.expires, &k.record.disabled, &limit)
 		if limit.Valid {
 			k.record.callsLimit = limit.Int64
@@ -68,10 +58,10 @@ type place struct {
 }
 
 // grant adds to every counter what it may have, up to what is asked.
-func (s *sqliteDB) grant(ctx context.Context, tx *sql.Tx, b *batch) error {
-	stmts := granting{tx.StmtContext(ctx, s.stmts.findUsed), tx.StmtContext(ctx, s.stmts.addUsed), tx.StmtContext(ctx, s.stmts.addUsedAt)}
+func (s *sqliteDB) grant(tx *sql.Tx, b *batch) error {
+	stmts := granting{tx.Stmt(s.stmts.findUsed), tx.Stmt(s.stmts.addUsed), tx.Stmt(s.stmts.addUsedAt)}
 	for _, g := range b.grants {
-		if err := stmts.grant(ctx, g); err != nil {
+		if err := stmts.grant(g); err != nil {
 			return err
 		}
 	}
@@ -81,17 +71,17 @@ func (s *sqliteDB) grant(ctx context.Context, tx *sql.Tx, b *batch) error {
 // granting are the statements of one transaction that grants.
 type granting struct{ find, add, addAt *sql.Stmt }
 
-func (s granting) grant(ctx context.Context, g *grant) error {
-	if done, err := s.grantAt(ctx, g); done || err != nil {
+func (s granting) grant(g *grant) error {
+	if done, err := s.grantAt(g); done || err != nil {
 		return err
 	}
-	found, err := queryPlace(ctx, s.find, g.counter)
+	found, err := queryPlace(s.find, g.counter)
 	if err != nil {
 		return err
 	}
 	if found.row != 0 && found.row == g.place.row { // it lies where it should
 		g.place = found
-		_, err := s.grantAt(ctx, g)
+		_, err := s.grantAt(g)
 		return err
 	}
 	g.place = found
@@ -100,18 +90,18 @@ func (s granting) grant(ctx context.Context, g *grant) error {
 	}
 	g.place.used += g.granted
 	c := g.counter
-	return s.add.QueryRowContext(ctx, c.Scope, c.ID, c.Unit, c.windowStart(), g.granted).Scan(&g.place.row)
+	return s.add.QueryRow(c.Scope, c.ID, c.Unit, c.windowStart(), g.granted).Scan(&g.place.row)
 }
 
 // grantAt grants at the place that is known, and reports whether it did: not
 // where the place is no longer true, or nothing seems to be left.
-func (s granting) grantAt(ctx context.Context, g *grant) (done bool, err error) {
+func (s granting) grantAt(g *grant) (done bool, err error) {
 	units := g.size(g.place.used)
 	if g.place.row == 0 || units == 0 {
 		return false, nil
 	}
 	c := g.counter
-	result, err := s.addAt.ExecContext(ctx, c.Scope, c.ID, c.Unit, c.windowStart(), units, g.place.row, g.place.used)
+	result, err := s.addAt.Exec(c.Scope, c.ID, c.Unit, c.windowStart(), units, g.place.row, g.place.used)
 	if err != nil {
 		return false, err
 	}
@@ -124,13 +114,13 @@ func (s granting) grantAt(ctx context.Context, g *grant) (done bool, err error) 
 }
 
 // used implements [backend].
-func (s *sqliteDB) used(ctx context.Context, c Counter) (int64, error) {
-	found, err := queryPlace(ctx, s.stmts.findUsed, c)
+func (s *sqliteDB) used(c Counter) (int64, error) {
+	found, err := queryPlace(s.stmts.findUsed, c)
 	return found.used, failed(err)
 }
 
-func queryPlace(ctx context.Context, stmt *sql.Stmt, c Counter) (p place, err error) {
-	err = stmt.QueryRowContext(ctx, c.Scope, c.ID, c.Unit, c.windowStart()).Scan(&p.row, &p.used)
+func queryPlace(stmt *sql.Stmt, c Counter) (p place, err error) {
+	err = stmt.QueryRow(c.Scope, c.ID, c.Unit, c.windowStart()).Scan(&p.row, &p.used)
 	if errors.Is(err, sql.ErrNoRows) {
 		return place{}, nil
 	}

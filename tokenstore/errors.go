@@ -34,8 +34,7 @@ var (
 	ErrUnavailable = errors.New("tokenstore: store unavailable")
 
 	// ErrLocked means that a store is in use already.
-	ErrLocked = errors.New("tokenstore: another process has this store open; an SQLite store serves one process, " +
-		"several relays share a store with PostgreSQL")
+	ErrLocked = errors.New("tokenstore: another process has this store open, and it serves one only")
 
 	// ErrNewer means that a later version of this program has changed the
 	// store's tables.

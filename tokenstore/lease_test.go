@@ -52,13 +52,13 @@ type committed struct {
 func (f *fakeDB) birthday() time.Time { return noon }
 func (f *fakeDB) close() error        { return nil }
 
-func (f *fakeDB) used(_ context.Context, c Counter) (int64, error) {
+func (f *fakeDB) used(c Counter) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.rows[c], nil
 }
 
-func (f *fakeDB) commit(_ context.Context, b *batch) (err error) {
+func (f *fakeDB) commit(b *batch) (err error) {
 	f.mu.Lock()
 	n, before, after := len(f.commits), f.before, f.after
 	f.commits = append(f.commits, committed{returns: slices.Clone(b.returns)})
@@ -112,7 +112,7 @@ func (f *fakeDB) hooks(before, after func(int, *batch) error) {
 }
 
 func (f *fakeDB) durable(c Counter) int64 {
-	n, _ := f.used(context.Background(), c)
+	n, _ := f.used(c)
 	return n
 }
 
@@ -1189,7 +1189,7 @@ func TestThousandGoroutinesGetExactlyTheLimit(t *testing.T) {
 				t.Errorf("served %d, want %d", served.Load(), limit)
 			}
 			s = reopen(t, s, path)
-			if n, err := s.db.used(context.Background(), counterOf("a")); n != limit || err != nil {
+			if n, err := s.db.used(counterOf("a")); n != limit || err != nil {
 				t.Errorf("%d durable, %v", n, err)
 			}
 		})
@@ -1234,7 +1234,7 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 				limit.Store(l)
 				time.Sleep(100 * time.Millisecond)
 				for range 3 { // now no call that brings an older limit is under way for long
-					n, err := s.db.used(context.Background(), counterOf("a"))
+					n, err := s.db.used(counterOf("a"))
 					if err != nil || n > highest {
 						t.Errorf("%d durable, %v; the highest limit is %d", n, err, highest)
 					}
@@ -1247,7 +1247,7 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 			close(stop)
 			wg.Wait()
 			s = reopen(t, s, path)
-			n, err := s.db.used(context.Background(), counterOf("a"))
+			n, err := s.db.used(counterOf("a"))
 			if err != nil || n != highest || served.Load() != highest {
 				t.Errorf("%d durable, %v, %d served; want %d", n, err, served.Load(), highest)
 			}

@@ -43,47 +43,52 @@ type shard struct {
 	accounts map[Counter]*account
 }
 
-// backend is a database under a ledger.
+// backend is a database under a ledger. Its methods take no context: a client that
+// hangs up must not interrupt them. SQLite would give up the connection, and with
+// the last one its log; and a commit that is interrupted may be durable all the same.
+//
+// Errors are [ErrUnknown], or wrap errBroken where they cast doubt on what the disk
+// holds, or are of any other reason for which nothing was changed.
 type backend interface {
 	// commit makes a whole batch durable, or nothing of it, and fills in its
-	// outcomes. One that casts doubt on what the disk holds wraps errBroken.
-	commit(ctx context.Context, b *batch) error
+	// outcomes.
+	commit(b *batch) error
 	// used is what is durable on a counter, leases and all.
-	used(ctx context.Context, c Counter) (int64, error)
+	used(c Counter) (int64, error)
 	birthday() time.Time
 	close() error
 
-	// The operator's side. Errors are [ErrUnknown] or [ErrUnavailable].
-	records(ctx context.Context, f Filter, limit int) ([]Record, error)
-	record(ctx context.Context, issuer, id string) (Record, error)
-	update(ctx context.Context, issuer, id string, c Change) error
-	revoke(ctx context.Context, r Revocation, now time.Time) error
-	revocations(ctx context.Context) ([]Revocation, error)
-	limits(ctx context.Context) ([]Limit, error)
-	setLimit(ctx context.Context, l Limit, now time.Time) error
-	removeLimit(ctx context.Context, l Limit) error
-	addUsage(ctx context.Context, seen []*observation) error
-	usage(ctx context.Context, f UsageFilter) ([]UsageRow, error)
-	prune(ctx context.Context, before time.Time) (removed int64, err error)
-	pruneRevocations(ctx context.Context, before time.Time) error
-	prunedThrough(ctx context.Context) (seconds int64, err error)
-	acceptSince(ctx context.Context, t time.Time) error
+	// The operator's side.
+	records(f Filter, limit int) ([]Record, error)
+	record(issuer, id string) (Record, error)
+	update(issuer, id string, c Change) error
+	revoke(r Revocation, now time.Time) error
+	revocations() ([]Revocation, error)
+	limits() ([]Limit, error)
+	setLimit(l Limit, now time.Time) error
+	removeLimit(l Limit) error
+	addUsage(seen []*observation) error
+	usage(f UsageFilter) ([]UsageRow, error)
+	prune(before time.Time) (removed int64, err error)
+	pruneRevocations(before time.Time) error
+	prunedThrough() (seconds int64, err error)
+	acceptSince(t time.Time) error
 }
 
 // errBroken means that the database must not be used again before a restart.
 var errBroken = errors.New("closed until restart")
 
 // openLedger reads what memory has to know from the start, and starts.
-func openLedger(ctx context.Context, db backend, now func() time.Time) (*Ledger, error) {
-	revoked, err := db.revocations(ctx)
+func openLedger(db backend, now func() time.Time) (*Ledger, error) {
+	revoked, err := db.revocations()
 	if err != nil {
 		return nil, errors.Join(err, db.close())
 	}
-	pruned, err := db.prunedThrough(ctx)
+	pruned, err := db.prunedThrough()
 	if err != nil {
 		return nil, errors.Join(err, db.close())
 	}
-	limits, err := db.limits(ctx)
+	limits, err := db.limits()
 	if err != nil {
 		return nil, errors.Join(err, db.close())
 	}
@@ -164,11 +169,16 @@ func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	if err := l.stopped(); err != nil {
 		return 0, err
 	}
-	a := l.lock(c)
-	defer a.mu.Unlock() // so that no grant comes between the two numbers
-	used, err := l.db.used(ctx, c)
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return 0, unavailable(err)
+	}
+	l.writer.flushing.Lock() // so that no grant comes between the two numbers
+	defer l.writer.flushing.Unlock()
+	a := l.lock(c)
+	defer a.mu.Unlock()
+	used, err := l.db.used(c)
+	if err != nil {
+		return 0, l.failure(err)
 	}
 	return used - a.lease, nil
 }
@@ -195,6 +205,18 @@ func (l *Ledger) Close() error {
 func (l *Ledger) Err() error { return l.stopped() }
 
 func (l *Ledger) stop(cause error) { l.down.CompareAndSwap(nil, &cause) }
+
+// failure is an error of the database as others see it. One that casts doubt on what
+// the disk holds closes the ledger.
+func (l *Ledger) failure(err error) error {
+	switch {
+	case err == nil || errors.Is(err, ErrUnknown):
+		return err
+	case errors.Is(err, errBroken):
+		l.stop(err)
+	}
+	return unavailable(err)
+}
 
 func (l *Ledger) stopped() error {
 	if cause := l.down.Load(); cause != nil {

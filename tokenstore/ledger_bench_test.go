@@ -194,7 +194,7 @@ func durableSum(b *testing.B, s *Ledger, tokens []*Token) (sum int64) {
 	b.Helper()
 	s.flush()
 	for _, tok := range tokens {
-		n, err := s.db.used(context.Background(), counterOf(tok.ID))
+		n, err := s.db.used(counterOf(tok.ID))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -278,9 +278,9 @@ type timedDB struct {
 	took []time.Duration
 }
 
-func (t *timedDB) commit(ctx context.Context, b *batch) error {
+func (t *timedDB) commit(b *batch) error {
 	begin := time.Now()
-	err := t.backend.commit(ctx, b)
+	err := t.backend.commit(b)
 	took := time.Since(begin)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -261,6 +261,34 @@ func TestPrunedTokensStayRefused(t *testing.T) {
 	wantUsed(t, s, TokenCounter("acme", "young"), 3)
 }
 
+// The holder of a token and of its refresh waits with the second until the first
+// is forgotten.
+func TestCountsAreKeptForRefreshes(t *testing.T) {
+	s := openNew(t)
+	const ttl = 30 * 24 * time.Hour
+	s.LongestTTL(ttl)
+	token, refresh := newToken("a"), newToken("a")
+	refresh.IssuedAt = token.ExpiresAt
+	refresh.ExpiresAt = refresh.IssuedAt.Add(ttl)
+	admit(t, s, token, token.calls(10, 10))
+	for _, tt := range []struct {
+		name string
+		at   time.Time
+		want int64
+	}{
+		{"the token has expired", token.ExpiresAt.Add(time.Hour), 10},
+		{"the refresh is about to", refresh.ExpiresAt, 10},
+		{"the refresh has expired", refresh.ExpiresAt.Add(time.Second), 0},
+	} {
+		if err := s.pruneThrough(t.Context(), tt.at); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.db.used(counterOf("a")); n != tt.want || err != nil {
+			t.Errorf("%s: %d calls are counted, want %d; %v", tt.name, n, tt.want, err)
+		}
+	}
+}
+
 func TestRevocationsAreKeptUntilNoTokenNeedsThem(t *testing.T) {
 	path := storePath(t)
 	s := openAt(t, path)
@@ -278,10 +306,10 @@ func TestRevocationsAreKeptUntilNoTokenNeedsThem(t *testing.T) {
 	}
 	left := func(after time.Duration) int {
 		t.Helper()
-		if err := s.pruneRevocations(t.Context(), at.Add(after)); err != nil {
+		if err := s.pruneThrough(t.Context(), at.Add(after)); err != nil {
 			t.Fatal(err)
 		}
-		kept, err := s.db.revocations(t.Context())
+		kept, err := s.db.revocations()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,8 +23,8 @@ func (l *Ledger) Limits() *[]Limit { return l.limits.Load() }
 
 // SetLimit sets a limit, in the place of one for the same. It acts on the next call.
 func (l *Ledger) SetLimit(ctx context.Context, limit Limit) error {
-	return l.change(func() error {
-		if err := l.db.setLimit(ctx, limit, l.now()); err != nil {
+	return l.change(ctx, func() error {
+		if err := l.db.setLimit(limit, l.now()); err != nil {
 			return err
 		}
 		more := slices.DeleteFunc(slices.Clone(*l.Limits()), limit.SameKey)
@@ -36,8 +36,8 @@ func (l *Ledger) SetLimit(ctx context.Context, limit Limit) error {
 
 // RemoveLimit removes a limit, and fails with [ErrUnknown] when it is not set.
 func (l *Ledger) RemoveLimit(ctx context.Context, limit Limit) error {
-	return l.change(func() error {
-		if err := l.db.removeLimit(ctx, limit); err != nil {
+	return l.change(ctx, func() error {
+		if err := l.db.removeLimit(limit); err != nil {
 			return err
 		}
 		less := slices.DeleteFunc(slices.Clone(*l.Limits()), limit.SameKey)

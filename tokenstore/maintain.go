@@ -99,17 +99,17 @@ func openReadOnly(path string) (*sql.DB, error) {
 // since a time before its birth. Whoever says so vouches that what they used
 // elsewhere does not matter.
 func (l *Ledger) AcceptIssuedSince(ctx context.Context, t time.Time) error {
-	return l.change(func() error { return l.db.acceptSince(ctx, t) })
+	if birth := l.Birth(); t.After(birth) {
+		return fmt.Errorf("the store accepts tokens issued since %s already", birth.UTC().Format(time.RFC3339))
+	}
+	return l.change(ctx, func() error { return l.db.acceptSince(t) })
 }
 
 // acceptSince implements [backend].
-func (s *sqliteDB) acceptSince(ctx context.Context, t time.Time) error {
-	if t.After(s.birthday()) {
-		return fmt.Errorf("the store accepts tokens issued since %s already", s.birthday().UTC().Format(time.RFC3339))
+func (s *sqliteDB) acceptSince(t time.Time) error {
+	_, err := s.exec(`UPDATE meta SET value = ? WHERE key = 'birth'`, t.Unix())
+	if err == nil {
+		s.birth.Store(t.Unix())
 	}
-	if _, err := s.db.ExecContext(ctx, `UPDATE meta SET value = ? WHERE key = 'birth'`, t.Unix()); err != nil {
-		return unavailable(err)
-	}
-	s.birth.Store(t.Unix())
-	return nil
+	return err
 }

@@ -158,7 +158,7 @@ func (m *model) compare(t *rapid.T, s *Ledger) {
 		if got, err := s.Used(context.Background(), c); err != nil || got != want {
 			t.Fatalf("used %d, %v of %v, want %d", got, err, c, want)
 		}
-		if durable, err := s.db.used(context.Background(), c); err != nil || durable < want {
+		if durable, err := s.db.used(c); err != nil || durable < want {
 			t.Fatalf("%d durable, %v of %v, but %d served", durable, err, c, want)
 		}
 	}

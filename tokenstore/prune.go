@@ -2,13 +2,14 @@ package tokenstore
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // When tokens are pruned.
 const (
 	pruneEvery   = time.Hour
-	pruneGrace   = 24 * time.Hour // after they expired
+	pruneGrace   = 24 * time.Hour // a clock may be wrong by as much
 	clockJump    = time.Hour      // between two looks, this is no passing of time
 	pruneSuspend = 24 * time.Hour // after a jump: whoever set the clock may set it again
 
@@ -27,17 +28,26 @@ func (l *Ledger) LongestTTL(d time.Duration) {
 	}
 }
 
-// pruneRevocations removes revocations that no token can need any more.
-func (l *Ledger) pruneRevocations(ctx context.Context, now time.Time) error {
+// pruneThrough removes what no token that is good after a time can need. What a
+// token has used counts for its refreshes, and one that was minted as it expired
+// lives as long as any token may; so does what a revocation takes back.
+func (l *Ledger) pruneThrough(ctx context.Context, t time.Time) error {
 	longest := time.Duration(l.longest.Load()) * time.Second
 	if longest == 0 {
-		return nil
+		return nil // nobody has said how long tokens live
 	}
-	return l.change(func() error {
-		if err := l.db.pruneRevocations(ctx, now.Add(-longest-revocationGrace)); err != nil {
+	_, err := l.Prune(ctx, t.Add(-longest))
+	return errors.Join(err, l.pruneRevocations(ctx, t.Add(-longest-revocationGrace)))
+}
+
+// pruneRevocations removes revocations that were made before a time, and take back
+// nothing that was issued since.
+func (l *Ledger) pruneRevocations(ctx context.Context, before time.Time) error {
+	return l.change(ctx, func() error {
+		if err := l.db.pruneRevocations(before); err != nil {
 			return err
 		}
-		left, err := l.db.revocations(ctx)
+		left, err := l.db.revocations()
 		if err != nil {
 			return err // what memory has is more, and still true
 		}
@@ -53,8 +63,8 @@ type pruner struct {
 	next time.Time
 }
 
-// tick is called about every second. It returns the time before which tokens
-// must have expired to be pruned now, or zero.
+// tick is called about every second. It returns the time through which to prune
+// now, or zero.
 func (p *pruner) tick(now time.Time) time.Time {
 	now = now.Round(0) // by the clock on the wall: that is what may jump
 	passed := now.Sub(p.last)

@@ -56,7 +56,7 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 		return Page{}, err
 	}
 	if err := l.writeUsage(false); err != nil {
-		return Page{}, unavailable(err)
+		return Page{}, err
 	}
 	if f.Limit <= 0 {
 		f.Limit = 100
@@ -64,9 +64,12 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 	f.Limit = min(f.Limit, 1000)
 	var page Page
 	for {
-		records, err := l.db.records(ctx, f, f.Limit+1)
-		if err != nil {
+		if err := ctx.Err(); err != nil {
 			return Page{}, unavailable(err)
+		}
+		records, err := l.db.records(f, f.Limit+1)
+		if err != nil {
+			return Page{}, l.failure(err)
 		}
 		for _, r := range records {
 			l.complete(&r)
@@ -88,15 +91,18 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 	}
 }
 
-// Token returns one record, or [ErrUnknown]. Its usage may be a second old: this
-// can be polled, and writes nothing.
+// Token returns one record, or [ErrUnknown]. Its usage is that of some seconds ago:
+// this can be polled, and writes nothing.
 func (l *Ledger) Token(ctx context.Context, issuer, id string) (Record, error) {
 	if err := l.stopped(); err != nil {
 		return Record{}, err
 	}
-	r, err := l.db.record(ctx, issuer, id)
+	if err := ctx.Err(); err != nil {
+		return Record{}, unavailable(err)
+	}
+	r, err := l.db.record(issuer, id)
 	if err != nil {
-		return Record{}, err
+		return Record{}, l.failure(err)
 	}
 	l.complete(&r)
 	return r, nil
@@ -104,7 +110,7 @@ func (l *Ledger) Token(ctx context.Context, issuer, id string) (Record, error) {
 
 // complete fills in what the database does not know: the lease and the status.
 func (l *Ledger) complete(r *Record) {
-	r.CallsCounted -= l.leased(TokenCounter(r.Issuer, r.ID))
+	r.CallsCounted = max(0, r.CallsCounted-l.leased(TokenCounter(r.Issuer, r.ID))) // which may be of a later grant
 	t := &Token{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject, IssuedAt: r.IssuedAt}
 	switch {
 	case l.revoked.Load().match(t):
@@ -130,8 +136,8 @@ const NoLimit = noLimit
 
 // Update changes a token. It acts on the next request.
 func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Record, error) {
-	err := l.change(func() error {
-		if err := l.db.update(ctx, issuer, id, c); err != nil {
+	err := l.change(ctx, func() error {
+		if err := l.db.update(issuer, id, c); err != nil {
 			return err
 		}
 		l.known.forget(identity{issuer, id})
@@ -145,11 +151,12 @@ func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Recor
 
 // Prune removes tokens that expired before a time, with their counters, and
 // counters of windows that began two months before. Whoever turns the clock
-// back afterwards finds these tokens refused: what they used is forgotten.
+// back afterwards finds these tokens refused: what they used is forgotten. A
+// refresh of one that is still good begins to count anew.
 // Revocations and usage by day are kept.
 func (l *Ledger) Prune(ctx context.Context, before time.Time) (removed int64, err error) {
-	err = l.change(func() error {
-		if removed, err = l.db.prune(ctx, before); err != nil {
+	err = l.change(ctx, func() error {
+		if removed, err = l.db.prune(before); err != nil {
 			return err
 		}
 		l.pruned.Store(max(l.pruned.Load(), before.Unix()))

@@ -42,7 +42,7 @@ func openSQLite(ctx context.Context, path string, now func() time.Time) (*Ledger
 	if err != nil {
 		return nil, err
 	}
-	return openLedger(ctx, db, now)
+	return openLedger(db, now)
 }
 
 func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB, err error) {
@@ -98,7 +98,7 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 	if err := s.born(ctx); err != nil {
 		return err
 	}
-	if s.log, err = os.Stat(path + "-wal"); err != nil { // born has written to it
+	if s.log, err = os.Stat(path + "-wal"); err != nil { // made at the latest when born wrote
 		return err
 	}
 	return s.stmts.prepare(ctx, db)
@@ -183,6 +183,38 @@ func failed(cause error) error {
 		}
 	}
 	return fmt.Errorf("%w: %w", errBroken, cause)
+}
+
+// write makes changes in one transaction, in the files that a restart would open.
+func (s *sqliteDB) write(changes func(*sql.Tx) error) error {
+	if err := s.present(); err != nil {
+		return err
+	}
+	tx, err := s.db.Begin()
+	if err != nil {
+		return failed(err)
+	}
+	defer tx.Rollback() // after the commit it does nothing
+	if err := changes(tx); err != nil {
+		return failed(err)
+	}
+	if err := tx.Commit(); err != nil {
+		return failed(err)
+	}
+	return s.present() // else it was committed to a file that nobody will read
+}
+
+// exec is write with one statement. It returns how many rows that changed.
+func (s *sqliteDB) exec(query string, args ...any) (rows int64, err error) {
+	err = s.write(func(tx *sql.Tx) error {
+		result, err := tx.Exec(query, args...)
+		if err != nil {
+			return err
+		}
+		rows, err = result.RowsAffected()
+		return err
+	})
+	return rows, err
 }
 
 // present makes sure that the files that are open are still those that a restart

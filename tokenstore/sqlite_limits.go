@@ -1,13 +1,10 @@
 package tokenstore
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // limits implements [backend].
-func (s *sqliteDB) limits(ctx context.Context) ([]Limit, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT scope, id, per, calls FROM limits ORDER BY scope, id, per`)
+func (s *sqliteDB) limits() ([]Limit, error) {
+	rows, err := s.db.Query(`SELECT scope, id, per, calls FROM limits ORDER BY scope, id, per`)
 	if err != nil {
 		return nil, err
 	}
@@ -24,25 +21,19 @@ func (s *sqliteDB) limits(ctx context.Context) ([]Limit, error) {
 }
 
 // setLimit implements [backend].
-func (s *sqliteDB) setLimit(ctx context.Context, l Limit, now time.Time) error {
-	_, err := s.db.ExecContext(ctx, `
+func (s *sqliteDB) setLimit(l Limit, now time.Time) error {
+	_, err := s.exec(`
 		INSERT INTO limits (scope, id, per, calls, made_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (scope, id, per) DO UPDATE SET calls = excluded.calls, made_at = excluded.made_at`,
 		l.Scope, l.ID, l.Per, l.Calls, now.Unix())
-	if err != nil {
-		return unavailable(err)
-	}
-	return nil
+	return err
 }
 
 // removeLimit implements [backend].
-func (s *sqliteDB) removeLimit(ctx context.Context, l Limit) error {
-	result, err := s.db.ExecContext(ctx, `DELETE FROM limits WHERE scope = ? AND id = ? AND per = ?`, l.Scope, l.ID, l.Per)
-	if err != nil {
-		return unavailable(err)
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
+func (s *sqliteDB) removeLimit(l Limit) error {
+	n, err := s.exec(`DELETE FROM limits WHERE scope = ? AND id = ? AND per = ?`, l.Scope, l.ID, l.Per)
+	if err == nil && n == 0 {
 		return ErrUnknown
 	}
-	return nil
+	return err
 }

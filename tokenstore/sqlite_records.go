@@ -1,7 +1,6 @@
 package tokenstore
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"time"
@@ -60,9 +59,9 @@ func scanRecord(row scanner) (Record, error) {
 func unixTime(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
 
 // records implements [backend].
-func (s *sqliteDB) records(ctx context.Context, f Filter, limit int) ([]Record, error) {
+func (s *sqliteDB) records(f Filter, limit int) ([]Record, error) {
 	issuer, id := cutCursor(f.After)
-	rows, err := s.db.QueryContext(ctx, selectRecord+`
+	rows, err := s.db.Query(selectRecord+`
 		WHERE (t.issuer, t.id) > (?1, ?2) AND (?3 = '' OR t.issuer = ?3) AND (?4 = '' OR subject = ?4) AND (?5 = '' OR provider = ?5)
 		ORDER BY t.issuer, t.id LIMIT ?6`, issuer, id, f.Issuer, f.Subject, f.Provider, limit)
 	if err != nil {
@@ -81,51 +80,42 @@ func (s *sqliteDB) records(ctx context.Context, f Filter, limit int) ([]Record, 
 }
 
 // record implements [backend].
-func (s *sqliteDB) record(ctx context.Context, issuer, id string) (Record, error) {
-	r, err := scanRecord(s.db.QueryRowContext(ctx, selectRecord+`WHERE t.issuer = ? AND t.id = ?`, issuer, id))
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
+func (s *sqliteDB) record(issuer, id string) (Record, error) {
+	r, err := scanRecord(s.db.QueryRow(selectRecord+`WHERE t.issuer = ? AND t.id = ?`, issuer, id))
+	if errors.Is(err, sql.ErrNoRows) {
 		return r, ErrUnknown
-	case err != nil:
-		return r, unavailable(err)
 	}
-	return r, nil
+	return r, err
 }
 
 // update implements [backend].
-func (s *sqliteDB) update(ctx context.Context, issuer, id string, c Change) error {
+func (s *sqliteDB) update(issuer, id string, c Change) error {
 	var limit sql.NullInt64
 	if c.CallsLimit != nil && *c.CallsLimit != noLimit {
 		limit = sql.NullInt64{Int64: *c.CallsLimit, Valid: true}
 	}
-	result, err := s.db.ExecContext(ctx, `
+	n, err := s.exec(`
 		UPDATE tokens SET disabled = coalesce(?, disabled), label = coalesce(?, label),
 			calls_limit = CASE WHEN ? THEN ? ELSE calls_limit END
 		WHERE issuer = ? AND id = ?`, c.Disabled, c.Label, c.CallsLimit != nil, limit, issuer, id)
-	if err != nil {
-		return unavailable(err)
+	if err == nil && n == 0 {
+		return ErrUnknown
 	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, ErrUnknown)
-	}
-	return nil
+	return err
 }
 
 // revoke implements [backend].
-func (s *sqliteDB) revoke(ctx context.Context, r Revocation, now time.Time) error {
-	_, err := s.db.ExecContext(ctx, `
+func (s *sqliteDB) revoke(r Revocation, now time.Time) error {
+	_, err := s.exec(`
 		INSERT INTO revocations (scope, issuer, id, before, made_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (scope, issuer, id) DO UPDATE SET before = max(before, excluded.before), made_at = excluded.made_at`,
 		r.Scope, r.Issuer, r.ID, r.Before.Unix(), now.Unix())
-	if err != nil {
-		return unavailable(err)
-	}
-	return nil
+	return err
 }
 
 // revocations implements [backend].
-func (s *sqliteDB) revocations(ctx context.Context) ([]Revocation, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT scope, issuer, id, before FROM revocations`)
+func (s *sqliteDB) revocations() ([]Revocation, error) {
+	rows, err := s.db.Query(`SELECT scope, issuer, id, before FROM revocations`)
 	if err != nil {
 		return nil, err
 	}
@@ -144,32 +134,29 @@ func (s *sqliteDB) revocations(ctx context.Context) ([]Revocation, error) {
 }
 
 // addUsage implements [backend].
-func (s *sqliteDB) addUsage(ctx context.Context, seen []*observation) error {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() // after the commit it does nothing
-	byToken, byDay := tx.StmtContext(ctx, s.stmts.addTokenUsage), tx.StmtContext(ctx, s.stmts.addDayUsage)
-	for _, o := range seen {
-		t, u := o.token, o.usage
-		micros := u.Duration.Microseconds()
-		_, err := byToken.ExecContext(ctx, o.last.Unix(), u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors,
-			u.BytesIn, u.BytesOut, micros, t.Issuer, t.ID)
-		if err != nil {
-			return err
+func (s *sqliteDB) addUsage(seen []*observation) error {
+	return s.write(func(tx *sql.Tx) error {
+		byToken, byDay := tx.Stmt(s.stmts.addTokenUsage), tx.Stmt(s.stmts.addDayUsage)
+		for _, o := range seen {
+			t, u := o.token, o.usage
+			micros := u.Duration.Microseconds()
+			_, err := byToken.Exec(o.last.Unix(), u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors,
+				u.BytesIn, u.BytesOut, micros, t.Issuer, t.ID)
+			if err != nil {
+				return err
+			}
+			_, err = byDay.Exec(o.day, t.Provider, t.Issuer, t.Subject, u.Calls, u.Succeeded, u.ClientErrors,
+				u.ProviderErrors, u.BytesIn, u.BytesOut, micros)
+			if err != nil {
+				return err
+			}
 		}
-		_, err = byDay.ExecContext(ctx, o.day, t.Provider, t.Issuer, t.Subject, u.Calls, u.Succeeded, u.ClientErrors,
-			u.ProviderErrors, u.BytesIn, u.BytesOut, micros)
-		if err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
+		return nil
+	})
 }
 
 // usage implements [backend].
-func (s *sqliteDB) usage(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
+func (s *sqliteDB) usage(f UsageFilter) ([]UsageRow, error) {
 	from, to := int64(0), int64(1<<62)
 	if !f.From.IsZero() {
 		from = f.From.Unix()
@@ -177,7 +164,7 @@ func (s *sqliteDB) usage(ctx context.Context, f UsageFilter) ([]UsageRow, error)
 	if !f.To.IsZero() {
 		to = f.To.Unix()
 	}
-	rows, err := s.db.QueryContext(ctx, `
+	rows, err := s.db.Query(`
 		SELECT day, provider, issuer, subject, calls, succeeded, client_errors, provider_errors, bytes_in, bytes_out, duration_us
 		FROM usage WHERE day BETWEEN ?1 AND ?2 AND (?3 = '' OR provider = ?3) AND (?4 = '' OR issuer = ?4) AND (?5 = '' OR subject = ?5)
 		ORDER BY day, provider, issuer, subject`, from, to, f.Provider, f.Issuer, f.Subject)
@@ -203,42 +190,37 @@ func (s *sqliteDB) usage(ctx context.Context, f UsageFilter) ([]UsageRow, error)
 }
 
 // prune implements [backend].
-func (s *sqliteDB) prune(ctx context.Context, before time.Time) (removed int64, err error) {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, unavailable(err)
-	}
-	defer tx.Rollback() // after the commit it does nothing
-	for _, step := range []string{
-		`DELETE FROM counters WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`,
-		`DELETE FROM counters WHERE window_start > 0 AND window_start < ? - 62 * 86400`,
-		`INSERT INTO meta (key, value) VALUES ('pruned_through', ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)`,
-		`DELETE FROM tokens WHERE expires_at < ?`,
-	} {
-		result, err := tx.ExecContext(ctx, step, before.Unix())
-		if err != nil {
-			return 0, unavailable(err)
+func (s *sqliteDB) prune(before time.Time) (removed int64, err error) {
+	err = s.write(func(tx *sql.Tx) error {
+		for _, step := range []string{
+			`DELETE FROM counters WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`,
+			`DELETE FROM counters WHERE window_start > 0 AND window_start < ? - 62 * 86400`,
+			`INSERT INTO meta (key, value) VALUES ('pruned_through', ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)`,
+			`DELETE FROM tokens WHERE expires_at < ?`,
+		} {
+			result, err := tx.Exec(step, before.Unix())
+			if err != nil {
+				return err
+			}
+			if removed, err = result.RowsAffected(); err != nil {
+				return err
+			}
 		}
-		if removed, err = result.RowsAffected(); err != nil {
-			return 0, unavailable(err)
-		}
-	}
-	if err := tx.Commit(); err != nil {
-		return 0, unavailable(failed(err))
-	}
-	return removed, nil
+		return nil
+	})
+	return removed, err
 }
 
 // pruneRevocations implements [backend]. That of a single token is for whenever
 // it was issued.
-func (s *sqliteDB) pruneRevocations(ctx context.Context, before time.Time) error {
-	_, err := s.db.ExecContext(ctx, `DELETE FROM revocations WHERE made_at < ?1 AND (before < ?1 OR scope = 'token')`, before.Unix())
+func (s *sqliteDB) pruneRevocations(before time.Time) error {
+	_, err := s.exec(`DELETE FROM revocations WHERE made_at < ?1 AND (before < ?1 OR scope = 'token')`, before.Unix())
 	return err
 }
 
 // prunedThrough implements [backend].
-func (s *sqliteDB) prunedThrough(ctx context.Context) (seconds int64, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'pruned_through'`).Scan(&seconds)
+func (s *sqliteDB) prunedThrough() (seconds int64, err error) {
+	err = s.db.QueryRow(`SELECT value FROM meta WHERE key = 'pruned_through'`).Scan(&seconds)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}

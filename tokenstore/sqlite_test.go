@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,12 +79,6 @@ func TestSecondOpenerInTheSameProcessIsRefused(t *testing.T) {
 		_, err := OpenSQLite(context.Background(), name)
 		if !errors.Is(err, ErrLocked) {
 			t.Errorf("%s: %v, want ErrLocked", name, err)
-			continue
-		}
-		for _, part := range []string{"another process has this store", "PostgreSQL"} {
-			if !strings.Contains(err.Error(), part) {
-				t.Errorf("message %q does not say %q", err, part)
-			}
 		}
 	}
 	reopen(t, s, path)
@@ -230,6 +225,112 @@ func TestStoreThatIsTakenAway(t *testing.T) {
 	wantRefused(t, s, ErrUnavailable, tok, tok.calls(1, 10))
 	if s.Err() == nil {
 		t.Error("a store that was replaced is not said to be broken")
+	}
+}
+
+// What is said to be durable is in the file that a restart opens.
+func TestChangesOfAStoreThatIsTakenAway(t *testing.T) {
+	yes := true
+	for name, change := range map[string]func(*Ledger) error{
+		"Update": func(l *Ledger) error {
+			_, err := l.Update(t.Context(), "acme", "a", Change{Disabled: &yes})
+			return err
+		},
+		"Revoke":            func(l *Ledger) error { return l.Revoke(t.Context(), Revocation{Scope: ScopeAll, Before: noon}) },
+		"SetLimit":          func(l *Ledger) error { return l.SetLimit(t.Context(), Limit{Scope: ScopeIssuer}) },
+		"RemoveLimit":       func(l *Ledger) error { return l.RemoveLimit(t.Context(), Limit{Scope: ScopeSubject}) },
+		"AcceptIssuedSince": func(l *Ledger) error { return l.AcceptIssuedSince(t.Context(), noon.Add(-time.Hour)) },
+		"UsageReport": func(l *Ledger) error {
+			l.Observe(newToken("a"), Usage{Calls: 1})
+			_, err := l.UsageReport(t.Context(), UsageFilter{})
+			return err
+		},
+		"Prune": func(l *Ledger) error {
+			_, err := l.Prune(t.Context(), noon)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := storePath(t)
+			s, err := openSQLite(t.Context(), path, atNoon)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close() // which may fail
+			admit(t, s, newToken("a"))
+			if err := s.SetLimit(t.Context(), Limit{Scope: ScopeSubject}); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(path, path+".away"); err != nil {
+				t.Fatal(err)
+			}
+			if err := change(s); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("while the file is away: %v", err)
+			}
+			if err := os.Rename(path+".away", path); err != nil {
+				t.Fatal(err)
+			}
+			if err := change(s); err != nil {
+				t.Errorf("when it is back: %v", err)
+			}
+			if err := os.Remove(path + "-wal"); err != nil {
+				t.Fatal(err)
+			}
+			if err := change(s); !errors.Is(err, ErrUnavailable) || s.Err() == nil {
+				t.Errorf("without its log: %v, and then the store is %v", err, s.Err())
+			}
+		})
+	}
+}
+
+// A statement that is interrupted costs SQLite its connection. Closing the last one
+// removes a log that has nothing in it, as after a start.
+func TestClientThatHangsUpLeavesTheStoreAlone(t *testing.T) {
+	path := storePath(t)
+	s := openAt(t, path)
+	_, err := raw(s).Exec(`
+		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+		SELECT 'acme', 't' || i, 's', 'openai', zeroblob(32), 1, 2, 3 FROM n`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s, path)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, _ = s.Tokens(ctx, Filter{Subject: "nobody"}) // looks at all of them
+	tok := newToken("a")
+	admit(t, s, tok, tok.calls(1, 10))
+}
+
+// A change that its client has hung up on is made or not, and the database and
+// memory agree on which.
+func TestChangesThatAreGivenUp(t *testing.T) {
+	s := openNew(t)
+	tok := newToken("a")
+	admit(t, s, tok)
+	limit := Limit{Scope: ScopeIssuer, ID: "acme", Calls: 5}
+	for i := range 200 {
+		if err := s.SetLimit(t.Context(), limit); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*10*time.Microsecond)
+		disabled := i%2 == 0
+		_, _ = s.Update(ctx, "acme", "a", Change{Disabled: &disabled})
+		_ = s.RemoveLimit(ctx, limit)
+		cancel()
+
+		r, err := s.Token(t.Context(), "acme", "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Admit(t.Context(), tok, nil); (err == nil) != (r.Status == Active) {
+			t.Fatalf("try %d: the token is %s in the database, and its use: %v", i, r.Status, err)
+		}
+		durable, err := s.db.limits()
+		if err != nil || !slices.Equal(durable, *s.Limits()) {
+			t.Fatalf("try %d: limits are %v in the database, and %v are in force; %v", i, durable, *s.Limits(), err)
+		}
 	}
 }
 

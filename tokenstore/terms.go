@@ -15,7 +15,8 @@ type Terms struct {
 }
 
 // Know makes the token known at its first use and returns the terms in force.
-// It fails with [ErrConflict], [ErrRevoked], [ErrDisabled] or [ErrUnavailable].
+// It fails with [ErrConflict], [ErrRevoked], [ErrDisabled], [ErrPruned] or
+// [ErrUnavailable].
 // A known token costs no durable step.
 func (l *Ledger) Know(ctx context.Context, t *Token) (Terms, error) {
 	r, known, err := l.record(t)
@@ -154,8 +155,8 @@ func later(a, b time.Time) time.Time {
 // Revoke takes tokens back. When it returns nil, that is durable, and no token
 // that it matches is admitted any more.
 func (l *Ledger) Revoke(ctx context.Context, r Revocation) error {
-	return l.change(func() error {
-		if err := l.db.revoke(ctx, r, l.now()); err != nil {
+	return l.change(ctx, func() error {
+		if err := l.db.revoke(r, l.now()); err != nil {
 			return err
 		}
 		l.revoked.Store(l.revoked.Load().with(r))
@@ -164,12 +165,16 @@ func (l *Ledger) Revoke(ctx context.Context, r Revocation) error {
 }
 
 // change does what must not happen during a commit of the writer's, which
-// would publish what was true before.
-func (l *Ledger) change(do func() error) error {
+// would publish what was true before. What has begun is done to its end, whatever
+// becomes of ctx: the database and memory have to say the same.
+func (l *Ledger) change(ctx context.Context, do func() error) error {
 	if err := l.stopped(); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return unavailable(err)
+	}
 	l.writer.flushing.Lock()
 	defer l.writer.flushing.Unlock()
-	return do()
+	return l.failure(do())
 }

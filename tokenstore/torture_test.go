@@ -462,7 +462,7 @@ func TestTortureFullDisk(t *testing.T) {
 	}
 	s = openAt(t, path)
 	for id, count := range served {
-		durable, err := s.db.used(context.Background(), counterOf(id))
+		durable, err := s.db.used(counterOf(id))
 		if err != nil || durable < count.Load() || durable > limit {
 			t.Errorf("%s: %d served, %d durable, %v", id, count.Load(), durable, err)
 		}

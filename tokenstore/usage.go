@@ -107,11 +107,11 @@ func (o *observations) drain(n int) []*observation {
 func (l *Ledger) writeUsage(behind bool) error {
 	for left := l.observations.count(); left > 0; left -= usagePiece {
 		begin, piece := time.Now(), l.observations.drain(min(left, usagePiece))
-		if err := l.db.addUsage(context.Background(), piece); err != nil {
+		if err := l.db.addUsage(piece); err != nil {
 			for _, o := range piece {
 				l.observations.add(*o)
 			}
-			return err
+			return l.failure(err)
 		}
 		if behind {
 			select {
@@ -143,12 +143,15 @@ func (l *Ledger) UsageReport(ctx context.Context, f UsageFilter) ([]UsageRow, er
 	if err := l.stopped(); err != nil {
 		return nil, err
 	}
-	if err := l.writeUsage(false); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, unavailable(err)
 	}
-	rows, err := l.db.usage(ctx, f)
+	if err := l.writeUsage(false); err != nil {
+		return nil, err
+	}
+	rows, err := l.db.usage(f)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, l.failure(err)
 	}
 	return rows, nil
 }

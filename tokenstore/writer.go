@@ -179,7 +179,7 @@ func (l *Ledger) commit(b *batch) error {
 	if errors.Is(l.stopped(), errBroken) {
 		return errBroken
 	}
-	err := l.db.commit(context.Background(), b)
+	err := l.db.commit(b)
 	if errors.Is(err, errBroken) {
 		l.stop(err)
 	}
@@ -226,8 +226,7 @@ func (l *Ledger) sweep() {
 		select {
 		case <-l.sweeper.C:
 			if before := p.tick(l.now()); !before.IsZero() {
-				_, _ = l.Prune(context.Background(), before) // what failed is tried again in an hour
-				_ = l.pruneRevocations(context.Background(), before)
+				_ = l.pruneThrough(context.Background(), before) // what failed is tried again in an hour
 			}
 			for i := turn; i < len(l.accounts); i += sweepTurns {
 				l.sweepShard(&l.accounts[i], l.now())
