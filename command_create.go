@@ -120,6 +120,9 @@ the relay writes that model into each request.`,
 }
 
 func (f *createFlags) run(cmd *cobra.Command) error {
+	if err := noneEmpty(cmd); err != nil {
+		return err
+	}
 	draft, err := f.draft(cmd, time.Now())
 	if err != nil {
 		return err
@@ -149,6 +152,21 @@ func (f *createFlags) run(cmd *cobra.Command) error {
 		m.ID, m.Issuer, f.provider, calls, m.ExpiresAt.Format(time.RFC3339))
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), m.Token)
 	return err
+}
+
+// noneEmpty refuses flags without a value: of --ips "$IPS" came a token that is not
+// narrowed at all where the variable is not set.
+func noneEmpty(cmd *cobra.Command) error {
+	names := []string{"provider", "subject", "id", "ttl", "set-model", "api-key-file", "api-key-env", "address", "keys", "recipient", "issuer-key", "issuer"}
+	for _, l := range listFlags {
+		names = append(names, l.name)
+	}
+	for _, name := range names {
+		if value := cmd.Flag(name).Value.String(); cmd.Flags().Changed(name) && (value == "" || value == "[]") {
+			return fmt.Errorf("--%s is empty: give it a value or leave it out", name)
+		}
+	}
+	return nil
 }
 
 // draft makes claims of the flags.
@@ -226,7 +244,13 @@ func mintAtRelay(draft *grant.Claims, address string) (*minted, error) {
 		return nil, err
 	}
 	m := new(minted)
-	return m, askAdmin(address, http.MethodPost, "/relayapi/tokens", body, m, keysWork)
+	if err := askAdmin(address, http.MethodPost, "/relayapi/tokens", body, m, keysWork); err != nil {
+		return nil, err
+	}
+	if m.Token == "" {
+		return nil, errors.New("what answers at --address is no relay: there is no token in its answer")
+	}
+	return m, nil
 }
 
 // mintWithKeyFiles mints as the relay's own issuer, with the relay's key files.

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -85,7 +84,7 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	case i.Secret != "":
 		return nil, i.readSecret()
 	}
-	data, err := os.ReadFile(expand(i.PublicKey))
+	data, _, err := readKeyFile(expand(i.PublicKey))
 	if err != nil {
 		return nil, fmt.Errorf("public_key: %w", err)
 	}

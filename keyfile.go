@@ -26,27 +26,35 @@ func publicKeyFile(dir, name string) string  { return filepath.Join(dir, name+".
 // readPrivateKey reads a PEM file. A file that others can write to is refused,
 // because whoever writes it mints tokens; one that others can read is warned of.
 func readPrivateKey(file string, logger *zap.Logger) (*eccrypto.PrivateKey, error) {
-	info, err := os.Stat(file)
+	data, mode, err := readKeyFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("private key: %w", err)
 	}
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" {
-		if mode&0o002 != 0 {
-			return nil, fmt.Errorf("private key %s can be written by everybody (mode %04o): chmod 600 it, and replace it if you cannot vouch for it", file, mode)
-		}
-		if mode&0o004 != 0 {
-			logger.Warn("private key can be read by everybody: chmod 600 it", zap.String("file", file))
-		}
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("private key: %w", err)
+	if mode&0o004 != 0 {
+		logger.Warn("private key can be read by everybody: chmod 600 it", zap.String("file", file))
 	}
 	key, err := eccrypto.ParsePrivateKey(data)
 	if err != nil {
 		return nil, fmt.Errorf("private key %s: %w", file, err)
 	}
 	return key, nil
+}
+
+// readKeyFile reads a file that says who mints tokens, and its mode, which means
+// nothing on Windows.
+func readKeyFile(file string) (data []byte, mode fs.FileMode, err error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, 0, err
+	}
+	if runtime.GOOS != "windows" {
+		mode = info.Mode().Perm()
+	}
+	if mode&0o002 != 0 {
+		return nil, 0, fmt.Errorf("%s can be written by everybody (mode %04o): chmod go-w it, and replace it if you cannot vouch for it", file, mode)
+	}
+	data, err = os.ReadFile(file)
+	return data, mode, err
 }
 
 // ensureKeyPair reads the key pair called name in dir, or makes it, and sees to

@@ -232,14 +232,18 @@ func TestKeyFileModes(t *testing.T) {
 	up := newUpstream(t, nil)
 	relay := newTestRelay(t)
 	file := privateKeyFile(relay.dir, "relay")
-	if err := os.Chmod(file, 0o602); err != nil {
-		t.Fatal(err)
+	chmod := func(file string, mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := relay.tryLoad(simple(up.URL)); err == nil || !strings.Contains(err.Error(), "chmod 600") {
-		t.Errorf("a world-writable key: %v", err)
-	}
-	if err := os.Chmod(file, 0o644); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{file, publicKeyFile(relay.dir, "backend")} {
+		chmod(file, 0o602)
+		if err := relay.tryLoad(simple(up.URL)); err == nil || !strings.Contains(err.Error(), file+" can be written by everybody") {
+			t.Errorf("a world-writable %s: %v", file, err)
+		}
+		chmod(file, 0o644)
 	}
 	relay.load(simple(up.URL))
 	if !relay.logged(`"warn"`, "can be read by everybody", file) {
