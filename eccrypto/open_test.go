@@ -150,8 +150,8 @@ func wantError(t *testing.T, err error, want string) {
 
 func TestOpensAreBounded(t *testing.T) {
 	good, garbage := seal(t, "backend", ecIssuerKey, relayKey), strings.Repeat("AAAA.", 4)
+	o := newTestOpener(t) // its threads stay
 	synctest.Test(t, func(t *testing.T) {
-		o := newTestOpener(t)
 		o.threads = startThreads(2)
 		defer close(o.threads)
 		var busy []chan struct{}

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -105,6 +106,9 @@ func (o *observations) drain(n int) []*observation {
 // kept for the next time. Behind, it rests after each piece for as long as that
 // took, until the ledger is closed: calls and streams want the processor too.
 func (l *Ledger) writeUsage(behind bool) error {
+	if err := l.stopped(); errors.Is(err, errBroken) {
+		return err
+	}
 	for left := l.observations.count(); left > 0; left -= usagePiece {
 		begin, piece := time.Now(), l.observations.drain(min(left, usagePiece))
 		if err := l.db.addUsage(piece); err != nil {
