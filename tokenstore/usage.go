@@ -106,10 +106,10 @@ func (o *observations) drain(n int) []*observation {
 // kept for the next time. Behind, it rests after each piece for as long as that
 // took, until the ledger is closed: calls and streams want the processor too.
 func (l *Ledger) writeUsage(behind bool) error {
-	if err := l.stopped(); errors.Is(err, errBroken) {
-		return err
-	}
 	for left := l.observations.count(); left > 0; left -= usagePiece {
+		if err := l.stopped(); errors.Is(err, errBroken) {
+			return err
+		}
 		begin, piece := time.Now(), l.observations.drain(min(left, usagePiece))
 		if err := l.db.addUsage(piece); err != nil {
 			for _, o := range piece {
