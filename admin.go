@@ -169,7 +169,7 @@ func adminMint(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	// What the relay would refuse it does not hand out.
+	// What the config would refuse is not handed out.
 	if _, err := r.open(m.Token); err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}

@@ -35,8 +35,8 @@ more, and those under way are ended. There are four ways:
   4. With --all, every token; say --before too.
 
 The last three take back what was issued up to now, or before the time in
---before. What is minted afterwards is good. Nothing undoes a revocation: to
-refuse a token for a while, see "token update --disable".`,
+--before. What is minted from the next second on is good. Nothing undoes a
+revocation: to refuse a token for a while, see "token update --disable".`,
 		Example: `  caddy relayapi token revoke my-backend/3f9c
   caddy relayapi token revoke --subject alice --issuer my-backend
   caddy relayapi token revoke --all-of my-backend --before 2026-01-31T12:00:00Z

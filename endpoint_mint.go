@@ -162,12 +162,16 @@ func (e *mintEndpoint) mint(r *http.Request, issuer *secretIssuer, draft *grant.
 	if err != nil {
 		return nil, unminted(err)
 	}
-	permit, _, err := e.app.relay.Load().tokens.compile(r.Context(), m.Token)
+	relay := e.app.relay.Load()
+	permit, _, err := relay.tokens.compile(r.Context(), m.Token)
 	if err == nil {
 		err = permit.ValidAt(now)
 	}
 	if err != nil {
 		return nil, unminted(err)
+	}
+	if err := relay.ledger.Refusal(permit.token); err != nil { // revoked, by its id or its subject
+		return nil, uncharged(relay, permit, err)
 	}
 	return m, nil
 }

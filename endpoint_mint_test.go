@@ -358,6 +358,18 @@ func TestMintGuessesBehindStrictProxy(t *testing.T) {
 	wantRefusal(t, res, body, codeMintUnauthorized)
 }
 
+// A subject that is locked out gets no new tokens that nobody would take.
+func TestMintForARevokedSubject(t *testing.T) {
+	relay := startMinting(t, newUpstream(t, nil))
+	lockOut := tokenstore.Revocation{Scope: tokenstore.ScopeSubject, Issuer: "shop", ID: "mallory", Before: time.Now().Add(time.Hour)}
+	if err := activeApp(t).ledger.Revoke(t.Context(), lockOut); err != nil {
+		t.Fatal(err)
+	}
+	res, body := relay.do(relay.request(asks(`{"provider":"demo","sub":"mallory"}`), bearer(shopSecret)))
+	wantRefusal(t, res, body, codeRevoked)
+	relay.mintsAs(shopSecret, `{"provider":"demo","sub":"alice"}`)
+}
+
 func TestMintIsPaced(t *testing.T) {
 	relay := startMinting(t, newUpstream(t, nil))
 	secrets := activeApp(t).relay.Load().secrets
