@@ -275,7 +275,7 @@ func stripConnectionNamed(header http.Header) {
 // stripUpgrade lets only WebSockets switch protocols. What follows any other
 // upgrade would be requests that nobody has looked at.
 func stripUpgrade(r *http.Request) {
-	if upgrade := r.Header.Get("Upgrade"); upgrade != "" && (method(r) != http.MethodGet || !strings.EqualFold(upgrade, "websocket")) {
+	if r.Header["Upgrade"] != nil && !asksForWebSocket(r) {
 		delete(r.Header, "Upgrade")
 		delete(r.Header, "Connection")
 	}

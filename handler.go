@@ -144,6 +144,11 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 	case found.lone && asksForWebSocket(r):
 		return nil, refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered: offer the provider's too, such as realtime, which can be chosen")
 	}
+	if m := method(r); m == http.MethodConnect || m == http.MethodTrace {
+		// What follows a CONNECT is not framed and would be requests of its own;
+		// an answer to TRACE quotes the request, with the key.
+		return nil, refuse(string(grant.NoMethod), m+" is never passed on")
+	}
 	permit, err := relay.tokens.open(r.Context(), found.token)
 	if err != nil {
 		return nil, denied(err)
@@ -186,7 +191,7 @@ func (rt *route) decide(r *http.Request, permit *permit, found found, now time.T
 		return refuse(codeInvalidRequest, err.Error())
 	}
 	rt.method, rt.path, rt.rawPath = rt.request.Method, r.URL.Path, r.URL.RawPath
-	rt.protocol = found.protocol
+	rt.protocol, rt.socket = found.protocol, asksForWebSocket(r)
 	if rt.secret = permit.carried; rt.secret == nil {
 		rt.secret = permit.provider.keys.pick(now)
 	}

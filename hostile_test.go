@@ -265,3 +265,16 @@ func TestIssuerWithoutSettings(t *testing.T) {
 		t.Errorf("says %v", err)
 	}
 }
+
+// What follows a CONNECT is not framed; an answer to TRACE quotes the key.
+func TestConnectAndTraceAreNotPassedOn(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	for _, m := range []string{http.MethodConnect, http.MethodTrace} {
+		res, body := relay.do(relay.request(target(m, "/v1/x"), bearer(relay.mint()), func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0 }))
+		wantRefusal(t, res, body, string(grant.NoMethod))
+	}
+	if got := len(up.requests()); got != 0 {
+		t.Errorf("%d requests reached the provider", got)
+	}
+}

@@ -65,6 +65,7 @@ func (t *pace) take(permit *permit, rt *route, now time.Time) *refusal {
 	}
 	t.shard.mu.Lock()
 	defer t.shard.mu.Unlock()
+	t.last = max(t.last, now.Sub(beginning))
 	wait := t.calls.take(permit.RPM, time.Minute, now)
 	rt.rateLimit = rateLimitHeader{permit.RPM, t.calls.sum, t.calls.oldest(time.Minute, now)}
 	if wait > 0 {

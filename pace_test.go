@@ -226,3 +226,27 @@ func TestOperatorsRateLimits(t *testing.T) {
 		})
 	}
 }
+
+// A call counts from when its body is read, which may be long after it came.
+func TestRateIsKeptAfterSlowBodies(t *testing.T) {
+	var p paces
+	pm := &permit{Grant: &grant.Grant{RPM: 1}, tokenID: "t"}
+	start := time.Now()
+	then := start.Add(10 * time.Minute)
+	slow, next := new(route), new(route)
+	if f := p.enter(pm, slow, start); f != nil {
+		t.Fatal(f)
+	}
+	if f := slow.pace.take(pm, slow, then); f != nil {
+		t.Fatal(f)
+	}
+	slow.pace.leave()
+	now := then.Add(time.Second)
+	if f := p.enter(pm, next, now); f != nil {
+		t.Fatal(f)
+	}
+	if next.pace.take(pm, next, now) == nil {
+		t.Error("two calls within a second, and one a minute is permitted")
+	}
+	next.pace.leave()
+}

@@ -52,6 +52,7 @@ type route struct {
 	tap      tap
 	headers  ownHeaders
 
+	socket      bool         // a WebSocket was asked for
 	answered    bool         // the provider's answer is being passed on
 	connected   atomic.Bool  // a connection to the provider was had
 	clientBroke atomic.Bool  // the client did not deliver the request's body

@@ -118,6 +118,9 @@ func (t *tap) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
+	if err != nil && err != io.EOF && t.rt.secret.mask(err.Error()) != err.Error() {
+		err = &maskedError{err, t.rt.secret} // the standard library quotes a trailer that it cannot parse
+	}
 	if err == io.EOF && cleanHeader(*t.trailer, t.rt.secret) != "" {
 		*t.trailer = nil
 		err = errTrailer // too late for a status; the stream breaks

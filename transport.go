@@ -324,6 +324,10 @@ func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Respon
 		res.Body.Close()
 		return nil, refuse(string(grant.NoModel), "no WebSocket came of the handshake, and the request names no model")
 	}
+	if status == http.StatusSwitchingProtocols && !rt.socket {
+		res.Body.Close()
+		return nil, errNotAsked
+	}
 	if name := cleanHeader(res.Header, rt.secret); name != "" {
 		res.Body.Close()
 		return nil, refuse(codeAnswerWithheld, "its header "+name+" holds the key")

@@ -150,8 +150,10 @@ func (r *reader) member(name string) error {
 	case err != nil:
 		return err
 	case primary || other:
-		r.named = r.named || primary
-		return r.others()
+		before := len(r.body.others)
+		err := r.others()
+		r.named = r.named || primary && len(r.body.others) > before
+		return err
 	case stands(name, r.dec.PeekKind()):
 		return unclear("%s stands for a model that the request does not name", name)
 	case slices.Contains(schemas, name):
