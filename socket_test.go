@@ -402,3 +402,22 @@ func TestFrameTrackerKnowsWhereFramesEnd(t *testing.T) {
 		}
 	})
 }
+
+// What the relay does not take for a handshake no provider may take for one: the
+// messages that follow would not be looked into.
+func TestUpgradeWithoutAKeyIsNotPassedOn(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, modelConfig(up.URL))
+	for _, keys := range [][]string{nil, {""}, {"", "AAAAAAAAAAAAAAAAAAAAAA=="}} {
+		relay.do(relay.request(target("GET", "/v1/realtime?model=small"), bearer(relay.mintAs("backend", forProvider("openai"), models("small"))),
+			func(r *http.Request) {
+				r.Body, r.ContentLength = http.NoBody, 0
+				r.Header["Connection"], r.Header["Upgrade"], r.Header["Sec-Websocket-Key"] = []string{"Upgrade"}, []string{"websocket"}, keys
+			}))
+	}
+	for _, r := range up.requests() {
+		if r.Header.Get("Upgrade") != "" {
+			t.Errorf("the provider was asked for a WebSocket with the keys %q", r.Header["Sec-Websocket-Key"])
+		}
+	}
+}
