@@ -15,6 +15,10 @@ import (
 // it stops the old one, and both must count in the same place.
 var stores = caddy.NewUsagePool()
 
+// opening is held while a store is opened or closed: the pool forgets a store before
+// it is closed, and a config that comes at that moment waits until its file is free.
+var opening sync.Mutex
+
 // pooledStore is a store in the pool, the calls that are under way on it, and
 // what else must outlive a reload.
 type pooledStore struct {
@@ -40,7 +44,6 @@ type ledger struct {
 	path   string
 	logger *zap.Logger
 	refs   atomic.Int64 // the config's own and one per request; 0 is released
-	again  sync.Mutex   // held while it is taken up again
 }
 
 func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledger, error) {
@@ -48,6 +51,8 @@ func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledge
 	if err != nil {
 		return nil, err
 	}
+	opening.Lock()
+	defer opening.Unlock()
 	pooled, _, err := stores.LoadOrNew(path, func() (caddy.Destructor, error) {
 		store, err := tokenstore.OpenSQLite(ctx, path)
 		if err != nil {
@@ -95,8 +100,8 @@ func (l *ledger) hold() bool {
 // clients have heard of it. They are served if the store is still open, which it is
 // after a reload.
 func (l *ledger) holdAgain() bool {
-	l.again.Lock()
-	defer l.again.Unlock()
+	opening.Lock()
+	defer opening.Unlock()
 	for n := l.refs.Load(); n > 0; n = l.refs.Load() { // another request was faster
 		if l.refs.CompareAndSwap(n, n+1) {
 			return true
@@ -121,6 +126,8 @@ func (l *ledger) release() {
 	if l.refs.Add(-1) > 0 {
 		return
 	}
+	opening.Lock()
+	defer opening.Unlock()
 	if _, err := stores.Delete(l.path); err != nil {
 		l.logger.Error("closing the store", zap.Error(err))
 	}

@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 )
 
 func TestReloadKeepsCounts(t *testing.T) {
@@ -112,6 +114,28 @@ func TestStreamOutlivesItsConfig(t *testing.T) {
 	}
 	if !eventually(func() bool { refs, open := stores.References(path); return !open && refs == 0 }) {
 		t.Error("the store stays open")
+	}
+}
+
+// A config that comes while the one before closes the store gets it.
+func TestStoreIsOpenedAgainWhileItCloses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "relayapi.db")
+	open := func() *ledger {
+		l, err := acquireLedger(t.Context(), path, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	for range 20 {
+		old := open()
+		closed := make(chan struct{})
+		go func() { old.release(); close(closed) }()
+		for old.refs.Load() > 0 {
+			runtime.Gosched()
+		}
+		open().release()
+		<-closed
 	}
 }
 
