@@ -272,12 +272,12 @@ func stripConnectionNamed(header http.Header) {
 	}
 }
 
-// stripUpgrade lets only WebSockets switch protocols. What follows any other
-// upgrade would be requests that nobody has looked at.
-func stripUpgrade(r *http.Request) {
-	if r.Header["Upgrade"] != nil && !asksForWebSocket(r) {
-		delete(r.Header, "Upgrade")
-		delete(r.Header, "Connection")
+// stripUpgrade removes a wish to switch protocols. What follows any upgrade but a
+// WebSocket's would be requests that nobody has looked at.
+func stripUpgrade(header http.Header) {
+	if header["Upgrade"] != nil {
+		delete(header, "Upgrade")
+		delete(header, "Connection")
 	}
 }
 

@@ -81,7 +81,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if preflight(w, r) {
 		return nil
 	}
-	stripUpgrade(r)
+	if rt.socket = asksForWebSocket(r); !rt.socket {
+		stripUpgrade(r.Header)
+	}
 	if r.TLS != nil && !r.TLS.HandshakeComplete {
 		// Early data can be replayed by whoever is on the way (RFC 8470), and
 		// every replay would be a call.
@@ -141,7 +143,7 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 		return nil, refuse(string(grant.Invalid), found.err.Error())
 	case strings.Contains(r.URL.Path, found.token):
 		return nil, refuse(codeInvalidRequest, "the path holds the token")
-	case found.lone && asksForWebSocket(r):
+	case found.lone && rt.socket:
 		return nil, refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered: offer the provider's too, such as realtime, which can be chosen")
 	}
 	if m := method(r); m == http.MethodConnect || m == http.MethodTrace {
@@ -191,7 +193,7 @@ func (rt *route) decide(r *http.Request, permit *permit, found found, now time.T
 		return refuse(codeInvalidRequest, err.Error())
 	}
 	rt.method, rt.path, rt.rawPath = rt.request.Method, r.URL.Path, r.URL.RawPath
-	rt.protocol, rt.socket = found.protocol, asksForWebSocket(r)
+	rt.protocol = found.protocol
 	if rt.secret = permit.carried; rt.secret == nil {
 		rt.secret = permit.provider.keys.pick(now)
 	}

@@ -3,6 +3,7 @@ package relayapi
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 	"github.com/relayapi/caddy-relayapi/grant"
 )
 
@@ -172,20 +175,52 @@ func TestProviderSegmentIsNotQuoted(t *testing.T) {
 func TestKeyInBrokenAnswer(t *testing.T) { withBothTransports(t, keyInBrokenAnswer) }
 
 func keyInBrokenAnswer(t *testing.T, config func(upstream string) string) {
-	up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
-		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nX-Echo %s\r\n\r\n", realKey)
+	for name, tc := range map[string]struct {
+		answer, logged string
+		status         int // unless the connection breaks before it
+	}{
+		"header":  {"HTTP/1.1 200 OK\r\nX-Echo " + realKey + "\r\n\r\n", "malformed MIME header", 502},
+		"trailer": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Echo " + realKey + "\r\n\r\n", "malformed MIME header", 200},
+		"chunk":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + realKey + "\r\n", "invalid byte in chunk length", 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
+				_, _ = io.WriteString(conn, tc.answer)
+				return false
+			})
+			relay := startRelay(t, config(up.URL))
+			if res, err := relay.client.Do(relay.request(bearer(relay.mint()))); err == nil {
+				body, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				if res.StatusCode != tc.status || res.StatusCode == 200 && err == nil || leak(string(body)+fmt.Sprint(err), realKey, gramSize) {
+					t.Errorf("got %d %s, %v", res.StatusCode, body, err)
+				}
+			}
+			if !relay.logged(tc.logged) || leak(relay.log(), realKey, gramSize) {
+				t.Error("the log shows a piece of the key, or nothing of the error")
+			}
+		})
+	}
+}
+
+// A switch of protocols that nobody asked for is no answer.
+func TestUnaskedSwitchOfProtocols(t *testing.T) { withBothTransports(t, unaskedSwitchOfProtocols) }
+
+func unaskedSwitchOfProtocols(t *testing.T, config func(upstream string) string) {
+	up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+		return false
 	})
 	relay := startRelay(t, config(up.URL))
-	res, body := relay.do(relay.request(bearer(relay.mint())))
-	wantRefusal(t, res, body, codeProviderUnreachable)
-	if log := relay.log(); leak(log, realKey, gramSize) || !strings.Contains(log, "malformed MIME header") {
-		t.Error("the log shows a piece of the key, or nothing of the error")
+	for name, edits := range map[string][]func(*http.Request){
+		"short body": nil,
+		"long body":  {withBody(strings.NewReader(strings.Repeat("x", 64<<10)), 64<<10)}, // streams
+		"h2c":        {header("Connection", "Upgrade"), header("Upgrade", "h2c")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, body := relay.do(relay.request(append(edits, bearer(relay.mint()))...))
+			wantRefusal(t, res, body, codeProviderUnreachable)
+		})
 	}
 }
 
@@ -266,15 +301,51 @@ func TestIssuerWithoutSettings(t *testing.T) {
 	}
 }
 
-// What follows a CONNECT is not framed; an answer to TRACE quotes the key.
+// What follows a CONNECT is not framed, and would be requests of the client's own on
+// a connection that has the key; an answer to TRACE quotes the key.
 func TestConnectAndTraceAreNotPassedOn(t *testing.T) {
-	up := newUpstream(t, nil)
-	relay := startRelay(t, simple(up.URL))
-	for _, m := range []string{http.MethodConnect, http.MethodTrace} {
-		res, body := relay.do(relay.request(target(m, "/v1/x"), bearer(relay.mint()), func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0 }))
-		wantRefusal(t, res, body, string(grant.NoMethod))
+	up := newBareProvider(t, func(net.Conn, *http.Request, string) bool { return false })
+	relay := startTLS(t, simple(up.URL), "h1 h2 h3")
+	token := relay.mint()
+	overQUIC := &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	overQUIC.Dial = func(ctx context.Context, _ string, config *tls.Config, quicConfig *quic.Config) (*quic.Conn, error) {
+		return quic.DialAddrEarly(ctx, "127.0.0.1:"+relay.port, config, quicConfig)
 	}
-	if got := len(up.requests()); got != 0 {
-		t.Errorf("%d requests reached the provider", got)
+	defer overQUIC.Close()
+	smuggled := "POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+	for name, tc := range map[string]struct {
+		method, protocol string
+		over             http.RoundTripper
+	}{
+		"CONNECT over HTTP/2":          {http.MethodConnect, "", relay.client.Transport},
+		"TRACE over HTTP/2":            {http.MethodTrace, "", relay.client.Transport},
+		"CONNECT over HTTP/3":          {http.MethodConnect, "", overQUIC},
+		"TRACE over HTTP/3":            {http.MethodTrace, "", overQUIC},
+		"extended CONNECT over HTTP/3": {http.MethodConnect, "connect-udp", overQUIC},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := relay.request(target(tc.method, "/v1/x"), bearer(token), withBody(http.NoBody, 0))
+			if tc.method == http.MethodConnect {
+				withBody(strings.NewReader(smuggled), -1)(req)
+			}
+			req.Proto = tc.protocol
+			res, err := tc.over.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.protocol != "" || tc.method == http.MethodTrace {
+				wantRefusal(t, res, string(body), string(grant.NoMethod))
+			} else if res.StatusCode/100 != 4 { // it has no path
+				t.Errorf("got %d %s", res.StatusCode, body)
+			}
+		})
+	}
+	if got := up.conns.Load(); got != 0 {
+		t.Errorf("%d connections came to the provider", got)
 	}
 }

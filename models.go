@@ -6,6 +6,7 @@ import (
 
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"golang.org/x/net/http/httpguts"
 )
 
 // permitModels holds a request against the models that its token permits, and
@@ -16,7 +17,7 @@ func (h *Handler) permitModels(w http.ResponseWriter, r *http.Request, relay *re
 		return nil
 	}
 	d := p.provider.dialect
-	request := &dialect.Request{Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: asksForWebSocket(r)}
+	request := &dialect.Request{Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: rt.socket}
 	switch {
 	case len(r.Header["Content-Type"]) > 1:
 		return refuse(codeInvalidRequest, "there are two Content-Types")
@@ -79,7 +80,7 @@ func unclear(err error) *refusal { return refuse(codeInvalidRequest, "model: "+e
 func asksForWebSocket(r *http.Request) bool {
 	return method(r) == http.MethodGet && (r.Method == http.MethodConnect ||
 		strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && r.Header.Get("Sec-Websocket-Key") != "" &&
-			strings.Contains(strings.ToLower(strings.Join(r.Header["Connection"], ",")), "upgrade"))
+			httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade"))
 }
 
 // rewrite changes a request to what the dialect has written.

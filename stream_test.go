@@ -42,13 +42,13 @@ func onAllWays(t *testing.T, test func(t *testing.T, start func(upstream string)
 // called by a client that prefers HTTP/2.
 func startTLSRelay(t *testing.T, upstream string) *testRelay {
 	t.Helper()
-	return startTLS(t, simple(upstream))
+	return startTLS(t, simple(upstream), "h1 h2")
 }
 
-func startTLS(t *testing.T, config string) *testRelay {
+func startTLS(t *testing.T, config, protocols string) *testRelay {
 	t.Helper()
 	config = strings.Replace(config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\tbind 127.0.0.1\n\t\ttls internal", 1)
-	r := startRelay(t, strings.Replace(config, "{global}", "{global}\n\t\tservers {\n\t\t\tprotocols h1 h2\n\t\t}", 1))
+	r := startRelay(t, strings.Replace(config, "{global}", "{global}\n\t\tservers {\n\t\t\tprotocols "+protocols+"\n\t\t}", 1))
 	r.URL = "https://localhost:" + r.port
 	r.client = newClient(t) // the other one has settled what it speaks
 	transport := r.client.Transport.(*http.Transport)

@@ -116,7 +116,6 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"too long a header":      "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Pad: 0123456789\r\n", 1000) + "Content-Length: 0\r\n\r\n",
 		"no end of interim ones": strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 100),
 		"interim ones and end":   "HTTP/1.1 103 Early Hints\r\n\r\n",
-		"an upgrade unasked for": "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
 		"two lengths":            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -264,6 +264,29 @@ func TestReadMessage(t *testing.T) {
 	}
 }
 
+// Only a name names a session: what a provider may take for no name leaves the
+// session to its default.
+func TestMessageThatNamesTheSession(t *testing.T) {
+	for _, tc := range []struct {
+		message string
+		want    bool
+	}{
+		{`{"type":"session.update","session":{"model":"a"}}`, true},
+		{`{"type":"session.update","session":{}}`, false},
+		{`{"type":"session.update","session":{"model":null}}`, false},
+		{`{"type":"session.update","session":{"model":[]}}`, false},
+		{`{"type":"session.update","session":{"model":{}}}`, false},
+		{`{"type":"session.update","session":{"model":1}}`, false},
+		{`{"type":"session.update","session":{"model":""}}`, false},
+		{`{"type":"session.update","model":"a"}`, false},
+	} {
+		d, _ := Lookup("openai")
+		if _, named, err := d.ReadMessage([]byte(tc.message)); err == nil && named != tc.want || err != nil && tc.want {
+			t.Errorf("%s: named %v, %v; want %v", tc.message, named, err, tc.want)
+		}
+	}
+}
+
 // What is written is what is read afterwards, and nothing else changes.
 func TestWrite(t *testing.T) {
 	for name, tc := range map[string]struct {
