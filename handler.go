@@ -104,6 +104,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.settle(rt, relay, r, start)
 
 	err := next.ServeHTTP(w, r.WithContext(rt))
+	if err == nil && r.ProtoMajor == 1 && rt.answered && !rt.socket && w.Header()["Content-Length"] != nil {
+		// The answer is whole: the client gets it before accounts and logs are done,
+		// for which the server would wait, and may make its next call.
+		rt.leave()
+		_ = http.NewResponseController(w).Flush()
+	}
 	return h.conclude(w, r, rt, err)
 }
 
