@@ -80,7 +80,7 @@ func (b *bench) with(ctx context.Context, name, label string, narrow func(*grant
 	one := *b
 	one.subjects = []string{name}
 	sc := &scenario{name: label, work: small, tokens: 100, narrow: narrow}
-	s, err := one.open(ctx, sc, filepath.Join(b.dir, label, name))
+	s, err := one.open(ctx, sc, filepath.Join(b.dir, label, name), one.supplyFor(sc))
 	if err != nil {
 		return nil, nil, err
 	}

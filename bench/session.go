@@ -33,10 +33,15 @@ type outcome struct {
 	atTheGate []time.Duration            // and in each round beside the gate, as many as each subject gets requests
 }
 
-// open starts a scenario's subjects in dir and warms them up.
-func (b *bench) open(ctx context.Context, sc *scenario, dir string) (_ *session, err error) {
-	s := &session{setup: b.setup, scenario: sc, wrk: b.wrk, peak: firstPeak}
-	s.tokens = &supply{size: sc.tokens, uses: sc.uses, mint: func(n int) ([]string, error) { return b.issuer.mint(n, sc.narrow) }}
+// supplyFor is the tokens of a scenario.
+func (b *bench) supplyFor(sc *scenario) *supply {
+	return &supply{size: sc.tokens, uses: sc.uses, mint: func(n int) ([]string, error) { return b.issuer.mint(n, sc.narrow) }}
+}
+
+// open starts a scenario's subjects in dir, where they may have been before, and
+// warms them up.
+func (b *bench) open(ctx context.Context, sc *scenario, dir string, tokens *supply) (_ *session, err error) {
+	s := &session{setup: b.setup, scenario: sc, wrk: b.wrk, tokens: tokens, peak: firstPeak}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -45,8 +50,7 @@ func (b *bench) open(ctx context.Context, sc *scenario, dir string) (_ *session,
 	for _, name := range b.subjects {
 		home := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
 		if name == relay && sc.known > 0 {
-			fmt.Fprintf(b.progress, "%s: filling the store with %d tokens\n", sc.name, sc.known)
-			if err := fillStore(ctx, filepath.Join(home, storeFile), sc.known); err != nil {
+			if err := b.fill(ctx, sc, filepath.Join(home, storeFile)); err != nil {
 				return nil, err
 			}
 		}
@@ -60,6 +64,15 @@ func (b *bench) open(ctx context.Context, sc *scenario, dir string) (_ *session,
 		}
 	}
 	return s, s.warm(ctx, b.progress)
+}
+
+// fill makes the store that a scenario begins with, if it is not there.
+func (b *bench) fill(ctx context.Context, sc *scenario, file string) error {
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	fmt.Fprintf(b.progress, "%s: filling the store with %d tokens\n", sc.name, sc.known)
+	return fillStore(ctx, file, sc.known)
 }
 
 // firstPeak is an upper bound of requests a second before anything was measured.
@@ -128,63 +141,71 @@ func (s *session) close() {
 		sub.client.CloseIdleConnections()
 		sub.stop()
 	}
-	if s.ruler != nil {
-		_ = s.ruler.db.Close()
-	}
 }
 
-// run measures a scenario in rounds. In each, all subjects have their turn, in
-// an order of its own: what else the machine does is spread over all of them.
+// run measures a scenario in rounds, for each of which the subjects are started
+// anew: two processes of one program are not equally fast, and stay as they are.
 func (b *bench) run(ctx context.Context, sc *scenario) (_ *outcome, err error) {
 	dir, err := os.MkdirTemp(b.dir, "scenario-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	s, err := b.open(ctx, sc, dir)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
 	out := &outcome{scenario: sc, rounds: make(map[string][]figures), latencies: make(map[string][]time.Duration)}
+	var ruler *ruler
 	if sc.commits {
-		if s.ruler, err = newRuler(ctx, filepath.Join(dir, "commit.db")); err != nil {
+		if ruler, err = newRuler(ctx, filepath.Join(dir, "commit.db")); err != nil {
 			return nil, err
 		}
-		took, err := s.ruler.inARow(ctx, 300)
+		defer ruler.db.Close()
+		took, err := ruler.inARow(ctx, 300)
 		if err != nil {
 			return nil, err
 		}
 		out.inARow = median(took)
 	}
+	tokens := b.supplyFor(sc)
 	for round := range b.rounds {
-		gate, err := s.gate(ctx, b, round, out)
-		if err != nil {
+		if err := b.round(ctx, round, dir, tokens, ruler, out); err != nil {
 			return nil, fmt.Errorf("%s: %w", sc.name, err)
-		}
-		for _, i := range rand.Perm(len(s.subjects)) {
-			sub := s.subjects[i]
-			fmt.Fprintf(b.progress, "%s: round %d of %d, %s\n", sc.name, round+1, b.rounds, sub.name)
-			if err := s.acquaint(ctx, sub, b.duration); err != nil {
-				return nil, sub.failed(fmt.Errorf("%s: %w", sc.name, err))
-			}
-			f, latencies, err := s.checked(ctx, sub, b.duration)
-			if err != nil {
-				return nil, sub.failed(fmt.Errorf("%s: %w", sc.name, err))
-			}
-			maps.Copy(f, gate[sub.name])
-			out.rounds[sub.name] = append(out.rounds[sub.name], f)
-			out.latencies[sub.name] = append(out.latencies[sub.name], latencies...)
-		}
-	}
-	for _, sub := range s.subjects {
-		if b.profiles != "" && (sub.name == bare || sub.name == relay) {
-			if err := s.profile(ctx, sub, b.duration, b.profiles); err != nil {
-				return nil, sub.failed(err)
-			}
 		}
 	}
 	return out, nil
+}
+
+// round measures all subjects, each at its turn in an order of the round's own: what
+// else the machine does is spread over all of them.
+func (b *bench) round(ctx context.Context, round int, dir string, tokens *supply, ruler *ruler, out *outcome) error {
+	s, err := b.open(ctx, out.scenario, dir, tokens)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	s.ruler = ruler
+	gate, err := s.gate(ctx, b, round, out)
+	if err != nil {
+		return err
+	}
+	for _, i := range rand.Perm(len(s.subjects)) {
+		sub := s.subjects[i]
+		fmt.Fprintf(b.progress, "%s: round %d of %d, %s\n", s.name, round+1, b.rounds, sub.name)
+		if err := s.acquaint(ctx, sub, b.duration); err != nil {
+			return sub.failed(err)
+		}
+		f, latencies, err := s.checked(ctx, sub, b.duration)
+		if err != nil {
+			return sub.failed(err)
+		}
+		maps.Copy(f, gate[sub.name])
+		out.rounds[sub.name] = append(out.rounds[sub.name], f)
+		out.latencies[sub.name] = append(out.latencies[sub.name], latencies...)
+		if b.profiles != "" && round+1 == b.rounds && (sub.name == bare || sub.name == relay) {
+			if err := s.profile(ctx, sub, b.duration, b.profiles); err != nil {
+				return sub.failed(err)
+			}
+		}
+	}
+	return nil
 }
 
 // gate measures all subjects at the gate, where the work has one.

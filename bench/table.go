@@ -24,9 +24,9 @@ func writeHead(w io.Writer, b *bench) {
 	fmt.Fprintf(w, "%d rounds of %v for each measurement. Closed loops keep %d connections busy (%s); latency is that of open loops of\n"+
 		"%d requests/s to each subject, to all in turn at the same time (vegeta). CPU and allocations are per request, event or round trip.\n\n",
 		b.rounds, b.duration, connections, generators, gateRate)
-	fmt.Fprintf(w, "`bare` is Caddy's reverse_proxy with a static key, `bare again` a second process of the same. A ratio is of two measurements of one round:\n"+
-		"the median of all rounds, and in parentheses the least and the greatest. Where the relay's median is not farther from 1 than\n"+
-		"`bare again` was in any round, the difference is noise and shown as none.\n")
+	fmt.Fprintf(w, "`bare` is Caddy's reverse_proxy with a static key, `bare again` a second process of the same; all are started anew for each round. A ratio\n"+
+		"is of two measurements of one round: the median of all rounds, and in parentheses the least and the greatest. Where the relay's median\n"+
+		"is not farther from 1 than `bare again` was in any round, the difference is noise and shown as none.\n")
 }
 
 // writeTable writes what came out of a scenario.
