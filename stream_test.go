@@ -14,12 +14,14 @@ import (
 	"net/http/httptrace"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/coder/websocket"
 )
 
@@ -884,4 +886,90 @@ func TestHalfClose(t *testing.T) {
 			t.Errorf("the provider gets %q", got)
 		}
 	})
+}
+
+// afterwards is a handler that goes on after the answer was written, as logs do.
+type afterwards struct{}
+
+var goOn = make(chan struct{})
+
+func (afterwards) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.relayapi_test_afterwards", New: func() caddy.Module { return new(afterwards) }}
+}
+
+func (afterwards) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	err := next.ServeHTTP(w, r)
+	<-goOn
+	return err
+}
+
+func init() { caddy.RegisterModule(afterwards{}) }
+
+// What the server does after an answer is not waited for: the client has it, and
+// may make its next call.
+func TestAnswerIsNotHeldUp(t *testing.T) {
+	relay := newTestRelay(t)
+	up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "5")
+		_, _ = io.WriteString(w, "whole")
+	})
+	relay.lastConfig = simple(up.URL)
+	config, err := adapt(relay.fill(relay.lastConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const handler = `{"handler":"relayapi"}`
+	if bytes.Count(config, []byte(handler)) != 1 {
+		t.Fatalf("the config has no %s: %s", handler, config)
+	}
+	if err := relay.run(bytes.Replace(config, []byte(handler), []byte(`{"handler":"relayapi_test_afterwards"},`+handler), 1)); err != nil {
+		t.Fatal(err)
+	}
+	waiting := 0
+	defer func() {
+		for range waiting {
+			goOn <- struct{}{}
+		}
+	}()
+	token := relay.mint(concurrency(1))
+	for _, method := range []string{"POST", "HEAD", "GET"} {
+		relay.client.CloseIdleConnections() // on the connection of the one before, it would wait
+		res, body := relay.do(relay.request(target(method, "/v1/x"), bearer(token)))
+		if res.StatusCode != 200 || method != "HEAD" && body != "whole" {
+			t.Errorf("%s: %d %s", method, res.StatusCode, body)
+		}
+		waiting++
+	}
+}
+
+// Handlers that change the answer or keep it back until it is whole get along with that.
+func TestAnswerThroughOtherHandlers(t *testing.T) {
+	text := strings.Repeat("all of it ", 200)
+	up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		_, _ = io.WriteString(w, text)
+	})
+	for name, handler := range map[string]string{"encode": "encode gzip", "templates": "templates {\n\t\t\tmime text/plain\n\t\t}"} {
+		t.Run(name, func(t *testing.T) {
+			relay := startRelay(t, strings.Replace(simple(up.URL), "log\n\t\trelayapi", handler+"\n\t\trelayapi", 1))
+			res, body := relay.do(relay.request(bearer(relay.mint()), header("Accept-Encoding", "gzip")))
+			if res.Header.Get("Content-Encoding") == "gzip" {
+				unzipped, err := gzip.NewReader(strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				plain, err := io.ReadAll(unzipped)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body = string(plain)
+			} else if name == "encode" {
+				t.Errorf("the answer is not encoded: %v", res.Header)
+			}
+			if res.StatusCode != 200 || body != text {
+				t.Errorf("got %d and %d bytes", res.StatusCode, len(body))
+			}
+		})
+	}
 }
