@@ -89,6 +89,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		// every replay would be a call.
 		return h.refuse(w, r, rt, refuse(codeTooEarly, "the request came as TLS early data"))
 	}
+	err := h.serve(w, r, next, found, rt, start)
+	if err == nil && r.ProtoMajor == 1 && rt.answered && !rt.socket && w.Header()["Content-Length"] != nil {
+		// The answer is whole, and accounted for. The server would keep the last of it
+		// back until all other handlers are done and it has written its logs.
+		_ = http.NewResponseController(w).Flush()
+	}
+	return err
+}
+
+// serve is what becomes of a request that may have a token.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, found found, rt *route, start time.Time) error {
 	relay := h.app.running(r.Context())
 	if relay == nil || !relay.ledger.hold() {
 		return h.refuse(w, r, rt, refuse(codeNotReady, "the relay has not started or is shutting down"))
@@ -104,12 +115,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.settle(rt, relay, r, start)
 
 	err := next.ServeHTTP(w, r.WithContext(rt))
-	if err == nil && r.ProtoMajor == 1 && rt.answered && !rt.socket && w.Header()["Content-Length"] != nil {
-		// The answer is whole: the client gets it before accounts and logs are done,
-		// for which the server would wait, and may make its next call.
-		rt.leave()
-		_ = http.NewResponseController(w).Flush()
-	}
 	return h.conclude(w, r, rt, err)
 }
 

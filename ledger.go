@@ -75,7 +75,7 @@ func (s *pooledStore) letGo(rt *route) {
 	if rt.cancel != nil {
 		s.live.remove(rt)
 	}
-	rt.leave()
+	rt.pace.leave()
 	rt.body.letGo()
 	if rt.messages != nil {
 		s.bodies.held.Add(-rt.messages.took)

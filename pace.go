@@ -75,12 +75,11 @@ func (t *pace) take(permit *permit, rt *route, now time.Time) *refusal {
 }
 
 // leave frees the slot of a call, if it has one.
-func (rt *route) leave() {
-	if t := rt.pace; t != nil {
+func (t *pace) leave() {
+	if t != nil {
 		t.shard.mu.Lock()
 		t.underWay--
 		t.shard.mu.Unlock()
-		rt.pace = nil
 	}
 }
 

@@ -184,7 +184,7 @@ func TestIdlePacesAreForgotten(t *testing.T) {
 			t.Fatal(refused)
 		}
 		if i%2 == 0 {
-			rt.leave()
+			rt.pace.leave()
 		} else {
 			held++
 		}
@@ -240,7 +240,7 @@ func TestRateIsKeptAfterSlowBodies(t *testing.T) {
 	if f := slow.pace.take(pm, slow, then); f != nil {
 		t.Fatal(f)
 	}
-	slow.leave()
+	slow.pace.leave()
 	now := then.Add(time.Second)
 	if f := p.enter(pm, next, now); f != nil {
 		t.Fatal(f)
@@ -248,5 +248,5 @@ func TestRateIsKeptAfterSlowBodies(t *testing.T) {
 	if next.pace.take(pm, next, now) == nil {
 		t.Error("two calls within a second, and one a minute is permitted")
 	}
-	next.leave()
+	next.pace.leave()
 }
