@@ -85,7 +85,8 @@ func showCommand() *cobra.Command {
 		Use:   "show <id>",
 		Short: "Tells what the relay knows of a token",
 		Long: `Tells what the relay knows of a token by its id, [issuer/]id: what it has used,
-and what was said of it with update and revoke. What the token permits only the
+and what was said of it with update and revoke. What it has used may be fifteen
+seconds old; "token list" and "usage" are up to date. What the token permits only the
 token itself says: "token inspect".`,
 		Example: "  caddy relayapi token show my-backend/3f9c",
 		Args:    oneID,

@@ -91,7 +91,7 @@ func (s *session) warm(ctx context.Context, progress io.Writer) error {
 		if err != nil {
 			return sub.failed(err)
 		}
-		// The relay gains on bare sometimes, never a half.
+		// Where tokens are used up, the relay never gains a half on bare.
 		if sub.name == bare || sub.name == bareAgain {
 			best = max(best, f[throughput])
 			s.peak = 1.5 * best

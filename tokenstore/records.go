@@ -91,7 +91,7 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 	}
 }
 
-// Token returns one record, or [ErrUnknown]. Its usage is that of some seconds ago:
+// Token returns one record, or [ErrUnknown]. Its usage is up to usageEvery old:
 // this can be polled, and writes nothing.
 func (l *Ledger) Token(ctx context.Context, issuer, id string) (Record, error) {
 	if err := l.stopped(); err != nil {

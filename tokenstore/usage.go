@@ -28,9 +28,9 @@ func (u *Usage) add(v Usage) {
 	u.Duration += v.Duration
 }
 
-// Statistics are written behind, so that no call waits for them, and before anybody
-// reads them: only a crash loses those of the last seconds. They are written in
-// pieces, because the grants of calls wait while a piece is written.
+// Statistics are written behind, so that no call waits for them, and before lists and
+// reports: only a crash loses those of the last seconds. They are written in pieces,
+// because the grants of calls wait while a piece is written.
 const (
 	usageEvery = 15 * time.Second
 	usagePiece = 16 // tokens
