@@ -16,6 +16,8 @@ upstream that answers only to the real key, a bare reverse_proxy that adds that
 key, a second one like it, a relay, and nginx where it is installed. They have
 their turns in random order, round after round, and the report, which is Markdown,
 has ratios of the same round. What the two bare processes differ by is noise.
+Where all work at the same time there is a second relay too, so that neither's
+code is the warmer.
 
 It needs Linux, and takes wrk to saturate and nginx as a reference where they are
 installed (apt-get install wrk nginx-light). A full run takes half an hour; leave

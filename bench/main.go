@@ -34,8 +34,12 @@ type bench struct {
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == upstreamCommand {
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == upstreamCommand:
 		fmt.Fprintln(os.Stderr, serveUpstream(os.Args[2]))
+		os.Exit(1)
+	case len(os.Args) == 2 && os.Args[1] == openerCommand:
+		fmt.Fprintln(os.Stderr, openTokens())
 		os.Exit(1)
 	}
 	opts, err := parseFlags(os.Args[1:])

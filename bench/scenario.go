@@ -17,6 +17,7 @@ type scenario struct {
 	uses     int                 // how often each may be used; 0: endlessly
 	warmEach bool                // the relay has seen each token before it is measured
 	known    int                 // how many other tokens the store knows from before
+	twin     bool                // a second relay is there, see [relayAgain]; its tokens must not be used up
 	commits  bool                // each call waits for a commit: say how many of those it is
 	short    bool                // belongs to -short
 }
@@ -31,12 +32,12 @@ var small = httpWork{
 var scenarios = []scenario{
 	{
 		name: "small/unlimited", about: "Small JSON, one token without limits.",
-		work: small, tokens: 1, short: true,
+		work: small, tokens: 1, twin: true, short: true,
 	},
 	{
 		name:  "small/all-policy",
 		about: "Small JSON, 100 tokens with " + policyWords + ".",
-		work:  small, tokens: 100, narrow: allPolicy, short: true,
+		work:  small, tokens: 100, narrow: allPolicy, twin: true, short: true,
 	},
 	{
 		name: "small/50-calls", about: "Small JSON, 10 000 tokens of 50 calls each, all seen before: every call waits for a commit that it shares with others.",
@@ -53,7 +54,12 @@ var scenarios = []scenario{
 	{
 		name: "small/beside-cold", about: fmt.Sprintf("%d calls a second of one token that is known, beside %d with tokens that are used once each (to bare Caddy they are like any).",
 			gateRate, besideRate),
-		work: besideWork{small}, tokens: 1000, uses: 1,
+		work: besideWork{others: small}, tokens: 1000, uses: 1,
+	},
+	{
+		name: "small/beside-opener", about: fmt.Sprintf("The same, but beside the others too %d tokens a second are opened, by a process of its own. What the relay differs by is not for the processors' time that this takes.",
+			besideRate),
+		work: besideWork{others: small, opener: true}, tokens: 1000, uses: 1,
 	},
 	{
 		name: "small/million-known", about: "As small/50-calls, in a store that knows a million other tokens.",
@@ -62,22 +68,22 @@ var scenarios = []scenario{
 	{
 		name: "large", about: "Bodies of 100 KiB, there and back; the tokens of small/all-policy, without models.",
 		work:   httpWork{path: largePath, body: largeBody, answer: len(largeBody)},
-		tokens: 100, narrow: exceptModels,
+		tokens: 100, narrow: exceptModels, twin: true,
 	},
 	{
 		name: "large/models", about: "The same with models, for which the body is held and looked into.",
 		work:   httpWork{path: largePath, body: largeBody, answer: len(largeBody)},
-		tokens: 100, narrow: allPolicy,
+		tokens: 100, narrow: allPolicy, twin: true,
 	},
 	{
 		name: "http2", about: "Small JSON over HTTP/2 and TLS, on one connection; the tokens of small/all-policy.",
 		work:   httpWork{path: small.path, body: small.body, answer: small.answer, http2: true},
-		tokens: 100, narrow: allPolicy,
+		tokens: 100, narrow: allPolicy, twin: true,
 	},
 	{
 		name: "sse", about: fmt.Sprintf("Server-sent events; the tokens of small/all-policy. Lag: %d streams of each at the same time, with an event each %v; throughput: %d streams as fast as they go, in events.",
 			pacedStreams, eventEvery, fastStreams),
-		work: sseWork{}, tokens: 100, narrow: allPolicy,
+		work: sseWork{}, tokens: 100, narrow: allPolicy, twin: true,
 	},
 	{
 		name: "sse/in-turn", about: "The same, with the paced streams of one subject after the other.",

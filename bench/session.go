@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -47,7 +48,11 @@ func (b *bench) open(ctx context.Context, sc *scenario, dir string, tokens *supp
 			s.close()
 		}
 	}()
-	for _, name := range b.subjects {
+	names := slices.Clone(b.subjects)
+	if sc.twin {
+		names = append(names, relayAgain)
+	}
+	for _, name := range names {
 		home := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
 		if name == relay && sc.known > 0 {
 			if err := b.fill(ctx, sc, filepath.Join(home, storeFile)); err != nil {
@@ -188,6 +193,9 @@ func (b *bench) round(ctx context.Context, round int, dir string, tokens *supply
 	}
 	for _, i := range rand.Perm(len(s.subjects)) {
 		sub := s.subjects[i]
+		if sub.name == relayAgain {
+			continue
+		}
 		fmt.Fprintf(b.progress, "%s: round %d of %d, %s\n", s.name, round+1, b.rounds, sub.name)
 		if err := s.acquaint(ctx, sub, b.duration); err != nil {
 			return sub.failed(err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,8 +68,16 @@ func (i *issuer) seal(c *grant.Claims) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return eccrypto.Seal(data, issuerName, i.key, i.relayKey.Public())
+	token, err := eccrypto.Seal(data, issuerName, i.key, i.relayKey.Public())
+	if err == nil && !strings.HasPrefix(token, tokenStart) {
+		err = errors.New("a token begins otherwise than the upstream looks for")
+	}
+	return token, err
 }
+
+// tokenStart is how each token begins, and nothing else that a request holds, be it
+// random as the key of a WebSocket: {"alg" in base64.
+const tokenStart = "eyJhbGci"
 
 // mint makes n tokens, on all cores.
 func (i *issuer) mint(n int, narrow func(*grant.Claims)) ([]string, error) {
