@@ -13,10 +13,7 @@ const besideRate = 617
 
 // besideWork is the calls of one token that is known, at the gate's rate, beside
 // requests with the scenario's tokens: how much do those disturb it?
-type besideWork struct {
-	others httpWork
-	opener bool // beside all but the relay, a process of its own opens as many tokens
-}
+type besideWork struct{ others httpWork }
 
 func (w besideWork) probe(ctx context.Context, s *session, sub *subject) error {
 	return w.others.probe(ctx, s, sub)
@@ -31,13 +28,6 @@ func (w besideWork) measure(ctx context.Context, s *session, sub *subject, d tim
 	}
 	if err := others.tokens.reserve(int(besideRate*d.Seconds()) + 1); err != nil {
 		return nil, nil, err
-	}
-	if w.opener && sub.name != relay {
-		opener, err := startOpener(ctx, sub)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer opener.stop()
 	}
 	var beside [][]time.Duration
 	done := make(chan error, 1)

@@ -34,12 +34,8 @@ type bench struct {
 }
 
 func main() {
-	switch {
-	case len(os.Args) == 3 && os.Args[1] == upstreamCommand:
+	if len(os.Args) == 3 && os.Args[1] == upstreamCommand {
 		fmt.Fprintln(os.Stderr, serveUpstream(os.Args[2]))
-		os.Exit(1)
-	case len(os.Args) == 2 && os.Args[1] == openerCommand:
-		fmt.Fprintln(os.Stderr, openTokens())
 		os.Exit(1)
 	}
 	opts, err := parseFlags(os.Args[1:])

@@ -18,6 +18,7 @@ type scenario struct {
 	warmEach bool                // the relay has seen each token before it is measured
 	known    int                 // how many other tokens the store knows from before
 	twin     bool                // a second relay is there, see [relayAgain]; its tokens must not be used up
+	env      []string            // of the relay
 	commits  bool                // each call waits for a commit: say how many of those it is
 	short    bool                // belongs to -short
 }
@@ -54,12 +55,11 @@ var scenarios = []scenario{
 	{
 		name: "small/beside-cold", about: fmt.Sprintf("%d calls a second of one token that is known, beside %d with tokens that are used once each (to bare Caddy they are like any).",
 			gateRate, besideRate),
-		work: besideWork{others: small}, tokens: 1000, uses: 1,
+		work: besideWork{small}, tokens: 1000, uses: 1,
 	},
 	{
-		name: "small/beside-opener", about: fmt.Sprintf("The same, but beside the others too %d tokens a second are opened, by a process of its own. What the relay differs by is not for the processors' time that this takes.",
-			besideRate),
-		work: besideWork{others: small, opener: true}, tokens: 1000, uses: 1,
+		name: "small/beside-cold/gogc", about: "The same with GOGC=400 in the environment of the relay, which so collects its garbage less often, and not in that of the others.",
+		work: besideWork{small}, tokens: 1000, uses: 1, env: []string{"GOGC=400"},
 	},
 	{
 		name: "small/million-known", about: "As small/50-calls, in a store that knows a million other tokens.",

@@ -59,7 +59,11 @@ func (b *bench) open(ctx context.Context, sc *scenario, dir string, tokens *supp
 				return nil, err
 			}
 		}
-		sub, err := b.startSubject(ctx, name, home)
+		env := []string{"BENCH_KEY=" + realKey}
+		if isRelay(name) {
+			env = append(env, sc.env...)
+		}
+		sub, err := b.startSubject(ctx, name, home, env)
 		if err != nil {
 			return nil, err
 		}

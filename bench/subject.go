@@ -44,7 +44,7 @@ type setup struct {
 }
 
 // startSubject starts a subject in a directory of its own.
-func (s *setup) startSubject(ctx context.Context, name, dir string) (*subject, error) {
+func (s *setup) startSubject(ctx context.Context, name, dir string, env []string) (*subject, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -62,12 +62,12 @@ func (s *setup) startSubject(ctx context.Context, name, dir string) (*subject, e
 		sub.admin = ""
 		sub.process, err = startNginx(ctx, dir, names)
 	} else {
-		sub.process, err = s.startCaddy(ctx, name, dir, names)
+		sub.process, err = s.startCaddy(ctx, name, dir, env, names)
 	}
 	return sub, err
 }
 
-func (s *setup) startCaddy(ctx context.Context, name, dir string, names map[string]string) (*process, error) {
+func (s *setup) startCaddy(ctx context.Context, name, dir string, env []string, names map[string]string) (*process, error) {
 	parts := map[string]string{"relayapi": "", "site": bareSite}
 	if isRelay(name) {
 		parts = map[string]string{"relayapi": relayOption, "site": "relayapi"}
@@ -79,7 +79,7 @@ func (s *setup) startCaddy(ctx context.Context, name, dir string, names map[stri
 	if err := writeConfig(file, caddyfile, parts, names); err != nil {
 		return nil, err
 	}
-	return start(ctx, name, dir, []string{"BENCH_KEY=" + realKey}, s.caddy, "run", "--adapter", "caddyfile", "--config", file)
+	return start(ctx, name, dir, env, s.caddy, "run", "--adapter", "caddyfile", "--config", file)
 }
 
 func startNginx(ctx context.Context, dir string, names map[string]string) (*process, error) {
