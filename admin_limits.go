@@ -124,7 +124,7 @@ func parseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 	id, hasID := get("id")
 	l.Scope = tokenstore.Scope(scope)
 	l.Per, _ = get("per")
-	if err := (Limit{Scope: scope, Calls: 1, Per: l.Per}).validate(); err != nil {
+	if err := (Limit{Scope: scope, Calls: 1, Per: l.Per}).check(nil); err != nil {
 		if l.Scope == tokenstore.ScopeToken && l.Per == "" {
 			err = errors.New("the calls of a token in all are changed with PATCH /relayapi/tokens/{issuer}/{id}; say per day or month")
 		}

@@ -112,7 +112,7 @@ func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
 	if len(args) == 5 {
 		l.Per = args[4]
 	}
-	if err := l.validate(); err != nil {
+	if err := l.check(a.Limits); err != nil {
 		return d.Errf("limit: %v", err)
 	}
 	a.Limits = append(a.Limits, l)
@@ -130,7 +130,7 @@ func (a *App) unmarshalRateLimit(d *caddyfile.Dispenser) error {
 		return d.Errf("rate_limit: %q is not a number of requests", args[1])
 	}
 	l := RateLimit{Scope: args[0], Requests: requests, Per: args[3]}
-	if err := l.validate(); err != nil {
+	if err := l.check(a.RateLimits); err != nil {
 		return d.Errf("rate_limit: %v", err)
 	}
 	a.RateLimits = append(a.RateLimits, l)

@@ -66,6 +66,8 @@ func TestAdaptRefuses(t *testing.T) {
 		"limit per week":                {global("limit subject calls 1 per week"), "Caddyfile:3", "per day or per month"},
 		"limit per user":                {global("limit user calls 1"), "Caddyfile:3", "neither token, subject nor issuer"},
 		"limit of a token in all":       {global("limit token calls 1"), "Caddyfile:3", "limits.calls"},
+		"limit twice":                   {global("limit subject calls 1 per day\nlimit subject calls 2 per day"), "Caddyfile:4", "two of each subject"},
+		"rate_limit twice":              {global("rate_limit total 1 per hour\nrate_limit total 2 per hour"), "Caddyfile:4", "two of total per hour"},
 		"rate_limit of nothing":         {global("rate_limit client 0 per minute"), "Caddyfile:3", "requests must be"},
 		"rate_limit per year":           {global("rate_limit client 1 per year"), "Caddyfile:3", "second, minute or hour"},
 		"rate_limit of nobody":          {global("rate_limit subject 1 per minute"), "Caddyfile:3", "neither client nor total"},

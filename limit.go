@@ -29,7 +29,8 @@ var (
 	limitTimes  = []string{"", "day", "month"}
 )
 
-func (l Limit) validate() error {
+// check says what is wrong with a limit that comes after others.
+func (l Limit) check(others []Limit) error {
 	switch {
 	case !slices.Contains(limitScopes, l.Scope):
 		return fmt.Errorf("scope %q is neither token, subject nor issuer", l.Scope)
@@ -39,6 +40,8 @@ func (l Limit) validate() error {
 		return fmt.Errorf("calls must be from 1 to %d", int64(grant.MaxCalls))
 	case l.Scope == string(tokenstore.ScopeToken) && l.Per == "":
 		return errors.New("the calls of a token in all are its claim limits.calls; say per day or per month")
+	case slices.ContainsFunc(others, func(m Limit) bool { return m.Scope == l.Scope && m.Per == l.Per }):
+		return fmt.Errorf("there are two of each %s for the same time", l.Scope)
 	}
 	return nil
 }

@@ -30,7 +30,8 @@ var (
 	rateTimes  = map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour}
 )
 
-func (l RateLimit) validate() error {
+// check says what is wrong with a limit that comes after others.
+func (l RateLimit) check(others []RateLimit) error {
 	switch {
 	case !slices.Contains(rateScopes, l.Scope):
 		return fmt.Errorf("scope %q is neither client nor total", l.Scope)
@@ -38,6 +39,8 @@ func (l RateLimit) validate() error {
 		return fmt.Errorf("per %q: it is per second, minute or hour", l.Per)
 	case l.Requests < 1 || l.Requests > maxRequests:
 		return fmt.Errorf("requests must be from 1 to %d", maxRequests)
+	case slices.ContainsFunc(others, func(m RateLimit) bool { return m.Scope == l.Scope && m.Per == l.Per }):
+		return fmt.Errorf("there are two of %s per %s", l.Scope, l.Per)
 	}
 	return nil
 }

@@ -122,15 +122,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return errors.New("max_ttl must be positive")
 	}
 	for i, l := range a.Limits {
-		if err := l.validate(); err != nil {
+		if err := l.check(a.Limits[:i]); err != nil {
 			return fmt.Errorf("limit: %w", err)
 		}
-		if slices.ContainsFunc(a.Limits[:i], func(m Limit) bool { return m.Scope == l.Scope && m.Per == l.Per }) {
-			return fmt.Errorf("limit: there are two of each %s for the same time", l.Scope)
-		}
 	}
-	for _, l := range a.RateLimits {
-		if err := l.validate(); err != nil {
+	for i, l := range a.RateLimits {
+		if err := l.check(a.RateLimits[:i]); err != nil {
 			return fmt.Errorf("rate_limit: %w", err)
 		}
 	}
