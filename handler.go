@@ -27,7 +27,8 @@ func init() {
 // `X-API-Token`, `x-api-key`, `x-goog-api-key`, `api-key`, a header or query
 // parameter of a configured provider, the query parameters `key` and `token`,
 // and the WebSocket subprotocol `openai-insecure-api-key.<token>`. All of these
-// places are emptied.
+// headers are taken out, the subprotocols with a key, and of the query what is a
+// token or stands where a provider reads its key.
 type Handler struct {
 	// The path that comes before the provider's name, e.g. `/api` for
 	// `/api/openai/v1/chat/completions`. It is stripped, and the provider must

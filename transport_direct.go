@@ -23,10 +23,10 @@ import (
 // both for every call; that costs more than all that the relay does itself.
 //
 // It is for the plain case: a request without a body, or with a short one that is
-// in memory, to a provider that is reached over http without a proxy. Such a
-// request fits into what the system buffers, so that to write all of it before
-// anything is read waits for nobody. Whatever else there is, and TLS, over which
-// providers speak HTTP/2, is the standard library's. So are the formats here:
+// in memory, to a provider that is reached over http without a proxy. All of it is
+// written before anything is read, which waits only for a provider that does not
+// read, and no longer than the call lasts. Whatever else there is, and TLS, over
+// which providers speak HTTP/2, is the standard library's. So are the formats here:
 // [http.Request.Write] and [http.ReadResponse].
 //
 // An answer must never be taken for another call's. So a connection is used again
