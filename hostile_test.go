@@ -203,12 +203,16 @@ func keyInBrokenAnswer(t *testing.T, config func(upstream string) string) {
 	}
 }
 
-// A switch of protocols that nobody asked for is no answer.
+// A switch of protocols that nobody asked for, or to another one, is no answer.
 func TestUnaskedSwitchOfProtocols(t *testing.T) { withBothTransports(t, unaskedSwitchOfProtocols) }
 
 func unaskedSwitchOfProtocols(t *testing.T, config func(upstream string) string) {
-	up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+	up := newBareProvider(t, func(conn net.Conn, r *http.Request, _ string) bool {
+		to := "websocket"
+		if r.Header.Get("Upgrade") == to {
+			to = "h2c"
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: "+to+"\r\n\r\n")
 		return false
 	})
 	relay := startRelay(t, config(up.URL))
@@ -216,6 +220,8 @@ func unaskedSwitchOfProtocols(t *testing.T, config func(upstream string) string)
 		"short body": nil,
 		"long body":  {withBody(strings.NewReader(strings.Repeat("x", 64<<10)), 64<<10)}, // streams
 		"h2c":        {header("Connection", "Upgrade"), header("Upgrade", "h2c")},
+		"WebSocket": {target("GET", "/v1/x"), withBody(http.NoBody, 0), header("Connection", "Upgrade"), header("Upgrade", "websocket"),
+			header("Sec-WebSocket-Version", "13"), header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res, body := relay.do(relay.request(append(edits, bearer(relay.mint()))...))

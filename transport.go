@@ -324,7 +324,7 @@ func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Respon
 		res.Body.Close()
 		return nil, refuse(string(grant.NoModel), "no WebSocket came of the handshake, and the request names no model")
 	}
-	if status == http.StatusSwitchingProtocols && !rt.socket {
+	if status == http.StatusSwitchingProtocols && (!rt.socket || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket")) {
 		res.Body.Close()
 		return nil, errNotAsked
 	}
