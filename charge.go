@@ -53,6 +53,8 @@ func uncharged(relay *relay, p *permit, err error) *refusal {
 	case errors.Is(err, tokenstore.ErrPredates):
 		return refuse(codePredates, fmt.Sprintf("iat %s is before the store was made, %s",
 			p.IssuedAt, relay.ledger.Birth().UTC().Format(time.RFC3339)))
+	case errors.Is(err, context.Canceled):
+		return refuse(codeNotReady, err.Error()) // the client is gone
 	default:
 		return refuse(codeStoreUnavailable, err.Error())
 	}

@@ -104,7 +104,7 @@ func (e *Endpoint) health() (int, string, []byte) {
 	switch {
 	case relay == nil:
 		return http.StatusServiceUnavailable, "application/json", []byte(`{"status":"starting"}` + "\n")
-	case relay.ledger.Err() != nil:
+	case relay.ledger.Health() != nil:
 		return http.StatusServiceUnavailable, "application/json", []byte(`{"status":"store unavailable"}` + "\n")
 	}
 	return http.StatusOK, "application/json", []byte(`{"status":"ok"}` + "\n")

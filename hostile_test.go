@@ -265,6 +265,30 @@ func TestHealthFollowsTheStore(t *testing.T) {
 	wantRefusal(t, res, body, codeStoreUnavailable)
 }
 
+// Nor does one whose store is away; it is healthy again when the store is back.
+func TestHealthWhileTheStoreIsAway(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, nil).URL))
+	health := func() int {
+		res, _ := relay.do(relay.request(target("GET", "/health")))
+		return res.StatusCode
+	}
+	path := filepath.Join(relay.dir, "relayapi.db")
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	res, body := relay.do(relay.request(bearer(relay.mint(calls(1)))))
+	wantRefusal(t, res, body, codeStoreUnavailable)
+	if status := health(); status != 503 || !relay.logged(`"level":"error"`, codeStoreUnavailable, "the store is gone") {
+		t.Errorf("health is %d, or no error in the log says why", status)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(func() bool { return health() == 200 }) {
+		t.Error("health does not come back with the store")
+	}
+}
+
 // A page of any origin can call the relay; the token decides what it may do.
 func TestPreflight(t *testing.T) {
 	up := newUpstream(t, nil)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/relayapi/caddy-relayapi/grant"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // Codes of refusals that are not the policy's; those are [grant.Reason]s.
@@ -49,6 +50,8 @@ type answer struct {
 	message string // says what to do
 	detail  bool   // append the broken rule: the holder is genuine and may know
 	retry   int    // seconds after which a retry can help; 0: it cannot
+
+	level zapcore.Level // of the line in the log; zero is INFO, and higher for what the operator has to mend
 }
 
 // answers has all refusals by code. One code, and so one body, serves every
@@ -109,10 +112,10 @@ var answers = map[string]answer{
 		message: "The relay is reading too many long requests at once."},
 	codeNotReady: {status: 503, kind: ours, retry: 1,
 		message: "The relay is starting."},
-	codeStoreUnavailable: {status: 503, kind: ours, retry: 5,
+	codeStoreUnavailable: {status: 503, kind: ours, retry: 5, level: zap.ErrorLevel,
 		message: "The relay cannot count calls at present, so it admits none."},
 
-	codeProviderRefusedKey: {status: 424, kind: ours, // SDKs do not retry it
+	codeProviderRefusedKey: {status: 424, kind: ours, level: zap.WarnLevel, // SDKs do not retry it
 		message: "The provider did not accept the relay's key. Tell whoever runs this relay."},
 	codeAnswerWithheld: {status: 502, kind: ours,
 		message: "The provider's answer held what must not be passed on."},
@@ -205,7 +208,7 @@ func (f *refusal) event(dialect string) []byte {
 // log writes the one line that names the broken rule, and counts the refusal.
 func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
 	refusals.WithLabelValues(f.code).Inc()
-	if c := logger.Check(zap.InfoLevel, "refused"); c != nil {
+	if c := logger.Check(answers[f.code].level, "refused"); c != nil {
 		c.Write(append(fields,
 			zap.String("code", f.code),
 			zap.String("rule", f.rule),

@@ -13,6 +13,7 @@ import (
 // recognise it where it must not be.
 type secret struct {
 	key       string
+	source    string       // which it is, for the log
 	placed    []string     // the values of the header that it goes in
 	restUntil atomic.Int64 // unix nanoseconds
 
@@ -114,17 +115,11 @@ type keyPool struct {
 const restFor = time.Minute
 
 // noKey stands for the key of a provider that needs none.
-var noKey = new(secret)
+var noKey = &secret{source: "a request without a key"}
 
-func newKeyPool(keys []string, prefix string) *keyPool {
-	pool := new(keyPool)
-	for _, key := range keys {
-		pool.keys = append(pool.keys, newSecret(key, prefix))
-	}
-	return pool
+func newSecret(key, prefix, source string) *secret {
+	return &secret{key: key, source: source, placed: []string{prefix + key}}
 }
-
-func newSecret(key, prefix string) *secret { return &secret{key: key, placed: []string{prefix + key}} }
 
 // pick returns the next key that does not rest. When all do it returns the
 // next, so that the provider says what is wrong.

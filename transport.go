@@ -318,7 +318,7 @@ func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Respon
 	}
 	if status == http.StatusUnauthorized {
 		res.Body.Close()
-		return nil, refuse(codeProviderRefusedKey, "the provider answered 401")
+		return nil, refuse(codeProviderRefusedKey, "the provider answered 401 to "+rt.secret.source)
 	}
 	if m := rt.messages; m != nil && !m.named && status != http.StatusSwitchingProtocols && status < 400 {
 		res.Body.Close()

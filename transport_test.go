@@ -195,8 +195,11 @@ func TestProviderRefusesKey(t *testing.T) {
 	}).URL))
 	res, body := relay.do(relay.request(bearer(relay.mint())))
 	wantRefusal(t, res, body, "provider_refused_key")
-	if leak(body, realKey, gramSize) || res.Header.Get("X-Should-Retry") != "false" {
+	if leak(body, realKey, gramSize) || strings.Contains(body, "RELAYAPI_TEST_KEY") || res.Header.Get("X-Should-Retry") != "false" {
 		t.Errorf("got %s %v", body, res.Header)
+	}
+	if !relay.logged(`"level":"warn"`, "answered 401 to the key of {env.RELAYAPI_TEST_KEY}") {
+		t.Error("the log does not say which key")
 	}
 }
 

@@ -216,7 +216,7 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 		}
 	}
 	keys, err := p.readKeys(preset)
-	p.keys = newKeyPool(keys, p.credential.Prefix)
+	p.keys = &keyPool{keys: keys}
 	p.keyMissing = len(keys) == 0 && !preset.NoKey
 	return err
 }
@@ -227,7 +227,7 @@ var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
 
 // readKeys resolves the placeholders. Its errors quote no value, which might be
 // a key that was put in the wrong place.
-func (p *Provider) readKeys(preset provider.Preset) ([]string, error) {
+func (p *Provider) readKeys(preset provider.Preset) ([]*secret, error) {
 	if p.NoAPIKey {
 		if len(p.APIKeys) > 0 {
 			return nil, errors.New("api_key: either none or keys")
@@ -245,7 +245,7 @@ func (p *Provider) readKeys(preset provider.Preset) ([]string, error) {
 		refs = []string{"{env." + preset.Env + "}"}
 	}
 	repl := caddy.NewReplacer()
-	keys := make([]string, 0, len(refs))
+	keys := make([]*secret, 0, len(refs))
 	for _, ref := range refs {
 		if !placeholder.MatchString(ref) {
 			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}: a literal key would show up in the config ({$NAME} makes one)")
@@ -257,10 +257,10 @@ func (p *Provider) readKeys(preset provider.Preset) ([]string, error) {
 			return nil, fmt.Errorf("%s is not set or empty: set it, or write `api_key none` when tokens bring their keys", ref)
 		case !grant.ValidAPIKey(value):
 			return nil, fmt.Errorf("%s does not hold one word of printable ASCII", ref)
-		case slices.Contains(keys, value):
+		case slices.ContainsFunc(keys, func(s *secret) bool { return s.key == value }):
 			return nil, fmt.Errorf("%s holds the same key as another entry", ref)
 		}
-		keys = append(keys, value)
+		keys = append(keys, newSecret(value, p.credential.Prefix, "the key of "+ref))
 	}
 	return keys, nil
 }

@@ -83,6 +83,8 @@ func (f *fakeDB) commit(b *batch) (err error) {
 	return nil
 }
 
+func (f *fakeDB) try() error { return f.commit(new(batch)) }
+
 func (f *fakeDB) apply(b *batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -220,6 +222,29 @@ func TestCallIsServedOnlyAfterTheCommit(t *testing.T) {
 	open()
 	if err := <-done; err != nil || f.durable(counterOf("a")) != 1 {
 		t.Errorf("%v, %d durable", err, f.durable(counterOf("a")))
+	}
+}
+
+// A failed commit shows until one succeeds, for which nobody has to call.
+func TestHealthFollowsCommits(t *testing.T) {
+	l, f, _ := newFake(t)
+	tok := newToken("a")
+	f.hooks(always(errDisk), nil)
+	if err := l.Admit(t.Context(), tok, []Charge{tok.calls(1, 10)}); !errors.Is(err, ErrUnavailable) || !errors.Is(l.Health(), errDisk) || l.Err() != nil {
+		t.Fatalf("%v; health is %v, and it is down for %v", err, l.Health(), l.Err())
+	}
+	l.flush()
+	if err := l.Health(); !errors.Is(err, errDisk) || !errors.Is(err, ErrUnavailable) {
+		t.Errorf("nothing could be written yet, and health is %v", err)
+	}
+	f.hooks(nil, nil)
+	l.flush()
+	if err := l.Health(); err != nil {
+		t.Errorf("something could be written, and health is %v", err)
+	}
+	before := f.count()
+	if l.flush(); f.count() != before {
+		t.Error("a healthy ledger writes for nothing")
 	}
 }
 

@@ -33,9 +33,10 @@ type Ledger struct {
 	done    chan struct{} // closed by Close
 	running sync.WaitGroup
 
-	down   atomic.Pointer[error] // why nothing is done any more
-	closer sync.Once
-	closed error
+	down    atomic.Pointer[error] // why nothing is done any more
+	failing atomic.Pointer[error] // why the last commit failed; nil: it did not
+	closer  sync.Once
+	closed  error
 }
 
 type shard struct {
@@ -53,6 +54,8 @@ type backend interface {
 	// commit makes a whole batch durable, or nothing of it, and fills in its
 	// outcomes.
 	commit(b *batch) error
+	// try writes what is there already, to find out whether a commit could succeed.
+	try() error
 	// used is what is durable on a counter, leases and all.
 	used(c Counter) (int64, error)
 	birthday() time.Time
@@ -203,6 +206,15 @@ func (l *Ledger) Close() error {
 
 // Err is why the ledger admits nothing until it is opened again, or nil.
 func (l *Ledger) Err() error { return l.stopped() }
+
+// Health is why the ledger admits nothing that has to be counted: [Ledger.Err], or
+// that the last commit failed. After that it tries again about every second.
+func (l *Ledger) Health() error {
+	if err := l.failing.Load(); err != nil && l.Err() == nil {
+		return unavailable(*err)
+	}
+	return l.Err()
+}
 
 func (l *Ledger) stop(cause error) { l.down.CompareAndSwap(nil, &cause) }
 

@@ -161,6 +161,9 @@ func (l *Ledger) flush() {
 		b.tokens = append(b.tokens, &knowing{token: k.token})
 	}
 	if b.empty() {
+		if l.failing.Load() != nil && l.Err() == nil {
+			l.note(l.db.try())
+		}
 		return
 	}
 	err := l.commit(&b)
@@ -180,10 +183,20 @@ func (l *Ledger) commit(b *batch) error {
 		return errBroken
 	}
 	err := l.db.commit(b)
+	l.note(err)
+	return err
+}
+
+// note notes how a commit ended.
+func (l *Ledger) note(err error) {
+	if err == nil {
+		l.failing.Store(nil)
+		return
+	}
+	l.failing.Store(&err)
 	if errors.Is(err, errBroken) {
 		l.stop(err)
 	}
-	return err
 }
 
 // request is what the account asks for now. From here on it may ask again.
@@ -231,7 +244,7 @@ func (l *Ledger) sweep() {
 			for i := turn; i < len(l.accounts); i += sweepTurns {
 				l.sweepShard(&l.accounts[i], l.now())
 			}
-			l.writer.signal() // for those that have asked for later
+			l.writer.signal() // for those that have asked for later, and to try what failed
 			if now := l.now(); now.Sub(written).Abs() >= usageEvery {
 				written = now
 				_ = l.writeUsage(true) // what failed is tried again
