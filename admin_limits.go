@@ -108,7 +108,7 @@ func adminRemoveLimit(r *adminRequest) (any, error) {
 	}
 	switch err := r.relay.ledger.RemoveLimit(r.Context(), limit); {
 	case errors.Is(err, tokenstore.ErrUnknown):
-		return nil, apiError(http.StatusNotFound, errors.New("no such limit is set; GET /relayapi/limits lists those that are (one of the config is changed there)"))
+		return nil, apiError(http.StatusNotFound, errors.New("no such limit is set; GET /relayapi/limits and `caddy relayapi limit list` list those that are (one of the config is changed there)"))
 	case err != nil:
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func parseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 	l.Per, _ = get("per")
 	if err := (Limit{Scope: scope, Calls: 1, Per: l.Per}).check(nil); err != nil {
 		if l.Scope == tokenstore.ScopeToken && l.Per == "" {
-			err = errors.New("the calls of a token in all are changed with PATCH /relayapi/tokens/{issuer}/{id}; say per day or month")
+			err = errors.New("the calls of a token in all are changed with PATCH /relayapi/tokens/{issuer}/{id} or `caddy relayapi token update <id> --calls <n>`; say per day or month")
 		}
 		return l, err
 	}

@@ -3,6 +3,7 @@ package relayapi
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,9 @@ var notProxied = []struct{ name, why string }{
 	{"health_", "a health check would spend calls; `health <path>` tells about the relay itself"},
 }
 
+// siteLines are the subdirectives that are ours, or that we look at.
+var siteLines = []string{"prefix", "health", "jwks", "token_status", "mint", "transport", "log_requests", "stream_timeout", "stream_close_delay"}
+
 // parseDirective parses
 //
 //	relayapi [<matcher>] {
@@ -78,6 +82,14 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if matcher == nil && own.handler.Prefix == "" {
 		own.setDefault("health", "/health")
 		own.setDefault("jwks", "/.well-known/jwks.json")
+	}
+	paths := make(map[string]string)
+	for _, name := range endpointNames {
+		path := own.endpoints[name]
+		if other := paths[path]; path != "" && other != "" {
+			return nil, d.Errf("%s and %s have the same path, %s", other, name, path)
+		}
+		paths[path] = name
 	}
 	if own.handler.Prefix != "" {
 		if _, taken := matcher["path"]; taken {
@@ -158,13 +170,13 @@ func takeOwn(d *caddyfile.Dispenser) (*directive, error) {
 				return nil, d.Errf("%s is not for a relay: %s", name, not.why)
 			}
 		}
-		switch name {
-		case "prefix", "health", "jwks", "token_status", "mint", "transport", "log_requests":
-			if seen[name] {
-				return nil, d.Errf("%s is given twice", name)
-			}
-			seen[name] = true
+		switch {
+		case slices.Contains(globalLines, name):
+			return nil, d.Errf("%s belongs into the relayapi global option, at the top of the Caddyfile, and not into a site", name)
+		case seen[name] && slices.Contains(siteLines, name):
+			return nil, d.Errf("%s is given twice", name)
 		}
+		seen[name] = true
 		if err := own.take(d, name); err != nil {
 			return nil, err
 		}
@@ -193,9 +205,23 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 		return own.takeTransport(d)
 	case "stream_timeout", "stream_close_delay":
 		own.times[name] = true
-		d.RemainingArgs()
+		return checkTime(d)
 	default:
 		d.RemainingArgs() // reverse_proxy's, whatever they read like
+	}
+	return nil
+}
+
+// checkTime looks at how long WebSockets last. To reverse_proxy a bare number is
+// nanoseconds.
+func checkTime(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return d.ArgErr()
+	}
+	if t, err := caddy.ParseDuration(args[0]); args[0] != "0" && (err != nil || t < time.Second) {
+		return d.Errf("%s %q is not a duration of a second or more, such as 90s or 12h, nor 0, which means none", name, args[0])
 	}
 	return nil
 }

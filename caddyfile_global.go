@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// globalLines are the subdirectives of the global option.
+var globalLines = []string{"store", "private_key", "max_ttl", "limit", "rate_limit", "issuer", "provider"}
+
 func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	switch d.Val() {
 	case "store":
@@ -80,12 +84,18 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	case "provider":
 		return a.unmarshalProvider(d)
 	default:
-		return d.Errf("unknown subdirective %s: there are store, private_key, max_ttl, limit, rate_limit, issuer and provider", d.Val())
+		if slices.Contains(siteLines, d.Val()) {
+			return d.Errf("%s belongs into the relayapi directive of a site, and not into the global option", d.Val())
+		}
+		return d.Errf("unknown subdirective %s: there are %s", d.Val(), strings.Join(globalLines, ", "))
 	}
 	return nil
 }
 
 func unmarshalDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	if *to != 0 {
+		return d.Errf("%s is given twice", d.Val())
+	}
 	args := d.RemainingArgs()
 	if len(args) != 1 {
 		return d.ArgErr()
@@ -227,6 +237,9 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 	case "paths":
 		return unmarshalPatterns(d, &p.Paths)
 	case "dialect":
+		if p.Dialect != "" {
+			return d.Err("dialect is given twice")
+		}
 		if !d.AllArgs(&p.Dialect) {
 			return d.ArgErr()
 		}

@@ -14,6 +14,9 @@ import (
 // tokens may have carry the names of the claims.
 var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 	"public_key": func(i *Issuer, d *caddyfile.Dispenser) error {
+		if i.PublicKey != "" {
+			return d.Err("public_key is given twice: an issuer signs with one key, so let its next key be that of another issuer until the tokens of the first have expired")
+		}
 		if !d.AllArgs(&i.PublicKey) {
 			return d.ArgErr()
 		}
@@ -122,6 +125,9 @@ func unmarshalPatterns(d *caddyfile.Dispenser, to *[]string) error {
 }
 
 func unmarshalNumber(d *caddyfile.Dispenser, to **int64) error {
+	if *to != nil {
+		return d.Errf("%s is given twice", d.Val())
+	}
 	var text string
 	if !d.AllArgs(&text) {
 		return d.ArgErr()

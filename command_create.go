@@ -95,9 +95,9 @@ the relay writes that model into each request.`,
 	flags.StringVar(&f.provider, "provider", "", "Provider that the token is for, by its name in the relay's config (required)")
 	flags.StringVar(&f.subject, "subject", "", "Who will use it (sub), for your own records")
 	flags.StringVar(&f.id, "id", "", "Token id (jti); default: a random one")
-	flags.StringVar(&f.ttl, "ttl", "24h", "How long it lives, such as 90s, 12h or 30d")
+	flags.StringVar(&f.ttl, "ttl", "", "How long it lives, such as 90s, 12h or 30d; default: a day, or as long as the relay permits if that is less")
 	for i, l := range limitFlags {
-		flags.Int64Var(&f.limits[i], l.name, 0, l.usage+"; 0: not limited")
+		flags.Int64Var(&f.limits[i], l.name, 0, l.usage+"; default: not limited")
 	}
 	for _, l := range listFlags {
 		flags.StringSliceVar(l.of(&f.allow), l.name, nil, l.usage)
@@ -171,22 +171,23 @@ func noneEmpty(cmd *cobra.Command) error {
 
 // draft makes claims of the flags.
 func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, error) {
-	ttl, err := caddy.ParseDuration(f.ttl)
-	switch {
-	case err != nil || ttl < time.Second:
-		return nil, fmt.Errorf("--ttl %q is not a duration of a second or more, such as 90s, 12h or 30d", f.ttl)
-	}
 	c := &grant.Claims{
-		Provider:  f.provider,
-		Subject:   f.subject,
-		ID:        f.id,
-		IssuedAt:  grant.NumericDate(now.Unix()),
-		ExpiresAt: grant.NumericDate(now.Add(ttl).Unix()),
+		Provider: f.provider,
+		Subject:  f.subject,
+		ID:       f.id,
+		IssuedAt: grant.NumericDate(now.Unix()),
+	}
+	if f.ttl != "" {
+		ttl, err := caddy.ParseDuration(f.ttl)
+		if err != nil || ttl < time.Second {
+			return nil, fmt.Errorf("--ttl %q is not a duration of a second or more, such as 90s, 12h or 30d", f.ttl)
+		}
+		c.ExpiresAt = grant.NumericDate(now.Add(ttl).Unix())
 	}
 	for i, l := range limitFlags {
 		switch n := &f.limits[i]; {
-		case *n < 0:
-			return nil, fmt.Errorf("--%s %d is negative", l.name, *n)
+		case *n < 1 && cmd.Flags().Changed(l.name):
+			return nil, fmt.Errorf("--%s %d is no limit: give it 1 or more, or leave it out", l.name, *n)
 		case *n > 0:
 			if c.Limits == nil {
 				c.Limits = new(grant.Limits)
@@ -202,6 +203,7 @@ func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, e
 	if f.model != "" {
 		c.Set = &grant.Set{Model: f.model}
 	}
+	var err error
 	switch {
 	case f.apiKeyFile != "":
 		if c.APIKey, err = readSecret(cmd, f.apiKeyFile); err != nil {
@@ -218,7 +220,7 @@ func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, e
 		return c, nil
 	}
 	if c.APIKey == "" {
-		return nil, errors.New("the API key that the token should carry is empty")
+		return nil, errors.New("the API key that the token should carry is empty: what --api-key-file or --api-key-env names is, or is not set")
 	}
 	return c, nil
 }
@@ -229,14 +231,14 @@ func mintAtRelay(draft *grant.Claims, address string) (*minted, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A draft has no issuer, audience or id yet, and their empty strings would
-	// be claims.
+	// A draft has no issuer, audience or id yet, and perhaps no expiry, and what
+	// stands for them would be claims.
 	var members map[string]any
 	if err := json.Unmarshal(body, &members); err != nil {
 		return nil, err
 	}
 	for name, value := range members {
-		if value == "" {
+		if value == "" || value == 0.0 {
 			delete(members, name)
 		}
 	}
@@ -297,8 +299,13 @@ func readRecipient(source string) (*eccrypto.PublicKey, error) {
 		read = fetch
 	}
 	data, err := read(source)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.Contains(source, "/"):
+		return nil, fmt.Errorf("recipient: %w (a URL begins with https://)", err)
+	case err != nil:
 		return nil, fmt.Errorf("recipient: %w", err)
+	case len(data) == 0:
+		return nil, fmt.Errorf("recipient %s is empty; if it is a URL, the relay there has no line `jwks` with that path", source)
 	}
 	key, err := eccrypto.ParsePublicKey(data)
 	if err != nil {

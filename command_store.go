@@ -3,6 +3,7 @@ package relayapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,8 +42,8 @@ func checkCommand(path *string) *cobra.Command {
 				return err
 			}
 		} else if len(s.Damage) == 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), "ok: schema %d, since %s, %d tokens, %d counters, %d revocations\n",
-				s.Schema, s.Birth.Format(time.RFC3339), s.Tokens, s.Counters, s.Revocations)
+			fmt.Fprintf(cmd.OutOrStdout(), "ok: %s, schema %d, since %s, %d tokens, %d counters, %d revocations\n",
+				*path, s.Schema, s.Birth.Format(time.RFC3339), s.Tokens, s.Counters, s.Revocations)
 		}
 		if len(s.Damage) > 0 {
 			return fmt.Errorf("the store is damaged: %s", s.Damage)
@@ -134,6 +135,9 @@ func withLedger(ctx context.Context, path string, do func(*tokenstore.Ledger) er
 		return err
 	}
 	l, err := tokenstore.OpenSQLite(ctx, path)
+	if errors.Is(err, tokenstore.ErrLocked) {
+		return fmt.Errorf("%w: stop the relay first", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func adminRefusal(answered string) error {
 	}
 	_, body, _ := strings.Cut(answered, ": ")
 	if err := json.Unmarshal([]byte(body), &said); err != nil || said.Error == "" {
-		return fmt.Errorf("the admin endpoint answered %s", strings.TrimSpace(answered))
+		return fmt.Errorf("what answers is no admin endpoint of a relay: %s", strings.TrimRight(answered, ": \n"))
 	}
 	return fmt.Errorf("the admin endpoint refuses: %s", said.Error)
 }

@@ -1,8 +1,10 @@
 package relayapi
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -110,5 +112,9 @@ func writeNewFile(name string, write func(io.Writer) error) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Link(f.Name(), name) // fails if name is there, and Rename would not
+	err = os.Link(f.Name(), name) // fails if name is there, and Rename would not
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already", name)
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -25,13 +26,14 @@ type Issuer struct {
 	// more characters. The relay then signs the issuer's tokens with its own key.
 	Secret string `json:"secret,omitempty"`
 
-	// The providers that its tokens may name. Default: none.
+	// The providers that its tokens may name; at least one.
 	Providers []string `json:"providers,omitempty"`
 
 	// Whether its tokens may carry a real API key of their own.
 	CarriedKeys bool `json:"carried_keys,omitempty"`
 
-	// The longest lifetime of its tokens. Default: that of the relay.
+	// The longest lifetime of its tokens, at most that of the relay, which is the
+	// default.
 	MaxTTL caddy.Duration `json:"max_ttl,omitempty"`
 
 	// The most that its tokens may have of each limit. One that says no limit of
@@ -64,6 +66,13 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	}
 	if err := i.Allow.Validate(); err != nil {
 		return nil, err
+	}
+	if len(i.Providers) == 0 {
+		return nil, errors.New("it has no providers, so that all its tokens would be refused: add a line `providers <name>...`")
+	}
+	if i.MaxTTL > a.MaxTTL {
+		return nil, fmt.Errorf("its max_ttl, %s, is more than the relay's, %s: raise that with a line `max_ttl` in the relayapi global option",
+			time.Duration(i.MaxTTL), time.Duration(a.MaxTTL))
 	}
 	for _, provider := range i.Providers {
 		if a.Providers[provider] == nil {
@@ -115,16 +124,13 @@ func (i *Issuer) readSecret() error {
 	return nil
 }
 
-// grant returns what i may grant, under the relay's own longest lifetime.
+// grant returns what i may grant; maxTTL is the relay's.
 func (i *Issuer) grant(name string, maxTTL caddy.Duration) grant.Issuer {
-	if i.MaxTTL > 0 && i.MaxTTL < maxTTL {
-		maxTTL = i.MaxTTL
-	}
 	return grant.Issuer{
 		Name:        name,
 		Providers:   i.Providers,
 		CarriedKeys: i.CarriedKeys,
-		MaxTTL:      time.Duration(maxTTL),
+		MaxTTL:      time.Duration(cmp.Or(i.MaxTTL, maxTTL)),
 		Limits:      i.Limits,
 		Allow:       i.Allow,
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 )
 
 func init() {
@@ -182,12 +183,22 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
+	if len(p.Paths) == 0 && startsAll(u.Path, preset.Routes) {
+		return fmt.Errorf("base URL ends with %s, with which the paths begin: leave it out, or requests go to %s%s/…", u.Path, u.Path, u.Path)
+	}
 	p.base, p.dial = u, net.JoinHostPort(u.Hostname(), port)
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		logger.Warn("keys and answers travel unencrypted to this provider",
 			zap.String("provider", p.name), zap.String("base_url", u.String()))
 	}
 	return nil
+}
+
+// startsAll reports whether all routes begin with a path: SDKs count the /v1 of
+// theirs to the base URL, and here it belongs to the path.
+func startsAll(path string, routes []string) bool {
+	elsewhere := func(route string) bool { return !strings.HasPrefix(route[strings.Index(route, "/"):], path+"/") }
+	return path != "" && len(routes) > 0 && !slices.ContainsFunc(routes, elsewhere)
 }
 
 func isLoopback(host string) bool {
@@ -200,6 +211,9 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 	if c := p.Credential; c != nil {
 		if (c.Header == "") == (c.Query == "") {
 			return errors.New("credential goes either in a header or in the query")
+		}
+		if c.Header != "" && !httpguts.ValidHeaderFieldName(c.Header) || !httpguts.ValidHeaderFieldValue(c.Prefix) {
+			return errors.New("credential: no header can have that name or value; write `credential header X-Api-Key`, without a colon")
 		}
 		p.credential = provider.Placement{Header: c.Header, Query: c.Query, Prefix: c.Prefix}
 		if c.Prefix != "" {

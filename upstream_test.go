@@ -43,6 +43,9 @@ func TestProvisionProviderRefuses(t *testing.T) {
 		"another scheme":              {"openai", Provider{BaseURL: "ftp://x.example"}, "base URL must be"},
 		"user in the base URL":        {"openai", Provider{BaseURL: "https://a:b@x.example"}, "must not have a user"},
 		"query in the base URL":       {"openai", Provider{BaseURL: "https://x.example?a"}, "must not have a user, a query"},
+		"a header with a colon":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key:"}}, "without a colon"},
+		"a prefix with a new line":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key", Prefix: "a\nb"}}, "no header"},
+		"base URL as SDKs have it":    {"openai", Provider{BaseURL: "https://x.example/v1/", APIKeys: []string{"{env.TEST_KEY}"}}, "requests go to /v1/v1"},
 		"bad path":                    {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, Paths: []string{"x"}}, "does not start with a slash"},
 	} {
 		t.Run(name, func(t *testing.T) {
