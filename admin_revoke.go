@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
@@ -68,10 +70,28 @@ func (r *adminRequest) revoke(answer revoked, rev tokenstore.Revocation) (any, e
 		// Not refused: an issuer that is taken out of the config may have calls
 		// under way.
 		answer.Note = fmt.Sprintf("the config has no issuer %s", rev.Issuer)
+	} else if rev.Scope == tokenstore.ScopeSubject && rev.ID != "" {
+		answer.Note = r.namesakes(rev)
 	}
 	r.app.logger.Info("revoked", zap.String("scope", string(rev.Scope)), zap.String("issuer", rev.Issuer),
 		zap.String("id", rev.ID), zap.Time("before", rev.Before), zap.Int("ended_calls", answer.Ended))
 	return answer, nil
+}
+
+// namesakes tells of subjects of the same name whose tokens are not taken back, for
+// they are another issuer's.
+func (r *adminRequest) namesakes(rev tokenstore.Revocation) string {
+	page, _ := r.relay.ledger.Tokens(r.Context(), tokenstore.Filter{Subject: rev.ID, Status: tokenstore.Active, Limit: 1000}) // none, if that fails
+	var issuers []string
+	for _, t := range page.Records {
+		if t.Issuer != rev.Issuer && !slices.Contains(issuers, t.Issuer) {
+			issuers = append(issuers, t.Issuer)
+		}
+	}
+	if len(issuers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("subject %q has tokens of %s too, which go on", rev.ID, strings.Join(issuers, ", "))
 }
 
 // parseRevocation reads {"scope": …, "issuer": …, "subject": …, "before": …}.

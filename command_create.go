@@ -258,6 +258,9 @@ func mintAtRelay(draft *grant.Claims, address string) (*minted, error) {
 // mintWithKeyFiles mints as the relay's own issuer, with the relay's key files.
 func (f *createFlags) mintWithKeyFiles(draft *grant.Claims) (*minted, error) {
 	signer, err := readPrivateKey(privateKeyFile(f.keys, signingKeyName), zap.NewNop())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("--keys: %w\n(name the directory of the relay's store, in which it has made its keys)", err)
+	}
 	if err != nil {
 		return nil, err
 	}
