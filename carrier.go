@@ -235,8 +235,8 @@ func cutQuery(r *http.Request, cut func(name, value string) bool) error {
 	if raw == "" {
 		return nil
 	}
-	if strings.ContainsRune(raw, ';') {
-		return errBadQuery // some servers take it for a separator
+	if strings.ContainsAny(raw, ";#") {
+		return errBadQuery // some servers take the one for a separator, and end at the other
 	}
 	var kept []string
 	count := 0

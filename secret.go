@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,9 +15,6 @@ type secret struct {
 	source    string       // which it is, for the log
 	placed    []string     // the values of the header that it goes in
 	restUntil atomic.Int64 // unix nanoseconds
-
-	gramsOnce sync.Once
-	grams     map[string]bool // every piece of the key that is masked, see mask
 }
 
 // gramSize is the length of the shortest piece of a key that counts as one.
@@ -51,17 +47,19 @@ func (s *secret) mask(text string) string {
 	if s.key == "" {
 		return text
 	}
-	s.gramsOnce.Do(s.makeGrams)
+	// Made anew each time: each token may bring a key of its own, and these are some
+	// ten kilobytes.
+	grams := s.grams()
 	size := min(gramSize, len(s.key))
 	var out strings.Builder
 	kept := 0 // text[:kept] is in out, or was masked
 	for i := 0; i+size <= len(text); i++ {
-		if !s.grams[text[i:i+size]] {
+		if !grams[text[i:i+size]] {
 			continue
 		}
 		end := i + size
 		for j := i + 1; j <= end && j+size <= len(text); j++ {
-			if s.grams[text[j:j+size]] {
+			if grams[text[j:j+size]] {
 				end = j + size
 			}
 		}
@@ -76,8 +74,9 @@ func (s *secret) mask(text string) string {
 	return out.String()
 }
 
-func (s *secret) makeGrams() {
-	s.grams = make(map[string]bool)
+// grams is every piece of the key that is masked.
+func (s *secret) grams() map[string]bool {
+	grams := make(map[string]bool)
 	size := min(gramSize, len(s.key))
 	for _, form := range []string{
 		s.key,
@@ -86,9 +85,10 @@ func (s *secret) makeGrams() {
 		escape(s.key, `\u%04X`), escape(s.key, `\u%04x`), // in JSON
 	} {
 		for i := 0; i+size <= len(form); i++ {
-			s.grams[form[i:i+size]] = true
+			grams[form[i:i+size]] = true
 		}
 	}
+	return grams
 }
 
 // escape writes everything but letters, digits and "-._~" in another form.

@@ -142,6 +142,11 @@ func TestRead(t *testing.T) {
 			"query that nobody reads":         {request: Request{Path: chat, RawQuery: "model=b", ContentType: jsonType, Body: []byte(`{"n":1}`)}, others: []string{"b"}},
 			"tool of OpenRouter":              {request: ask(`{"model":"a","tools":[{"type":"openrouter:image_generation","parameters":{"model":"b"}}]}`), model: "a", others: []string{"b"}},
 			"fallback requests":               {request: ask(`{"model":"a","fallbacks":[{"model":"b"}]}`), model: "a", others: []string{"b"}},
+			"fallbacks by name":               {request: ask(`{"model":"a","fallbacks":["b",{"model":"c","messages":[{"content":["x",{"text":"y"}]}],"stop":["z"]}]}`), model: "a", others: []string{"b", "c", "x"}},
+			"fallbacks of each":               {request: ask(`{"model":"a","context_window_fallbacks":[{"a":["b","c"]}]}`), model: "a", others: []string{"b", "c"}},
+			"fallbacks in a form":             {request: upload(form(field("model", "a"), field("fallbacks", "b"))), unclear: "not looked into"},
+			"a session in a form":             {request: upload(form(field("model", "a"), field("session", `{"model":"b"}`))), unclear: "not looked into"},
+			"a stored prompt in another case": {request: ask(`{"model":"a","Prompt":{"id":"x"}}`), unclear: "Prompt stands"},
 			"fallbacks of the account":        {request: ask(`{"model":"a","fallbacks":"default"}`), unclear: "fallbacks stands"},
 			"a path that takes none":          {request: post("/v1/tts", `{"model":"a"}`)},
 			"as many members as there may be": {request: ask(`{"model":"a"` + many(`,"m%d":1`, 999) + `}`), model: "a"},
@@ -240,6 +245,7 @@ func TestReadMessage(t *testing.T) {
 		"a function's property":  {"openai", `{"type":"session.update","session":{"tools":[{"parameters":{"properties":{"model":{"type":"string"}}}}]}}`, nil, ""},
 		"response":               {"openai", `{"type":"response.create","response":{"model":"a"}}`, []string{"a"}, ""},
 		"stored prompt":          {"openai", `{"type":"session.update","session":{"prompt":{"id":"p"}}}`, nil, "prompt stands"},
+		"a tool beside it":       {"openai", `{"type":"response.create","model":"a","tools":[{"model":"b"}],"fallbacks":["c"]}`, []string{"b", "c", "a"}, ""},
 		"what is said":           {"openai", `{"type":"conversation.item.create","item":{"content":[{"text":"model"}],"model":"a"}}`, nil, ""},
 		"another case":           {"openai", `{"Session":{"model":"a"}}`, nil, "another case"},
 		"twice":                  {"openai", `{"session":{"model":"a"},"session":{"model":"b"}}`, nil, "every parser"},
@@ -279,6 +285,9 @@ func TestMessageThatNamesTheSession(t *testing.T) {
 		{`{"type":"session.update","session":{"model":1}}`, false},
 		{`{"type":"session.update","session":{"model":""}}`, false},
 		{`{"type":"session.update","model":"a"}`, false},
+		{`{"type":"session.update","tools":[{"model":"a"}]}`, false},
+		{`{"type":"session.update","session":{"tools":[{"model":"a"}]}}`, false},
+		{`{"type":"session.update","session":{"tools":[{"model":"a"}],"audio":{"input":{"transcription":{"model":"a"}}}}}`, true},
 	} {
 		d, _ := Lookup("openai")
 		if _, named, err := d.ReadMessage([]byte(tc.message)); err == nil && named != tc.want || err != nil && tc.want {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -91,8 +92,13 @@ func (d *Dialect) readPart(b *body, data []byte, start, end int) error {
 		return err
 	}
 	primary, other, err := d.names(name)
-	if err != nil || !primary && !other {
+	switch {
+	case err != nil:
 		return err
+	case slices.Contains(d.containers, name) || isFallbacks(name):
+		return unclear("the part %s may name a model, and is not looked into", name)
+	case !primary && !other:
+		return nil
 	}
 	start += len(head) + 4
 	value := string(data[start:end])

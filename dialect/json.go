@@ -20,7 +20,7 @@ const (
 
 // indirect are members that stand for a model which the request does not name:
 // it is written in what the account has stored. Azure's data sources use one for
-// embeddings.
+// embeddings. In small letters.
 var indirect = []string{"assistant", "assistant_id", "agent", "agent_id", "preset", "agent_reference", "input_file_id", "data_sources"}
 
 // schemas are members of tools below which is the caller's own: a schema may
@@ -59,7 +59,7 @@ func (d *Dialect) readJSON(data []byte) (body, error) {
 // them is what the provider takes for the session's. Its errors are [*Unclear].
 func (d *Dialect) ReadMessage(data []byte) (names []string, named bool, err error) {
 	message := *d
-	message.containers = d.messages
+	message.containers = slices.Concat(d.messages, d.containers)
 	b, err := message.readJSON(data)
 	if err != nil {
 		return nil, false, err
@@ -73,8 +73,9 @@ func (d *Dialect) ReadMessage(data []byte) (names []string, named bool, err erro
 // reader reads one JSON text.
 type reader struct {
 	body
-	d   *Dialect
-	dec *jsontext.Decoder // of a value that is looked into
+	d    *Dialect
+	dec  *jsontext.Decoder // of a value that is looked into
+	into string            // the member whose value that is
 }
 
 var errNotJSON = unclear("the body is not JSON that every parser reads alike (RFC 7493)")
@@ -104,16 +105,22 @@ func (r *reader) top(name string, value []byte, at int) error {
 	if bytes.Count(value, []byte{','}) > maxValues {
 		return unclear("%s has more in it than anybody needs", name)
 	}
-	r.dec = jsontext.NewDecoder(bytes.NewBuffer(value))
-	if other {
+	r.dec, r.into = jsontext.NewDecoder(bytes.NewBuffer(value)), name
+	switch {
+	case other:
 		return r.others()
+	case isFallbacks(name):
+		return r.fallbacks()
 	}
 	return r.look()
 }
 
-// stands reports whether a member stands for a model.
+func isFallbacks(name string) bool { return strings.HasSuffix(name, "fallbacks") }
+
+// stands reports whether a member stands for a model, however it is spelled.
 func stands(name string, kind jsontext.Kind) bool {
-	return slices.Contains(indirect, name) && kind != 'n' || name == "prompt" && kind == '{' || name == "fallbacks" && kind == '"'
+	name = strings.ToLower(name)
+	return slices.Contains(indirect, name) && kind != 'n' || name == "prompt" && kind == '{' || isFallbacks(name) && kind == '"'
 }
 
 // primary reads the name of the model that the request wants.
@@ -152,7 +159,7 @@ func (r *reader) member(name string) error {
 	case primary || other:
 		before := len(r.body.others)
 		err := r.others()
-		r.named = r.named || primary && len(r.body.others) > before
+		r.named = r.named || primary && len(r.body.others) > before && slices.Contains(r.d.messages, r.into)
 		return err
 	case stands(name, r.dec.PeekKind()):
 		return unclear("%s stands for a model that the request does not name", name)
@@ -160,8 +167,37 @@ func (r *reader) member(name string) error {
 		return r.skip()
 	case name == "parameters":
 		return r.parameters()
+	case slices.Contains(r.d.containers, name): // within a session a tool is a tool
+		within := r.into
+		r.into = name
+		err := r.look()
+		r.into = within
+		return err
 	}
 	return r.look()
+}
+
+// fallbacks reads what to ask instead: names, requests of their own, or a list of
+// names by that of what they stand in for.
+func (r *reader) fallbacks() error {
+	switch r.dec.PeekKind() {
+	case '"':
+		return r.others()
+	case '[':
+		return r.within(']', r.fallbacks)
+	case '{':
+		return r.within('}', func() error {
+			token, err := r.dec.ReadToken()
+			if err != nil {
+				return errNotJSON
+			}
+			if name := token.String(); r.dec.PeekKind() != '[' || name == "stop" || name == "stop_sequences" {
+				return r.member(name)
+			}
+			return r.fallbacks()
+		})
+	}
+	return r.skip()
 }
 
 // parameters reads those of a tool.

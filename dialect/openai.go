@@ -9,12 +9,13 @@ package dialect
 // A hosted tool may have a model of its own, and the Responses API takes stored
 // prompts, which have one too. OpenRouter adds a list of fallbacks, «models», and
 // plugins (https://openrouter.ai/docs/api-reference/parameters); Groq's compound
-// systems take a model for each of their parts.
+// systems take a model for each of their parts, and LiteLLM fallbacks
+// (https://docs.litellm.ai/docs/proxy/reliability).
 var openai = &Dialect{
 	name:       "openai",
 	query:      []string{"model"},
 	inQuery:    func(path string) bool { return path == "/v1/realtime" || path == "/v1/realtime/translations" },
 	without:    []string{"/v1/tts", "/v1/stt"}, // xAI's
-	containers: []string{"tools", "plugins", "compound_custom", "session", "fallbacks"},
+	containers: []string{"tools", "plugins", "compound_custom", "session", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks"},
 	messages:   []string{"session", "response"},
 }
