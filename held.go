@@ -177,13 +177,14 @@ const (
 type bodyMeter struct {
 	io.Reader
 	body   *heldBody
+	sent   *atomic.Int64 // what the client has sent, which may be less than what it decodes to
 	client *http.ResponseController
 	begun  time.Time
 	until  time.Time
 }
 
 func (m *bodyMeter) Read(p []byte) (int, error) {
-	if until := m.begun.Add(bodyPatience + time.Duration(m.body.took/bodyPace)*time.Second); until != m.until {
+	if until := m.begun.Add(bodyPatience + time.Duration(m.sent.Load()/bodyPace)*time.Second); until != m.until {
 		m.until = until
 		_ = m.client.SetReadDeadline(until) // where it cannot be set, the server's own holds
 	}
@@ -277,7 +278,7 @@ func (rt *route) readMetered(w http.ResponseWriter, r *http.Request, encodings [
 	b := buffers.Get().(*bytes.Buffer)
 	b.Reset()
 	b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
-	_, err = b.ReadFrom(&bodyMeter{Reader: plain, body: &rt.body, client: client, begun: time.Now()})
+	_, err = b.ReadFrom(&bodyMeter{Reader: plain, body: &rt.body, sent: &rt.bytesIn, client: client, begun: time.Now()})
 	rt.body.buffer, rt.body.bytes = b, b.Bytes()
 	return err
 }

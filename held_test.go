@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,5 +208,25 @@ func TestHeldBodyIsReadUntilItIsGivenBack(t *testing.T) {
 	late.Close()
 	if n := all.held.Load(); n != 0 {
 		t.Errorf("%d bytes are held", n)
+	}
+}
+
+// What a few bytes decode to gives nobody more time to send others.
+func TestTimeForABodyIsForWhatIsSent(t *testing.T) {
+	var (
+		w    deadlines
+		sent atomic.Int64
+		all  bodies
+	)
+	m := &bodyMeter{body: &heldBody{bodies: &all}, sent: &sent, client: http.NewResponseController(&w), begun: epoch}
+	for _, seconds := range []time.Duration{0, 10} {
+		sent.Store(int64(seconds) * bodyPace)
+		m.Reader = strings.NewReader(strings.Repeat("x", 1<<20))
+		if _, err := io.Copy(io.Discard, m); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := w.set[len(w.set)-1], epoch.Add(bodyPatience+seconds*time.Second); !got.Equal(want) {
+			t.Errorf("until %v, want %v", got, want)
+		}
 	}
 }

@@ -38,6 +38,13 @@ func (h *Handler) permitModels(w http.ResponseWriter, r *http.Request, relay *re
 		rewrite(r, request, rt)
 	}
 	named, err := d.Read(request)
+	if base := p.provider.base.Path; base != "" && err == nil { // with it the path may be one that names a model
+		whole := *request
+		whole.Path = base + request.Path
+		var more dialect.Naming
+		more, err = d.Read(&whole)
+		named.Others = append(append(named.Others, more.Others...), more.Model)
+	}
 	switch {
 	case err != nil:
 		return unclear(err)

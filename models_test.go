@@ -288,3 +288,27 @@ func TestEveryPresetSpeaksADialect(t *testing.T) {
 		}
 	}
 }
+
+// With the path of a base URL, that of a request may be one that names a model.
+func TestModelInPathBelowBaseURL(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, modelConfig(up.URL+"/openai"))
+	for _, tc := range []struct {
+		path, model string
+		status      int
+	}{
+		{"/deployments/small/chat/completions", "small", 200},
+		{"/deployments/large/chat/completions", "large", 403},
+		{"/deployments/large/chat/completions", "small", 400}, // two models
+		{"/v1/chat/completions", "small", 200},
+	} {
+		for _, provider := range []string{"azure", "generic"} {
+			body := `{"model":"` + tc.model + `"}`
+			res, answer := relay.do(relay.request(bearer(relay.mint(forProvider(provider), models("small"))), target("POST", tc.path),
+				withBody(strings.NewReader(body), int64(len(body)))))
+			if res.StatusCode != tc.status {
+				t.Errorf("%s, %s for %s: got %d %s", provider, tc.path, tc.model, res.StatusCode, answer)
+			}
+		}
+	}
+}
