@@ -235,8 +235,8 @@ func cutQuery(r *http.Request, cut func(name, value string) bool) error {
 	if raw == "" {
 		return nil
 	}
-	if strings.ContainsAny(raw, ";#") {
-		return errBadQuery // some servers take the one for a separator, and end at the other
+	if strings.ContainsAny(raw, ";# ") {
+		return errBadQuery // some servers take the first for a separator, and end at the others
 	}
 	var kept []string
 	count := 0

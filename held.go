@@ -210,15 +210,13 @@ func (rt *route) holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies
 		}
 	}
 	encodings := r.Header["Content-Encoding"]
-	rt.body.bodies = bodies
 	var err error
 	if short(r) && len(encodings) == 0 {
-		if rt.body.took = r.ContentLength; bodies.held.Add(rt.body.took) > maxBodies {
-			return refuse(codeBusy, errBodiesFull.Error())
-		}
-		// No deadline: it takes hardly more memory than its connection does.
+		// Not counted, and without a deadline: it takes hardly more memory than its
+		// connection does, and is served when others have taken all that there is.
 		err = rt.readShort(r)
 	} else {
+		rt.body.bodies = bodies
 		err = rt.readMetered(w, r, encodings)
 	}
 	rt.bytesIn.Store(0) // it is counted when it goes out

@@ -344,6 +344,19 @@ func TestProvisionIssuerRefuses(t *testing.T) {
 	}
 }
 
+// HTTP/2 carries a space in the query; on the line of an HTTP/1 request it ends the
+// query for some servers.
+func TestSpaceInQueryIsRefused(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startTLS(t, simple(up.URL), "h1 h2")
+	req := relay.request(bearer(relay.mint()))
+	req.URL.RawQuery = "a=1 HTTP/1.1&b=2"
+	res, body := relay.do(req)
+	if wantRefusal(t, res, body, codeInvalidRequest); res.ProtoMajor != 2 || len(up.requests()) > 0 {
+		t.Errorf("over %s, %d requests reached the provider", res.Proto, len(up.requests()))
+	}
+}
+
 // What follows a CONNECT is not framed, and would be requests of the client's own on
 // a connection that has the key; an answer to TRACE quotes the key.
 func TestConnectAndTraceAreNotPassedOn(t *testing.T) {

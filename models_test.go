@@ -212,9 +212,9 @@ func TestModelRefusals(t *testing.T) {
 	t.Run("too many at once", func(t *testing.T) {
 		held := &activeApp(t).ledger.bodies.held
 		held.Add(maxBodies)
-		res, body := relay.do(relay.request(bearer(bound), text(`{"model":"small"}`)))
+		defer held.Add(-maxBodies)
+		res, body := relay.do(relay.request(bearer(bound), text(`{"model":"small","x":"`+strings.Repeat("x", smallBody)+`"}`)))
 		wantRefusal(t, res, body, "busy")
-		held.Add(-maxBodies)
 	})
 	if n := len(up.requests()); n != 0 {
 		t.Errorf("%d requests reached the provider", n)
@@ -286,6 +286,19 @@ func TestEveryPresetSpeaksADialect(t *testing.T) {
 		if _, ok := dialect.Lookup(p.Dialect); !ok || p.Dialect == "" {
 			t.Errorf("%s speaks %q", p.Name, p.Dialect)
 		}
+	}
+}
+
+// Whoever takes all memory for long bodies does not keep short ones out.
+func TestShortBodyWhileMemoryIsFull(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, nil).URL))
+	held := &activeApp(t).ledger.bodies.held
+	held.Add(maxBodies)
+	defer held.Add(-maxBodies)
+	body := `{"model":"small"}`
+	res, answer := relay.do(relay.request(bearer(relay.mint(models("small"))), withBody(strings.NewReader(body), int64(len(body)))))
+	if res.StatusCode != 200 || held.Load() != maxBodies {
+		t.Errorf("got %d %s, and %d are held", res.StatusCode, answer, held.Load())
 	}
 }
 
