@@ -293,9 +293,12 @@ func stripCopies(r *http.Request, token string) (found bool) {
 			}
 		}
 	}
-	if !strings.Contains(r.RequestURI, token) {
+	if !strings.Contains(r.RequestURI, token) && !strings.Contains(r.URL.RawQuery, "%") { // it could be escaped
 		return found
 	}
-	_ = cutQuery(r, func(_, value string) bool { return strings.Contains(value, token) }) // has parsed before
-	return true
+	_ = cutQuery(r, func(_, value string) bool { // has parsed before
+		found = found || strings.Contains(value, token)
+		return strings.Contains(value, token)
+	})
+	return found || strings.Contains(r.RequestURI, token)
 }

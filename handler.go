@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,8 @@ type Handler struct {
 	logger   *zap.Logger
 	access   *zap.Logger
 	carriers *carriers
+	clients  bool // are counted by their addresses
+	warning  *proxyWarning
 }
 
 // CaddyModule returns the Caddy module information.
@@ -68,6 +71,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.carriers = newCarriers(h.app.Providers)
+	h.clients = slices.ContainsFunc(h.app.RateLimits, func(l RateLimit) bool { return l.Scope == "client" })
+	h.warning = new(proxyWarning)
 	return nil
 }
 
@@ -168,6 +173,9 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 		return nil, denied(err)
 	}
 	rt.grant, rt.token, rt.provider = permit.Grant, permit.token, permit.provider
+	if h.clients || permit.AddressBound() {
+		h.warning.of(r, h.logger)
+	}
 
 	named, err := h.stripPrefix(r)
 	if err != nil {

@@ -250,3 +250,35 @@ func TestRateIsKeptAfterSlowBodies(t *testing.T) {
 	}
 	next.pace.leave()
 }
+
+// Whoever goes by addresses is told once that a proxy stands before them.
+func TestAddressesBehindATrustedProxy(t *testing.T) {
+	const told = "takes the client's word"
+	for name, tc := range map[string]struct {
+		servers, app string
+		allow        grant.Allow
+		warned       bool
+	}{
+		"a token for addresses":         {"trusted_proxies static 127.0.0.0/8", "", grant.Allow{IPs: []string{"127.0.0.0/8"}}, true},
+		"clients that are counted":      {"trusted_proxies static 127.0.0.0/8", "rate_limit client 100 per minute", grant.Allow{}, true},
+		"neither":                       {"trusted_proxies static 127.0.0.0/8", "rate_limit total 100 per minute", grant.Allow{Methods: []string{"POST"}}, false},
+		"a proxy that is looked behind": {"trusted_proxies static 127.0.0.0/8\ntrusted_proxies_strict", "rate_limit client 100 per minute", grant.Allow{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := strings.Replace(simple(newUpstream(t, nil).URL), "{global}", "{global}\nservers {\n"+tc.servers+"\n}", 1)
+			relay := startRelay(t, strings.Replace(config, "relayapi {", "relayapi {\n"+tc.app, 1))
+			token := relay.mint(allowing(tc.allow))
+			for range 2 {
+				relay.do(relay.request(bearer(token), header("X-Forwarded-For", "203.0.113.9")))
+			}
+			relay.do(relay.request()) // its refusal is the last line
+			want := 0
+			if tc.warned {
+				want = 1
+			}
+			if !relay.logged(`"refused"`, "invalid_token") || strings.Count(relay.log(), told) != want {
+				t.Errorf("the log has %d warnings, want %d", strings.Count(relay.log(), told), want)
+			}
+		})
+	}
+}

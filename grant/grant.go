@@ -181,6 +181,18 @@ func (g *Grant) Permit(r Request) error {
 	return nil
 }
 
+// AddressBound reports whether it matters from which address a request comes.
+func (g *Grant) AddressBound() bool {
+	for i := range g.narrowed {
+		for _, rule := range g.narrowed[i].rules {
+			if rule.reason == NoIP {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // ModelBound reports whether requests must name their model, and which one may
 // be narrowed: then [Grant.PermitModels] is to be asked.
 func (g *Grant) ModelBound() bool {
