@@ -83,7 +83,11 @@ func everyCarrier(token string) map[string]func(*http.Request) {
 		"copies elsewhere": func(r *http.Request) {
 			header("X-API-Token", token)(r)
 			header("Referer", "https://app.example/?t="+token)(r)
-			query("continue=" + token + "&escaped=%65" + token[1:] + "&a=1")(r)
+			query("continue=" + token + "&a=1")(r)
+		},
+		"an escaped copy elsewhere": func(r *http.Request) {
+			header("Authorization", "Bearer "+token)(r)
+			query("ref=%65" + token[1:])(r)
 		},
 	}
 }
