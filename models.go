@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -43,6 +44,7 @@ func (h *Handler) permitModels(w http.ResponseWriter, r *http.Request, relay *re
 		whole.Path = base + request.Path
 		var more dialect.Naming
 		more, err = d.Read(&whole)
+		named.Model = cmp.Or(named.Model, more.Model)
 		named.Others = append(append(named.Others, more.Others...), more.Model)
 	}
 	switch {

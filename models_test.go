@@ -311,12 +311,17 @@ func TestModelInPathBelowBaseURL(t *testing.T) {
 		status      int
 	}{
 		{"/deployments/small/chat/completions", "small", 200},
+		{"/deployments/small/chat/completions", "", 200},
+		{"/deployments/large/chat/completions", "", 403},
 		{"/deployments/large/chat/completions", "large", 403},
 		{"/deployments/large/chat/completions", "small", 400}, // two models
 		{"/v1/chat/completions", "small", 200},
 	} {
 		for _, provider := range []string{"azure", "generic"} {
-			body := `{"model":"` + tc.model + `"}`
+			body := `{}`
+			if tc.model != "" {
+				body = `{"model":"` + tc.model + `"}`
+			}
 			res, answer := relay.do(relay.request(bearer(relay.mint(forProvider(provider), models("small"))), target("POST", tc.path),
 				withBody(strings.NewReader(body), int64(len(body)))))
 			if res.StatusCode != tc.status {

@@ -143,6 +143,8 @@ func TestRead(t *testing.T) {
 			"tool of OpenRouter":              {request: ask(`{"model":"a","tools":[{"type":"openrouter:image_generation","parameters":{"model":"b"}}]}`), model: "a", others: []string{"b"}},
 			"fallback requests":               {request: ask(`{"model":"a","fallbacks":[{"model":"b"}]}`), model: "a", others: []string{"b"}},
 			"fallbacks by name":               {request: ask(`{"model":"a","fallbacks":["b",{"model":"c","messages":[{"content":["x",{"text":"y"}]}],"stop":["z"]}]}`), model: "a", others: []string{"b", "c", "x"}},
+			"a tool of a fallback":            {request: ask(`{"model":"a","fallbacks":[{"model":"b","tools":[{"model":"c","domains":["x"]}]}]}`), model: "a", others: []string{"b", "c"}},
+			"data of a fallback":              {request: ask(`{"model":"a","fallbacks":[{"model":"b","data_sources":[{}]}]}`), unclear: "data_sources stands"},
 			"fallbacks of each":               {request: ask(`{"model":"a","context_window_fallbacks":[{"a":["b","c"]}]}`), model: "a", others: []string{"b", "c"}},
 			"fallbacks in a form":             {request: upload(form(field("model", "a"), field("fallbacks", "b"))), unclear: "not looked into"},
 			"a session in a form":             {request: upload(form(field("model", "a"), field("session", `{"model":"b"}`))), unclear: "not looked into"},
@@ -162,6 +164,7 @@ func TestRead(t *testing.T) {
 			"tool":                 {request: post("/v1/messages", `{"model":"a","tools":[{"type":"advisor","model":"b"}]}`), model: "a", others: []string{"b"}},
 			"property of a tool":   {request: post("/v1/messages", `{"model":"a","tools":[{"input_schema":{"model":"b"},"input_examples":[{"model":"c"}]}]}`), model: "a"},
 			"what a tool was told": {request: post("/v1/messages", `{"model":"a","messages":[{"content":[{"type":"tool_use","input":{"model":"b"}}]}]}`), model: "a"},
+			"fallbacks in a batch": {request: post("/v1/messages/batches", `{"requests":[{"params":{"model":"b","fallbacks":["c"]}}]}`), others: []string{"b", "c"}},
 			"batch":                {request: post("/v1/messages/batches", `{"requests":[{"params":{"model":"b"}}]}`), others: []string{"b"}},
 		},
 		"gemini": {
@@ -286,6 +289,7 @@ func TestMessageThatNamesTheSession(t *testing.T) {
 		{`{"type":"session.update","session":{"model":""}}`, false},
 		{`{"type":"session.update","model":"a"}`, false},
 		{`{"type":"session.update","tools":[{"model":"a"}]}`, false},
+		{`{"type":"session.update","session":{"fallbacks":[{"model":"a"}]}}`, false},
 		{`{"type":"session.update","session":{"tools":[{"model":"a"}]}}`, false},
 		{`{"type":"session.update","session":{"tools":[{"model":"a"}],"audio":{"input":{"transcription":{"model":"a"}}}}}`, true},
 	} {

@@ -105,11 +105,18 @@ func (r *reader) top(name string, value []byte, at int) error {
 	if bytes.Count(value, []byte{','}) > maxValues {
 		return unclear("%s has more in it than anybody needs", name)
 	}
-	r.dec, r.into = jsontext.NewDecoder(bytes.NewBuffer(value)), name
-	switch {
-	case other:
+	r.dec = jsontext.NewDecoder(bytes.NewBuffer(value))
+	if other {
 		return r.others()
-	case isFallbacks(name):
+	}
+	return r.enter(name)
+}
+
+// enter looks for names in a container. Within a session, a tool is a tool.
+func (r *reader) enter(name string) error {
+	defer func(outer string) { r.into = outer }(r.into)
+	r.into = name
+	if isFallbacks(name) {
 		return r.fallbacks()
 	}
 	return r.look()
@@ -167,12 +174,8 @@ func (r *reader) member(name string) error {
 		return r.skip()
 	case name == "parameters":
 		return r.parameters()
-	case slices.Contains(r.d.containers, name): // within a session a tool is a tool
-		within := r.into
-		r.into = name
-		err := r.look()
-		r.into = within
-		return err
+	case isFallbacks(name), slices.Contains(r.d.containers, name):
+		return r.enter(name)
 	}
 	return r.look()
 }
@@ -191,13 +194,19 @@ func (r *reader) fallbacks() error {
 			if err != nil {
 				return errNotJSON
 			}
-			if name := token.String(); r.dec.PeekKind() != '[' || name == "stop" || name == "stop_sequences" {
+			if name := token.String(); r.dec.PeekKind() != '[' || r.ofRequest(name) {
 				return r.member(name)
 			}
 			return r.fallbacks()
 		})
 	}
 	return r.skip()
+}
+
+// ofRequest reports whether a list of this name is a request's own, and no list of
+// fallbacks.
+func (r *reader) ofRequest(name string) bool {
+	return name == "stop" || name == "stop_sequences" || stands(name, '[') || slices.Contains(schemas, name) || slices.Contains(r.d.containers, name)
 }
 
 // parameters reads those of a tool.
