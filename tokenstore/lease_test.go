@@ -669,9 +669,9 @@ func TestRefillComesBeforeItIsNeeded(t *testing.T) {
 	for left := lease - 1; left >= 0; left-- { // all are served while the disk stands still
 		admit(t, l, tok, tok.calls(1, 1_000_000))
 		switch {
-		case left >= ahead/2 && len(reached) > 0:
+		case left > ahead/2 && len(reached) > 0:
 			t.Fatalf("asked with %d of %d left", left, ahead)
-		case left == ahead/2-1:
+		case left == ahead/2:
 			<-reached
 		}
 	}
