@@ -16,21 +16,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-const (
-	// maxBody is how long a body may be that is looked into for its model. It
-	// has to be in memory: the name may be the last thing in it.
-	maxBody = 32 << 20
-	// maxBodies is how much of bodies is in memory at once, of all calls.
-	maxBodies = 512 << 20
-)
+// maxBody is how long a body may be that is looked into for its model. It has to be in
+// memory: the name may be the last thing in it.
+const maxBody = 32 << 20
 
-// bodies is how much memory the bodies take that are held at present.
-type bodies struct{ held atomic.Int64 }
-
-var (
-	errBodyTooLong = errors.New("the body is longer than a body whose model is read")
-	errBodiesFull  = errors.New("the bodies that are being looked into take all memory that there is for them")
-)
+var errBodyTooLong = errors.New("the body is longer than a body whose model is read")
 
 // heldBody is a request's body in memory. The memory of a long one is another's
 // when nobody can want it any more: when the call is over, or before, when its
@@ -40,35 +30,27 @@ type heldBody struct {
 	mu       sync.Mutex
 	bytes    []byte        // nil: none is held, or no more
 	buffer   *bytes.Buffer // that they stand in; nil: they have an array of their own
-	took     int64         // the memory of all
-	bodies   *bodies       // that it is counted among; nil: it is not
+	took     int64         // the memory of all; 0: it is not counted
+	share    share         // in which that is counted
 	answered bool
 	lent     int // to how many readers that have not been closed
 }
-
-// buffers are for long bodies. Without them, to clear and to collect what every body
-// took cost more than to look into it.
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// firstRoom is how much room a body may have from the start, because of what is
-// only said of its length. Buffers of more than two of these are not kept.
-const firstRoom = 1 << 20
 
 // giveBack lets go of the memory. The lock is held.
 func (b *heldBody) giveBack() {
 	b.bytes = nil
 	b.giveBuffer()
-	if b.bodies != nil {
-		b.bodies.held.Add(-b.took)
+	if b.took > 0 {
+		b.share.take(-b.took)
+		b.took = 0
 	}
-	b.took = 0
 }
 
 func (b *heldBody) giveBuffer() {
-	if b.buffer != nil && b.buffer.Cap() <= 2*firstRoom {
-		buffers.Put(b.buffer)
+	if b.buffer != nil {
+		keepBuffer(b.buffer)
+		b.buffer = nil
 	}
-	b.buffer = nil
 }
 
 // letGo lets go of the body when the call is over.
@@ -172,11 +154,12 @@ const (
 	bodyPace     = 64 << 10 // bytes a second, after that
 )
 
-// bodyMeter counts what is read against both bounds, and waits no longer for it
-// than it should.
+// bodyMeter holds what is read into a buffer against both bounds, and waits no longer
+// for it than it should.
 type bodyMeter struct {
 	io.Reader
 	body   *heldBody
+	read   int64
 	sent   *atomic.Int64 // what the client has sent, which may be less than what it decodes to
 	client *http.ResponseController
 	begun  time.Time
@@ -188,12 +171,14 @@ func (m *bodyMeter) Read(p []byte) (int, error) {
 		m.until = until
 		_ = m.client.SetReadDeadline(until) // where it cannot be set, the server's own holds
 	}
+	// p is all that the buffer has room for: with what is in it, that is what it takes.
+	more := m.read + int64(len(p)) - m.body.took
+	m.body.took += more
+	if !m.body.share.take(more) {
+		return 0, errBodiesFull
+	}
 	n, err := m.Reader.Read(p)
-	m.body.took += int64(n)
-	switch {
-	case m.body.bodies.held.Add(int64(n)) > maxBodies:
-		return n, errBodiesFull
-	case m.body.took > maxBody:
+	if m.read += int64(n); m.read > maxBody {
 		return n, errBodyTooLong
 	}
 	return n, err
@@ -202,10 +187,10 @@ func (m *bodyMeter) Read(p []byte) (int, error) {
 // holdBody reads the whole body of a request into its route. One that was
 // encoded goes on as it was read: what a second decoder made of it might be
 // something else.
-func (rt *route) holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies) *refusal {
+func (rt *route) holdBody(w http.ResponseWriter, r *http.Request, share share) *refusal {
 	if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") {
-		defer bodies.held.Add(-zstdWindow)
-		if bodies.held.Add(zstdWindow) > maxBodies {
+		defer share.take(-zstdWindow)
+		if !share.take(zstdWindow) {
 			return refuse(codeBusy, errBodiesFull.Error())
 		}
 	}
@@ -216,7 +201,7 @@ func (rt *route) holdBody(w http.ResponseWriter, r *http.Request, bodies *bodies
 		// connection does, and is served when others have taken all that there is.
 		err = rt.readShort(r)
 	} else {
-		rt.body.bodies = bodies
+		rt.body.share = share
 		err = rt.readMetered(w, r, encodings)
 	}
 	rt.bytesIn.Store(0) // it is counted when it goes out
@@ -273,9 +258,7 @@ func (rt *route) readMetered(w http.ResponseWriter, r *http.Request, encodings [
 	defer plain.Close() // whatever there was to say was said when it was read
 	client := http.NewResponseController(w)
 	defer client.SetReadDeadline(time.Time{}) // a server that has none has set none
-	b := buffers.Get().(*bytes.Buffer)
-	b.Reset()
-	b.Grow(int(min(max(0, r.ContentLength), firstRoom)) + bytes.MinRead)
+	b := newBuffer(r.ContentLength)
 	_, err = b.ReadFrom(&bodyMeter{Reader: plain, body: &rt.body, sent: &rt.bytesIn, client: client, begun: time.Now()})
 	rt.body.buffer, rt.body.bytes = b, b.Bytes()
 	return err

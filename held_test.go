@@ -30,6 +30,8 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
+func newShare() share { return share{new(atomic.Int64), new(atomic.Int64)} }
+
 // Bodies that do not end must not fill the memory that there is for all of them.
 // One that is short when it comes may be long when it is decoded.
 func TestHeldBodyHasADeadlineUnlessItIsShort(t *testing.T) {
@@ -54,7 +56,7 @@ func TestHeldBodyHasADeadlineUnlessItIsShort(t *testing.T) {
 				r.Header.Set("Content-Encoding", tt.encoding)
 			}
 			client := &deadlines{ResponseWriter: httptest.NewRecorder()}
-			if refused := new(route).holdBody(client, r, new(bodies)); refused != nil {
+			if refused := new(route).holdBody(client, r, newShare()); refused != nil {
 				t.Fatal(refused)
 			}
 			if n := len(client.set); (n > 0) != tt.deadline || n > 0 && (client.set[0].IsZero() || !client.set[n-1].IsZero()) {
@@ -133,7 +135,7 @@ func TestHeldBodiesAreNotMixed(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if !eventually(func() bool { return activeApp(t).ledger.bodies.held.Load() == 0 }) {
+	if !eventually(func() bool { return activeApp(t).ledger.bodies.Load() == 0 }) {
 		t.Error("bodies are still held")
 	}
 }
@@ -145,7 +147,7 @@ func TestHeldBodyThatIsNotRewrittenIsStillHeld(t *testing.T) {
 		rt := new(route)
 		r := httptest.NewRequest("POST", "/v1beta/models/large:generateContent", strings.NewReader(body))
 		r.ContentLength = -1
-		if refused := rt.holdBody(httptest.NewRecorder(), r, new(bodies)); refused != nil {
+		if refused := rt.holdBody(httptest.NewRecorder(), r, newShare()); refused != nil {
 			t.Fatal(refused)
 		}
 		buffer := rt.body.buffer
@@ -176,7 +178,7 @@ func TestHeldBodyIsLetGoWhenItsAnswerComes(t *testing.T) {
 			relay := startRelay(t, modelConfig(up.URL))
 			token := relay.mintAs("backend", forProvider("openai"), models("small"))
 			relay.open(relay.request(bearer(token), text(`{"model":"small","x":"`+strings.Repeat("x", length)+`"}`)))
-			if !eventually(func() bool { return activeApp(t).ledger.bodies.held.Load() == 0 }) {
+			if !eventually(func() bool { return activeApp(t).ledger.bodies.Load() == 0 }) {
 				t.Error("it is still held")
 			}
 			close(more)
@@ -187,9 +189,9 @@ func TestHeldBodyIsLetGoWhenItsAnswerComes(t *testing.T) {
 // The standard library's transport may still read when its round trip is over, and
 // must not when the call is: the memory is another body's then.
 func TestHeldBodyIsReadUntilItIsGivenBack(t *testing.T) {
-	rt, all := new(route), new(bodies)
+	rt, share := new(route), newShare()
 	r := httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", smallBody+1)))
-	if refused := rt.holdBody(httptest.NewRecorder(), r, all); refused != nil {
+	if refused := rt.holdBody(httptest.NewRecorder(), r, share); refused != nil {
 		t.Fatal(refused)
 	}
 	retried, late := rt.body.lend(), rt.body.lend()
@@ -198,15 +200,15 @@ func TestHeldBodyIsReadUntilItIsGivenBack(t *testing.T) {
 		r.Body.Close()
 	}
 	rt.body.answer()
-	if n, err := io.ReadFull(late, make([]byte, 10)); n != 10 || err != nil || all.held.Load() == 0 {
+	if n, err := io.ReadFull(late, make([]byte, 10)); n != 10 || err != nil || share.all.Load() == 0 {
 		t.Errorf("before it is closed %d bytes are read, %v", n, err)
 	}
 	rt.body.letGo()
-	if n, err := late.Read(make([]byte, 10)); n != 0 || err != http.ErrBodyReadAfterClose || all.held.Load() != 0 {
+	if n, err := late.Read(make([]byte, 10)); n != 0 || err != http.ErrBodyReadAfterClose || share.all.Load() != 0 {
 		t.Errorf("after its call %d bytes are read, %v", n, err)
 	}
 	late.Close()
-	if n := all.held.Load(); n != 0 {
+	if n := share.all.Load(); n != 0 {
 		t.Errorf("%d bytes are held", n)
 	}
 }
@@ -216,9 +218,8 @@ func TestTimeForABodyIsForWhatIsSent(t *testing.T) {
 	var (
 		w    deadlines
 		sent atomic.Int64
-		all  bodies
 	)
-	m := &bodyMeter{body: &heldBody{bodies: &all}, sent: &sent, client: http.NewResponseController(&w), begun: epoch}
+	m := &bodyMeter{body: &heldBody{share: newShare()}, sent: &sent, client: http.NewResponseController(&w), begun: epoch}
 	for _, seconds := range []time.Duration{0, 10} {
 		sent.Store(int64(seconds) * bodyPace)
 		m.Reader = strings.NewReader(strings.Repeat("x", 1<<20))
@@ -228,5 +229,46 @@ func TestTimeForABodyIsForWhatIsSent(t *testing.T) {
 		if got, want := w.set[len(w.set)-1], epoch.Add(bodyPatience+seconds*time.Second); !got.Equal(want) {
 			t.Errorf("until %v, want %v", got, want)
 		}
+	}
+}
+
+// One token's bodies leave room for those of others, however many there are.
+func TestShareLeavesRoomForOthers(t *testing.T) {
+	all := new(atomic.Int64)
+	greedy := share{all, new(atomic.Int64)}
+	for greedy.take(1 << 20) {
+	}
+	if n := greedy.own.Load(); n < maxBodies/2 || n > maxBodies/2+1<<20 {
+		t.Errorf("one token takes %d bytes", n)
+	}
+	others := share{all, new(atomic.Int64)}
+	if !others.take(maxBody) {
+		t.Error("another has no room")
+	}
+	if greedy.take(1) {
+		t.Error("who has too much gets more")
+	}
+	if greedy.take(-maxBodies / 2); !greedy.take(1) {
+		t.Error("who has let go gets none")
+	}
+}
+
+// What counts is the memory that a body takes, and not how much has come.
+func TestUnfinishedBodyCountsWithItsBuffer(t *testing.T) {
+	reader, writer := io.Pipe()
+	r := httptest.NewRequest("POST", "/", reader)
+	r.ContentLength = maxBody
+	rt, share := new(route), newShare()
+	done := make(chan *refusal)
+	go func() { done <- rt.holdBody(httptest.NewRecorder(), r, share) }()
+	_, _ = writer.Write([]byte("{")) // it returns when that is read
+	if n := share.own.Load(); n < leastRoom<<(len(buffers)-1) {
+		t.Errorf("%d bytes are counted", n)
+	}
+	writer.CloseWithError(io.ErrUnexpectedEOF)
+	<-done
+	rt.body.letGo()
+	if n := share.own.Load() + share.all.Load(); n != 0 {
+		t.Errorf("%d bytes are still counted", n)
 	}
 }

@@ -26,7 +26,7 @@ type pooledStore struct {
 	live    live
 	paces   paces
 	rates   rates
-	bodies  bodies
+	bodies  atomic.Int64  // memory that those take which are held
 	guesses *guesses      // at the secrets of issuers
 	done    chan struct{} // closed by Destruct
 }
@@ -78,7 +78,7 @@ func (s *pooledStore) letGo(rt *route) {
 	rt.pace.leave()
 	rt.body.letGo()
 	if rt.messages != nil {
-		s.bodies.held.Add(-rt.messages.took)
+		rt.messages.share.take(-rt.messages.took)
 	}
 }
 

@@ -27,7 +27,7 @@ func (h *Handler) permitModels(w http.ResponseWriter, r *http.Request, relay *re
 	}
 	request.ContentType = r.Header.Get("Content-Type")
 	if !request.WebSocket && d.ReadsBody(request.Path) && r.Body != nil && r.Body != http.NoBody {
-		if refused := rt.holdBody(w, r, &relay.ledger.bodies); refused != nil {
+		if refused := rt.holdBody(w, r, relay.ledger.shareOf(p)); refused != nil {
 			return refused
 		}
 		request.Body = rt.body.bytes
@@ -58,7 +58,7 @@ func (h *Handler) permitModels(w http.ResponseWriter, r *http.Request, relay *re
 		return refused
 	}
 	if request.WebSocket && d.ReadsMessages() {
-		rt.messages = &messageGuard{permit: p, rt: rt, bodies: &relay.ledger.bodies, named: named.Model != ""}
+		rt.messages = &messageGuard{permit: p, rt: rt, share: relay.ledger.shareOf(p), named: named.Model != ""}
 		delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
 	}
 	return nil

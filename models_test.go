@@ -7,6 +7,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -174,7 +175,7 @@ func TestModelsInEveryPlace(t *testing.T) {
 			}
 		}
 	}
-	if !eventually(func() bool { return activeApp(t).ledger.bodies.held.Load() == 0 }) {
+	if !eventually(func() bool { return activeApp(t).ledger.bodies.Load() == 0 }) {
 		t.Error("bodies are still held")
 	}
 }
@@ -210,7 +211,7 @@ func TestModelRefusals(t *testing.T) {
 		})
 	}
 	t.Run("too many at once", func(t *testing.T) {
-		held := &activeApp(t).ledger.bodies.held
+		held := &activeApp(t).ledger.bodies
 		held.Add(maxBodies)
 		defer held.Add(-maxBodies)
 		res, body := relay.do(relay.request(bearer(bound), text(`{"model":"small","x":"`+strings.Repeat("x", smallBody)+`"}`)))
@@ -219,8 +220,8 @@ func TestModelRefusals(t *testing.T) {
 	if n := len(up.requests()); n != 0 {
 		t.Errorf("%d requests reached the provider", n)
 	}
-	if n := activeApp(t).ledger.bodies.held.Load(); n != 0 {
-		t.Errorf("%d bytes are still held", n)
+	if held := &activeApp(t).ledger.bodies; !eventually(func() bool { return held.Load() == 0 }) {
+		t.Errorf("%d bytes are still held", held.Load())
 	}
 }
 
@@ -292,13 +293,60 @@ func TestEveryPresetSpeaksADialect(t *testing.T) {
 // Whoever takes all memory for long bodies does not keep short ones out.
 func TestShortBodyWhileMemoryIsFull(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
-	held := &activeApp(t).ledger.bodies.held
+	held := &activeApp(t).ledger.bodies
 	held.Add(maxBodies)
 	defer held.Add(-maxBodies)
 	body := `{"model":"small"}`
 	res, answer := relay.do(relay.request(bearer(relay.mint(models("small"))), withBody(strings.NewReader(body), int64(len(body)))))
 	if res.StatusCode != 200 || held.Load() != maxBodies {
 		t.Errorf("got %d %s, and %d are held", res.StatusCode, answer, held.Load())
+	}
+}
+
+// Bodies that do not end take no more for one token than what is left for the others.
+func TestUnfinishedBodiesOfOneTokenLeaveRoom(t *testing.T) {
+	relay := startRelay(t, simple(newUpstream(t, nil).URL))
+	held := &activeApp(t).ledger.bodies
+	greedy, other := relay.mint(models("small")), relay.mint(models("small"))
+	end := make(chan struct{})
+	var unfinished sync.WaitGroup
+	unfinish := func() {
+		body, write := io.Pipe()
+		unfinished.Go(func() {
+			if res, err := relay.client.Do(relay.request(bearer(greedy), withBody(body, maxBody))); err == nil {
+				res.Body.Close()
+			}
+		})
+		unfinished.Go(func() {
+			_, _ = write.Write([]byte("{"))
+			<-end
+			write.CloseWithError(io.ErrUnexpectedEOF)
+		})
+	}
+	for full := int64(0); full < maxBodies/2; full = held.Load() {
+		unfinish()
+		if !eventually(func() bool { return held.Load() > full }) {
+			t.Fatalf("%d bytes are held", held.Load())
+		}
+	}
+	short, long := `{"model":"small"}`, `{"model":"small","x":"`+strings.Repeat("x", smallBody)+`"}`
+	for _, tc := range []struct {
+		whose, token, body string
+		status             int
+	}{
+		{"its long", greedy, long, 503},
+		{"its short", greedy, short, 200},
+		{"another's long", other, long, 200},
+	} {
+		res, answer := relay.do(relay.request(bearer(tc.token), withBody(strings.NewReader(tc.body), int64(len(tc.body)))))
+		if res.StatusCode != tc.status {
+			t.Errorf("%s: got %d %s", tc.whose, res.StatusCode, answer)
+		}
+	}
+	close(end)
+	unfinished.Wait()
+	if !eventually(func() bool { return held.Load() == 0 }) {
+		t.Errorf("%d bytes are still held", held.Load())
 	}
 }
 

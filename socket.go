@@ -103,13 +103,13 @@ func (c *tapConn) Close() (err error) {
 type messageGuard struct {
 	permit *permit
 	rt     *route
-	bodies *bodies
+	share  share
 	named  bool
 	failed *refusal // once refused, nothing passes any more
 
 	held    []byte // what has not passed
 	seen    int    // of it, what was frames that are complete
-	took    int64  // the memory of all
+	took    int64  // the memory of all, counted in the share
 	message []byte // that they say so far
 	within  bool   // a message
 }
@@ -133,10 +133,10 @@ func (g *messageGuard) look(p []byte) (pass []byte, refused *refusal) {
 	return pass, g.failed
 }
 
-// account counts what is held against what there is for all.
+// account counts what is held.
 func (g *messageGuard) account() {
 	if took := int64(cap(g.held) + cap(g.message)); took != g.took {
-		g.bodies.held.Add(took - g.took)
+		g.share.take(took - g.took)
 		g.took = took // which is let go when the call is over
 	}
 }
@@ -151,7 +151,7 @@ func (g *messageGuard) pass(p []byte) (pass []byte, refused *refusal) {
 			return nil, refuse(codeInvalidRequest, "a WebSocket frame that RFC 6455, section 5, does not permit")
 		case h.length > maxMessage || len(g.message) > maxMessage || len(g.held)-passed > maxMessage+slack:
 			return nil, refuse(codeTooLarge, "the message is longer than one whose model is read")
-		case len(g.held) > slack && g.bodies.held.Load() > maxBodies:
+		case len(g.held) > slack && !g.share.within():
 			return nil, refuse(codeBusy, errBodiesFull.Error())
 		case size == 0 || uint64(len(g.held)-g.seen-size) < h.length: // there is more to come
 			pass = g.held[:passed]

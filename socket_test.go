@@ -277,7 +277,7 @@ func guardFor(t interface{ Fatal(...any) }, names ...string) *messageGuard {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &messageGuard{permit: &permit{Grant: g, provider: d}, rt: new(route), bodies: new(bodies), named: true}
+	return &messageGuard{permit: &permit{Grant: g, provider: d}, rt: new(route), share: newShare(), named: true}
 }
 
 func provisioned(t interface{ Fatal(...any) }) (*Provider, *grant.Routes) {
@@ -371,13 +371,13 @@ func TestGuardHoldsLittle(t *testing.T) {
 	}
 	g := guardFor(t, "small")
 	long := clientFrame(0x81, []byte(`{"x":"`+strings.Repeat("x", 1<<20)+`"}`))
-	if _, refused := g.look(long[:len(long)-1]); refused != nil || g.bodies.held.Load() < 1<<20 {
-		t.Fatal(refused, g.bodies.held.Load())
+	if _, refused := g.look(long[:len(long)-1]); refused != nil || g.share.all.Load() < 1<<20 {
+		t.Fatal(refused, g.share.all.Load())
 	}
 	if pass, refused := g.look(long[len(long)-1:]); refused != nil || !bytes.Equal(pass, long) {
 		t.Fatal(refused)
 	}
-	if held := g.bodies.held.Load(); held > slack || held != g.took {
+	if held := g.share.all.Load(); held > slack || held != g.took {
 		t.Errorf("%d bytes are held by an idle socket, %d of them counted", held, g.took)
 	}
 }

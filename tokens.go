@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
@@ -31,6 +32,8 @@ type permit struct {
 	carried  *secret // nil: the provider's own keys
 
 	tokenID, subjectID string // of their counters
+
+	bodies atomic.Int64 // memory that those of its calls take
 }
 
 // counterID is the id of the counter that the token's calls count on.
