@@ -81,9 +81,10 @@ var (
 
 // found is what carriers.take found.
 type found struct {
-	token string
-	bare  bool // Caddy's logs would show a token, or what may be one
-	err   error
+	token  string
+	bare   bool // Caddy's logs would show a token, or what may be one
+	linked bool // it stands in the query, and so in a link
+	err    error
 
 	protocol string // the first WebSocket subprotocol that was offered and is no secret
 	lone     bool   // only secrets were offered
@@ -219,6 +220,7 @@ func (c *carriers) takeQuery(r *http.Request, f *found) {
 			return false
 		}
 		f.add(value)
+		f.linked = true
 		return true
 	})
 	if err != nil {

@@ -1,8 +1,6 @@
 package relayapi
 
-import (
-	"net/http"
-)
+import "net/http"
 
 // ownHeaders is room for the values of the headers that the relay adds to an
 // answer. Each answer has its own: whoever changes one changes no other. They
@@ -36,4 +34,15 @@ func preflight(w http.ResponseWriter, r *http.Request) bool {
 	header.Set("Vary", "Access-Control-Request-Headers")
 	w.WriteHeader(http.StatusNoContent)
 	return true
+}
+
+// sandbox keeps an answer from being a page of the relay's origin, which may be an
+// app's too: whoever has a token and a provider that gives back what it was given
+// could lead others to such a page, by a link with the token. Nothing else of what
+// opens a page carries one (https://www.w3.org/TR/CSP3/#directive-sandbox). Nor does
+// the page tell others the link as its referrer.
+func sandbox(header http.Header) {
+	header.Add("Content-Security-Policy", "sandbox")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
 }

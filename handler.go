@@ -84,6 +84,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.hideFromLog(r, found.bare) {
 		defer h.logRequest(r, rt, start)
 	}
+	if found.linked {
+		sandbox(w.Header())
+	}
 	if preflight(w, r) {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -503,4 +504,34 @@ func FuzzSecretMask(f *testing.F) {
 			t.Errorf("%q shows in %q", key, got)
 		}
 	})
+}
+
+// Whoever follows a link with a token gets no page of the relay's origin, whatever the
+// provider answers with.
+func TestAnswerToALinkIsSandboxed(t *testing.T) {
+	up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", "img-src *")
+		fmt.Fprint(w, "<script>alert(origin)</script>")
+	})
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint()
+	for name, tc := range map[string]struct {
+		put    func(*http.Request)
+		status int
+		policy []string
+	}{
+		"in the query":    {target("GET", "/v1/models?key="+token), 200, []string{"sandbox", "img-src *"}},
+		"that is refused": {target("GET", "/v1/models?key="+token[:len(token)-4]+"AAAA"), 401, []string{"sandbox"}},
+		"in a header":     {bearer(token), 200, []string{"img-src *"}},
+	} {
+		res, body := relay.do(relay.request(tc.put))
+		if policy := res.Header.Values("Content-Security-Policy"); res.StatusCode != tc.status || !slices.Equal(policy, tc.policy) {
+			t.Errorf("%s: got %d %q with policy %q", name, res.StatusCode, body, policy)
+		}
+		for header, value := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
+			if set := res.Header.Get(header) == value; set == (name == "in a header") {
+				t.Errorf("%s: %s is set: %v", name, header, set)
+			}
+		}
+	}
 }
