@@ -33,7 +33,7 @@ type heldBody struct {
 	took     int64         // the memory of all; 0: it is not counted
 	share    share         // in which that is counted
 	answered bool
-	lent     int // to how many readers that have not been closed
+	lent     int32 // to how many readers that have not been closed
 }
 
 // giveBack lets go of the memory. The lock is held.
