@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -270,5 +271,27 @@ func TestUnfinishedBodyCountsWithItsBuffer(t *testing.T) {
 	rt.body.letGo()
 	if n := share.own.Load() + share.all.Load(); n != 0 {
 		t.Errorf("%d bytes are still counted", n)
+	}
+}
+
+// What is said of a body's length gets it a buffer that it fits in, and not more than
+// is kept for another.
+func TestBufferFollowsTheLength(t *testing.T) {
+	for _, tt := range []struct {
+		length int64
+		room   int
+	}{
+		{-1, 64 << 10}, {0, 64 << 10}, {64<<10 - bytes.MinRead, 64 << 10}, {64 << 10, 128 << 10}, {100 << 10, 128 << 10},
+		{1 << 20, 2 << 20}, {maxBody, 2 << 20}, {math.MaxInt64, 2 << 20},
+	} {
+		b := newBuffer(tt.length)
+		room := b.Cap() // one that was used before may have grown
+		if room < tt.room || room >= 2*tt.room || b.Len() != 0 {
+			t.Errorf("%d: room for %d, want %d", tt.length, room, tt.room)
+		}
+		if _, err := b.ReadFrom(io.LimitReader(zeros{}, min(tt.length, 2<<20-bytes.MinRead))); err != nil || b.Cap() != room {
+			t.Errorf("%d: it grew to %d, %v", tt.length, b.Cap(), err)
+		}
+		keepBuffer(b)
 	}
 }

@@ -49,7 +49,7 @@ var buffers [6]sync.Pool
 // and room is kept.
 func newBuffer(length int64) *bytes.Buffer {
 	const most = leastRoom << (len(buffers) - 1)
-	room := min(max(0, length)+bytes.MinRead, most) // that much, or the buffer grows to see the end
+	room := min(max(0, length), most-bytes.MinRead) + bytes.MinRead // that much more, or the buffer grows to see the end
 	i := max(0, bits.Len64(uint64(room-1))-leastRoomBits)
 	if b, ok := buffers[i].Get().(*bytes.Buffer); ok {
 		b.Reset()
