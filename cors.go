@@ -40,7 +40,7 @@ func preflight(w http.ResponseWriter, r *http.Request) bool {
 // app's too: whoever has a token and a provider that gives back what it was given
 // could lead others to such a page, by a link with the token. Nothing else of what
 // opens a page carries one (https://www.w3.org/TR/CSP3/#directive-sandbox). Nor does
-// the page tell others the link as its referrer.
+// the page tell others the link as its referrer, unless it says itself that it does.
 func sandbox(header http.Header) {
 	header.Add("Content-Security-Policy", "sandbox")
 	header.Set("X-Content-Type-Options", "nosniff")

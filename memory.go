@@ -35,10 +35,10 @@ func (s share) within() bool { return s.own.Load() <= maxBodies-s.all.Load() }
 // shareOf is the share of a token's bodies.
 func (l *ledger) shareOf(p *permit) share { return share{&l.bodies, &p.bodies} }
 
-// leastRoom is what a buffer has room for at least.
-const leastRoom = 1 << leastRoomBits
-
-const leastRoomBits = 16
+const (
+	leastRoomBits = 16
+	leastRoom     = 1 << leastRoomBits // what a buffer has room for at least
+)
 
 // buffers are for long bodies: those at i have room for leastRoom<<i, and for less than
 // twice that. Without them, to clear and to collect what every body took cost more than

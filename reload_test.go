@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,7 +133,7 @@ func TestStoreIsOpenedAgainWhileItCloses(t *testing.T) {
 		closed := make(chan struct{})
 		go func() { old.release(); close(closed) }()
 		for old.refs.Load() > 0 {
-			time.Sleep(time.Millisecond)
+			runtime.Gosched()
 		}
 		open().release()
 		<-closed
@@ -290,7 +291,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 }
 
 func reloadsUnderLoad(t *testing.T, http2 bool) {
-	const clients, connections, reloads = 1000, 200, 20
+	const clients, connections, reloads = 1000, 100, 20
 	up := newUpstream(t, nil)
 	socket := filepath.Join(t.TempDir(), "relay.sock")
 	config := strings.NewReplacer("level DEBUG", "level ERROR", "\t\tlog\n\t\trelayapi\n", "\t\tbind unix/"+socket+"\n\t\trelayapi\n").
