@@ -173,9 +173,7 @@ func TestProviderSegmentIsNotQuoted(t *testing.T) {
 
 // What cannot be parsed of an answer is quoted by the standard library, in an
 // error that reverse_proxy logs.
-func TestKeyInBrokenAnswer(t *testing.T) { withBothTransports(t, keyInBrokenAnswer) }
-
-func keyInBrokenAnswer(t *testing.T, config func(upstream string) string) {
+func TestKeyInBrokenAnswer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer, logged string
 		status         int // unless the connection breaks before it
@@ -189,7 +187,7 @@ func keyInBrokenAnswer(t *testing.T, config func(upstream string) string) {
 				_, _ = io.WriteString(conn, tc.answer)
 				return false
 			})
-			relay := startRelay(t, config(up.URL))
+			relay := startRelay(t, simple(up.URL))
 			if res, err := relay.client.Do(relay.request(bearer(relay.mint()))); err == nil {
 				body, err := io.ReadAll(res.Body)
 				res.Body.Close()
@@ -205,9 +203,7 @@ func keyInBrokenAnswer(t *testing.T, config func(upstream string) string) {
 }
 
 // A switch of protocols that nobody asked for, or to another one, is no answer.
-func TestUnaskedSwitchOfProtocols(t *testing.T) { withBothTransports(t, unaskedSwitchOfProtocols) }
-
-func unaskedSwitchOfProtocols(t *testing.T, config func(upstream string) string) {
+func TestUnaskedSwitchOfProtocols(t *testing.T) {
 	up := newBareProvider(t, func(conn net.Conn, r *http.Request, _ string) bool {
 		to := "websocket"
 		if r.Header.Get("Upgrade") == to {
@@ -216,7 +212,7 @@ func unaskedSwitchOfProtocols(t *testing.T, config func(upstream string) string)
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: "+to+"\r\n\r\n")
 		return false
 	})
-	relay := startRelay(t, config(up.URL))
+	relay := startRelay(t, simple(up.URL))
 	for name, edits := range map[string][]func(*http.Request){
 		"short body": nil,
 		"long body":  {withBody(strings.NewReader(strings.Repeat("x", 64<<10)), 64<<10)}, // streams

@@ -48,7 +48,6 @@ type route struct {
 	retraced retraced
 	sent     clientBody
 	memory   bodyReader // of body
-	answer   directBody
 	tap      tap
 	headers  ownHeaders
 

@@ -25,18 +25,14 @@ import (
 	"github.com/coder/websocket"
 )
 
-// onAllWays runs a test against relays that are called over HTTP/1.1 and over
-// HTTP/2, which takes TLS, and against one that leaves all calls to the standard
-// library's transport.
+// onAllWays runs a test against a relay that is called over HTTP/1.1 and one that
+// is called over HTTP/2, which takes TLS.
 func onAllWays(t *testing.T, test func(t *testing.T, start func(upstream string) *testRelay)) {
 	t.Run("HTTP/1.1", func(t *testing.T) {
 		test(t, func(upstream string) *testRelay { return startRelay(t, simple(upstream)) })
 	})
 	t.Run("HTTP/2", func(t *testing.T) {
 		test(t, func(upstream string) *testRelay { return startTLSRelay(t, upstream) })
-	})
-	t.Run("standard transport", func(t *testing.T) {
-		test(t, func(upstream string) *testRelay { return startRelay(t, standard(simple(upstream))) })
 	})
 }
 
@@ -554,9 +550,7 @@ func TestZippedAnswer(t *testing.T) {
 }
 
 // The header and the body of a small call leave in one write: two cost more.
-func TestSmallCallIsOneWrite(t *testing.T) { withBothTransports(t, smallCallIsOneWrite) }
-
-func smallCallIsOneWrite(t *testing.T, config func(upstream string) string) {
+func TestSmallCallIsOneWrite(t *testing.T) {
 	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -577,7 +571,7 @@ func smallCallIsOneWrite(t *testing.T, config func(upstream string) string) {
 			conn.Close()
 		}
 	}()
-	relay := startRelay(t, config("http://"+l.Addr().String()))
+	relay := startRelay(t, simple("http://"+l.Addr().String()))
 	// One read can catch two writes by chance.
 	for range 20 {
 		res, body := relay.do(relay.request(bearer(relay.mint())))

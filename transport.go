@@ -9,12 +9,10 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"github.com/relayapi/caddy-relayapi/grant"
 )
 
 func init() {
@@ -28,7 +26,6 @@ func init() {
 // the provider's. By default it keeps 256 idle connections to each.
 type Transport struct {
 	reverseproxy.HTTPTransport
-	direct *direct // nil: all calls go through HTTPTransport
 }
 
 // smallBody is up to which length a request's body is read before it is sent.
@@ -63,20 +60,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.KeepAlive.MaxIdleConnsPerHost == 0 {
 		t.KeepAlive.MaxIdleConnsPerHost = idleConns
 	}
-	proxied := t.NetworkProxyRaw != nil || t.ForwardProxyURL != "" // Provision empties the first
-	if err := t.HTTPTransport.Provision(ctx); err != nil {
-		return err
-	}
-	if !proxied {
-		t.direct = newDirect(&t.HTTPTransport)
-	}
-	return nil
-}
-
-// Cleanup closes the connections.
-func (t *Transport) Cleanup() error {
-	t.direct.close()
-	return t.HTTPTransport.Cleanup()
+	return t.HTTPTransport.Provision(ctx)
 }
 
 // UnmarshalCaddyfile parses the block of `transport http`.
@@ -112,12 +96,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	var res *http.Response
-	if t.direct.takes(rt, out) {
-		res, err = t.direct.roundTrip(rt, out)
-	} else {
-		res, err = t.HTTPTransport.RoundTrip(rt.once(out))
-	}
+	res, err := t.HTTPTransport.RoundTrip(rt.once(out))
 	if f := ended(r.Context()); f != nil && err != nil {
 		return nil, f
 	}
@@ -127,6 +106,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	rt.body.answer()
 	return rt.incoming(r.Context(), res)
 }
+
+var errNotAsked = errors.New("the provider switched protocols without having been asked")
 
 // maskedError is an error without the key: reverse_proxy logs it, and the
 // standard library quotes what it cannot parse of an answer.
@@ -176,6 +157,8 @@ func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
 	delete(out.Header, "Expect") // there is nothing left to wait for
 	return out, nil
 }
+
+func bodiless(r *http.Request) bool { return r.Body == nil || r.Body == http.NoBody }
 
 func (rt *route) gotConn(httptrace.GotConnInfo) { rt.connected.Store(true) }
 
@@ -308,47 +291,6 @@ func (c *retraced) Value(key any) any {
 		return c.trace
 	}
 	return value
-}
-
-// incoming cleans the answer on its way back.
-func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Response, error) {
-	status := res.StatusCode
-	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
-		rt.secret.rest(time.Now())
-	}
-	if status == http.StatusUnauthorized {
-		res.Body.Close()
-		return nil, refuse(codeProviderRefusedKey, "the provider answered 401 to "+rt.secret.source)
-	}
-	if m := rt.messages; m != nil && !m.named && status != http.StatusSwitchingProtocols && status < 400 {
-		res.Body.Close()
-		return nil, refuse(string(grant.NoModel), "no WebSocket came of the handshake, and the request names no model")
-	}
-	if status == http.StatusSwitchingProtocols && (!rt.socket || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket")) {
-		res.Body.Close()
-		return nil, errNotAsked
-	}
-	if name := cleanHeader(res.Header, rt.secret); name != "" {
-		res.Body.Close()
-		return nil, refuse(codeAnswerWithheld, "its header "+name+" holds the key")
-	}
-	if status >= 400 {
-		if err := maskBody(res, rt.secret); err != nil {
-			return nil, err
-		}
-	}
-	if rt.rateLimit.limit > 0 { // the client is told the relay's
-		delete(res.Header, rateLimitField)
-		delete(res.Header, rateLimitPolicy)
-	}
-	rt.status.Store(int32(status))
-	if rt.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(protocolHeader) == "" {
-		// Browsers take an answer without any for a failure
-		// (https://websockets.spec.whatwg.org/#the-websocket-interface).
-		res.Header.Set(protocolHeader, rt.protocol)
-	}
-	res.Body, rt.answered = rt.tapped(ctx, res), true
-	return res, nil
 }
 
 // Interface guards

@@ -22,20 +22,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 )
 
-// withBothTransports runs a test with configs of [simple] in which plain calls are
-// made directly and in which they are left to the standard library's transport.
-func withBothTransports(t *testing.T, test func(t *testing.T, config func(upstream string) string)) {
-	t.Run("direct", func(t *testing.T) { test(t, simple) })
-	t.Run("standard", func(t *testing.T) {
-		test(t, func(upstream string) string { return standard(simple(upstream)) })
-	})
-}
-
-// standard asks for something that only the standard library's transport does.
-func standard(config string) string {
-	return strings.Replace(config, "relayapi\n\t}", "relayapi {\n\t\t\ttransport http {\n\t\t\t\tmax_conns_per_host 1000\n\t\t\t}\n\t\t}\n\t}", 1)
-}
-
 // What a provider says about the relay's account, or in the name of the relay's
 // site, stops here; the rest passes.
 func TestAnswerIsCleaned(t *testing.T) {
@@ -206,11 +192,7 @@ func TestProviderRefusesKey(t *testing.T) {
 
 // The provider's interim responses are not passed on: nobody has cleaned them.
 func TestInterimResponsesStopHere(t *testing.T) {
-	withBothTransports(t, interimResponsesStopHere)
-}
-
-func interimResponsesStopHere(t *testing.T, config func(upstream string) string) {
-	relay := startRelay(t, config(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
+	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</"+realKey+">; rel=preload")
 		w.WriteHeader(http.StatusEarlyHints)
 		w.Header().Del("Link")
@@ -229,12 +211,10 @@ func interimResponsesStopHere(t *testing.T, config func(upstream string) string)
 }
 
 // Requests without a body go out as plain as they came.
-func TestBodilessRequest(t *testing.T) { withBothTransports(t, bodilessRequest) }
-
-func bodilessRequest(t *testing.T, config func(upstream string) string) {
+func TestBodilessRequest(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD", "DELETE", "OPTIONS", "POST"} {
 		up := newUpstream(t, nil)
-		relay := startRelay(t, config(up.URL))
+		relay := startRelay(t, simple(up.URL))
 		req := relay.request(bearer(relay.mint()), target(method, "/v1/models"))
 		req.Body, req.ContentLength = http.NoBody, 0
 		relay.do(req)
@@ -287,9 +267,7 @@ func staleProvider(t *testing.T, afterRequest bool) (address string, received fu
 // On a pooled connection that breaks after a request was written, the provider
 // may have done the work: the request is not sent again, whatever its method
 // and its Idempotency-Key say.
-func TestNoReplayOnceWritten(t *testing.T) { withBothTransports(t, noReplayOnceWritten) }
-
-func noReplayOnceWritten(t *testing.T, config func(upstream string) string) {
+func TestNoReplayOnceWritten(t *testing.T) {
 	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	for _, edits := range [][]func(*http.Request){
 		{},
@@ -299,7 +277,7 @@ func noReplayOnceWritten(t *testing.T, config func(upstream string) string) {
 		{target("PUT", "/v1/x"), header("X-Idempotency-Key", "k")},
 	} {
 		address, received := staleProvider(t, true)
-		relay := startRelay(t, config(address))
+		relay := startRelay(t, simple(address))
 		token := relay.mint(calls(10))
 		req := func() *http.Request { return relay.request(append(edits, bearer(token))...) }
 		if res, body := relay.do(req()); res.StatusCode != 200 {
@@ -315,12 +293,10 @@ func noReplayOnceWritten(t *testing.T, config func(upstream string) string) {
 
 // On a pooled connection that the provider has closed, nothing was written and
 // another connection is made.
-func TestStaleConnectionIsReplaced(t *testing.T) { withBothTransports(t, staleConnectionIsReplaced) }
-
-func staleConnectionIsReplaced(t *testing.T, config func(upstream string) string) {
+func TestStaleConnectionIsReplaced(t *testing.T) {
 	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	address, received := staleProvider(t, false)
-	relay := startRelay(t, config(address))
+	relay := startRelay(t, simple(address))
 	token := relay.mint(calls(10))
 	for i := range 5 {
 		if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {

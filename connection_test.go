@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // bareProvider is a provider that serves each connection as it likes.
@@ -61,51 +60,6 @@ func newBareProvider(t *testing.T, serve func(conn net.Conn, r *http.Request, bo
 		}
 	}()
 	return p
-}
-
-// A connection is used again only if the answer has said so, has been read to its
-// end, and nothing came after it.
-func TestConnectionIsUsedAgain(t *testing.T) {
-	for name, tc := range map[string]struct {
-		answer string
-		body   string
-		once   bool // per connection
-		closes bool // the provider does
-	}{
-		"known length":         {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", body: "ok"},
-		"empty":                {answer: "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
-		"no content":           {answer: "HTTP/1.1 204 No Content\r\n\r\n"},
-		"chunked":              {answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n", body: "ok"},
-		"with a trailer":       {answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n", body: "ok"},
-		"after interim ones":   {answer: strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 5) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", body: "ok"},
-		"an error":             {answer: "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno", body: "no"},
-		"HTTP/1.0, kept alive": {answer: "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", body: "ok"},
-
-		"that is to be closed":     {answer: "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", body: "ok", once: true},
-		"HTTP/1.0":                 {answer: "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", body: "ok", once: true},
-		"until the end":            {answer: "HTTP/1.1 200 OK\r\n\r\nok", body: "ok", once: true, closes: true},
-		"with more than it says":   {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more", body: "ok", once: true},
-		"with a second one":        {answer: strings.Repeat("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 2), body: "ok", once: true},
-		"a body where none can be": {answer: "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", once: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
-				_, _ = io.WriteString(conn, tc.answer)
-				return !tc.closes
-			})
-			relay := startRelay(t, simple(up.URL))
-			token := relay.mint()
-			for range 3 {
-				res, body := relay.do(relay.request(bearer(token)))
-				if status := strings.Fields(tc.answer)[1]; body != tc.body || status != "102" && fmt.Sprint(res.StatusCode) != status {
-					t.Fatalf("got %d %q", res.StatusCode, body)
-				}
-			}
-			if want := map[bool]int64{false: 1, true: 3}[tc.once]; up.conns.Load() != want {
-				t.Errorf("three calls took %d connections, want %d", up.conns.Load(), want)
-			}
-		})
-	}
 }
 
 func TestAnswersThatAreNone(t *testing.T) {
@@ -234,23 +188,6 @@ func TestClientAbortsBeforeTheAnswer(t *testing.T) {
 	relay.wantSettled(token)
 }
 
-// Who reads on at the end is told that it is the end, as decoders do.
-func TestBodyStaysAtItsEnd(t *testing.T) {
-	near, far := net.Pipe()
-	defer far.Close()
-	c := &directConn{Conn: near, home: new(direct), r: bufio.NewReader(near)}
-	b := &directBody{ReadCloser: io.NopCloser(strings.NewReader("ok")), conn: c, release: func() bool { return true }, more: true}
-	if body, err := io.ReadAll(b); string(body) != "ok" || err != nil {
-		t.Fatal(string(body), err)
-	}
-	for range 2 {
-		if n, err := b.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-			t.Errorf("after the end: %d, %v", n, err)
-		}
-		_ = b.Close()
-	}
-}
-
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	up := newBareProvider(t, func(conn net.Conn, _ *http.Request, _ string) bool {
 		_, err := io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
@@ -269,38 +206,5 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		if !eventually(func() bool { return up.open.Load() == 0 }) {
 			t.Error("the connection stays open")
 		}
-	}
-}
-
-// Whoever asks for something that only the standard library's transport does gets
-// that one.
-func TestWhichTransportIsDirect(t *testing.T) {
-	for settings, want := range map[string]bool{
-		"":                             true,
-		"dial_timeout 1s":              true,
-		"keepalive 10s":                true,
-		"keepalive_idle_conns 9":       false,
-		"keepalive off":                false,
-		"max_conns_per_host 1000":      false,
-		"response_header_timeout 1m":   false,
-		"versions h2c":                 false,
-		"versions 2":                   false,
-		"versions 1.1":                 true,
-		"network_proxy url http://p:1": false,
-	} {
-		var transport Transport
-		d := caddyfile.NewTestDispenser("transport {\n" + settings + "\n}")
-		if err := transport.UnmarshalCaddyfile(d); err != nil {
-			t.Fatal(settings, err)
-		}
-		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
-		if err := transport.Provision(ctx); err != nil {
-			t.Fatal(settings, err)
-		}
-		if got := transport.direct != nil; got != want {
-			t.Errorf("with %q: direct is %v", settings, got)
-		}
-		cancel()
-		_ = transport.Cleanup()
 	}
 }
