@@ -37,11 +37,11 @@ func (h *Handler) hideFromLog(r *http.Request, bare bool) bool {
 
 // logRequest writes the relay's own line for a request that Caddy's access log
 // must not show.
-func (h *Handler) logRequest(r *http.Request, rt *route, start time.Time) {
+func (h *Handler) logRequest(r *http.Request, rt *route) {
 	if c := h.access.Check(zap.InfoLevel, "handled request"); c != nil {
 		c.Write(append(h.fields(r, rt),
 			zap.Int32("status", rt.status.Load()),
 			zap.Int64("size", rt.bytesOut.Load()),
-			zap.Duration("duration", time.Since(start)))...)
+			zap.Duration("duration", time.Since(rt.start)))...)
 	}
 }

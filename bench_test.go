@@ -77,9 +77,7 @@ func copyInto(to, from http.Header) http.Header {
 // pretend does what the transport does but for the round trip.
 func pretend(r *http.Request, res *http.Response) error {
 	rt := routeOf(r.Context())
-	if _, err := rt.outgoing(r); err != nil {
-		return err
-	}
+	rt.outgoing(r)
 	rt.connected.Store(true)
 	res, err := rt.incoming(r.Context(), res)
 	if err != nil {

@@ -13,22 +13,25 @@ import (
 )
 
 // charge makes the token known to the ledger and takes what the call costs.
-func (h *Handler) charge(rt *route, relay *relay, p *permit, now time.Time) *refusal {
-	terms, err := relay.ledger.Know(rt, p.token)
+func (h *Handler) charge(rt *route, _ *http.Request) *refusal {
+	p, ledger := rt.permit, rt.relay.ledger
+	terms, err := ledger.Know(rt, p.token)
 	if err != nil {
-		return uncharged(relay, p, err)
+		return uncharged(rt.relay, p, err)
 	}
+
 	charges := rt.room[:0]
 	limit, limited := p.Calls, p.Calls > 0
 	if terms.CallsLimited {
 		limit, limited = terms.CallsLimit, true
 	}
 	if limited {
-		charges = append(charges, tokenstore.Charge{Counter: limitCounter(tokenstore.ScopeToken, "", p, now), Amount: 1, Limit: limit})
+		charges = append(charges, tokenstore.Charge{Counter: tokenstore.TokenCounter(p.Issuer, p.ID), Amount: 1, Limit: limit})
 	}
-	rt.charges = relay.limitsInForce(h.app.Limits).charges(charges, p, now)
-	if err := relay.ledger.Admit(rt, p.token, rt.charges); err != nil {
-		return uncharged(relay, p, err)
+	rt.charges, rt.windowEnds = rt.relay.limitsInForce(h.app.Limits).charges(charges, p, rt.countedAt)
+
+	if err := ledger.Admit(rt, p.token, rt.charges); err != nil {
+		return uncharged(rt.relay, p, err)
 	}
 	return nil
 }
@@ -62,11 +65,12 @@ func uncharged(relay *relay, p *permit, err error) *refusal {
 
 // settle gives the call back if no connection to the provider was had, and
 // records what was used.
-func (h *Handler) settle(rt *route, relay *relay, r *http.Request, start time.Time) {
+func (h *Handler) settle(rt *route, r *http.Request) {
+	relay := rt.relay
 	if f := ended(rt); f != nil && rt.answered {
 		f.log(h.logger, h.fields(r, rt)...) // otherwise it is the answer, which was logged
 	}
-	used := tokenstore.Usage{BytesIn: rt.bytesIn.Load(), BytesOut: rt.bytesOut.Load(), Duration: time.Since(start)}
+	used := tokenstore.Usage{BytesIn: rt.bytesIn.Load(), BytesOut: rt.bytesOut.Load(), Duration: time.Since(rt.start)}
 	if rt.connected.Load() {
 		used.Calls = 1
 	} else if err := relay.ledger.Settle(context.Background(), rt.charges); err != nil {

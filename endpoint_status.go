@@ -43,23 +43,25 @@ type callsStatus struct {
 
 // ServeHTTP answers GET and HEAD, with the token in any carrier.
 func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start, rt := time.Now(), new(route)
+	rt := &route{start: time.Now()}
+	rt.watchBody(w, r)
 	found := e.door.carriers.take(r)
 	if e.door.hideFromLog(r, found.bare) {
-		defer e.door.logRequest(r, rt, start)
+		defer e.door.logRequest(r, rt)
 	}
 	if preflight(w, r) {
 		return
 	}
-	status, refused := e.status(r, found, rt, start)
+	status, refused := e.status(r, found, rt, rt.start)
 	if refused != nil {
 		if refused.code == codeMethodNotAllowed {
 			w.Header().Set("Allow", "GET, HEAD")
 		}
-		_ = e.door.refuse(w, r, rt, refused) // it has no error to return
+		_ = e.door.refuse(r, rt, refused) // it has no error to return
 		return
 	}
 	rt.status.Store(http.StatusOK)
+	rt.keepConnection()
 	allowAnyOrigin(w.Header())
 	rt.bytesOut.Store(writeJSON(w, status))
 }
@@ -81,7 +83,7 @@ func (e *statusEndpoint) status(r *http.Request, found found, rt *route, now tim
 	if refused := relay.pass(r, e.door.app.RateLimits, now); refused != nil {
 		return nil, refused
 	}
-	permit, err := relay.tokens.open(r.Context(), found.token)
+	permit, err := relay.tokens.open(r.Context(), clientOf(r), found.token)
 	if err != nil {
 		return nil, denied(err)
 	}

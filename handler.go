@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -78,27 +79,30 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP admits, passes on and settles one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	start := time.Now()
-	rt := new(route)
-	found := h.carriers.take(r)
-	if h.hideFromLog(r, found.bare) {
-		defer h.logRequest(r, rt, start)
-	}
-	if found.linked {
-		sandbox(w.Header())
-	}
+	rt := &route{start: time.Now()}
+	rt.watchBody(w, r)
 	if preflight(w, r) {
+		if h.hideFromLog(r, showsToken(r)) {
+			h.logRequest(r, rt)
+		}
 		return nil
 	}
-	if rt.socket = asksForWebSocket(r); !rt.socket {
-		stripUpgrade(r.Header)
+
+	refused := h.hold(rt, r)
+	if rt.relay != nil {
+		defer rt.relay.ledger.release()
+		refused = h.limitRate(rt, r)
 	}
-	if r.TLS != nil && !r.TLS.HandshakeComplete {
-		// Early data can be replayed by whoever is on the way (RFC 8470), and
-		// every replay would be a call.
-		return h.refuse(w, r, rt, refuse(codeTooEarly, "the request came as TLS early data"))
+	if rt.found.bare = true; refused == nil {
+		rt.found = h.carriers.take(r)
 	}
-	err := h.serve(w, r, next, found, rt, start)
+	if h.hideFromLog(r, rt.found.bare) {
+		defer h.logRequest(r, rt)
+	}
+	if refused != nil {
+		return h.refuse(r, rt, refused)
+	}
+	err := h.serve(rt, r, next)
 	if err == nil && r.ProtoMajor == 1 && rt.answered && !rt.socket && w.Header()["Content-Length"] != nil {
 		// The answer is whole, and accounted for. The server would keep the last of it
 		// back until all other handlers are done and it has written its logs.
@@ -107,120 +111,185 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return err
 }
 
-// serve is what becomes of a request that may have a token.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, found found, rt *route, start time.Time) error {
+// serve takes a request through the steps of its admission, and on to its
+// provider.
+func (h *Handler) serve(rt *route, r *http.Request, next caddyhttp.Handler) error {
+	defer rt.relay.ledger.letGo(rt)
+	for _, step := range [...]func(*Handler, *route, *http.Request) *refusal{
+		(*Handler).checkProtocol,
+		(*Handler).openToken,
+		(*Handler).checkRequest,
+		(*Handler).takeSlot, // to wait for a body is part of a call
+		(*Handler).readBody,
+		(*Handler).checkModels,
+		(*Handler).countRate,
+		(*Handler).decideTarget,
+		(*Handler).charge,
+	} {
+		if refused := step(h, rt, r); refused != nil {
+			return h.refuse(r, rt, refused)
+		}
+	}
+
+	rt.announce(rt.writer.Header())
+	// Deferred, because reverse_proxy panics when a stream breaks.
+	defer h.settle(rt, r)
+	return h.conclude(r, rt, next.ServeHTTP(rt.writer, r.WithContext(rt)))
+}
+
+// hold holds the relay's store for a request, or refuses it.
+func (h *Handler) hold(rt *route, r *http.Request) *refusal {
 	relay := h.app.running(r.Context())
 	if relay == nil || !relay.ledger.hold() {
-		return h.refuse(w, r, rt, refuse(codeNotReady, "the relay has not started or is shutting down"))
+		return refuse(codeNotReady, "the relay has not started or is shutting down")
 	}
-	defer relay.ledger.release()
-
-	defer relay.ledger.letGo(rt)
-	if refused := h.admit(w, r, relay, found, rt, start); refused != nil {
-		return h.refuse(w, r, rt, refused)
-	}
-	rt.announce(w.Header())
-	// Deferred, because reverse_proxy panics when a stream breaks.
-	defer h.settle(rt, relay, r, start)
-
-	err := next.ServeHTTP(w, r.WithContext(rt))
-	return h.conclude(w, r, rt, err)
+	rt.relay = relay
+	return nil
 }
 
-// admit admits a request, or refuses it. What it takes for it is to be let go
-// either way.
-func (h *Handler) admit(w http.ResponseWriter, r *http.Request, relay *relay, found found, rt *route, start time.Time) *refusal {
-	if refused := relay.pass(r, h.app.RateLimits, start); refused != nil {
-		return refused
-	}
-	permit, refused := h.permit(r, relay, found, rt, start)
-	if refused != nil {
-		return refused
-	}
-	// The slot comes first: to hold a body is part of a call.
-	if refused := relay.ledger.paces.enter(permit, rt, start); refused != nil {
-		return refused
-	}
-	if refused := h.permitModels(w, r, relay, permit, rt); refused != nil {
-		return refused
-	}
-	now := time.Now() // to read the body may have taken long
-	if refused := rt.decide(r, permit, found, now); refused != nil {
-		return refused
-	}
-	// Registered before it is charged: a revocation that comes after the charge
-	// finds the call, and one that comes before refuses it.
-	relay.ledger.live.add(r.Context(), rt)
-	return h.charge(rt, relay, permit, now)
+// limitRate counts a request against the operator's rate limits. It is the first
+// step, because the others cost more.
+func (h *Handler) limitRate(rt *route, r *http.Request) *refusal {
+	return rt.relay.pass(r, h.app.RateLimits, rt.start)
 }
 
-// permit decides whether the token permits the request, and fills in its route.
-func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, now time.Time) (*permit, *refusal) {
-	switch {
-	case found.err == errBadQuery:
-		return nil, refuse(codeInvalidRequest, found.err.Error())
-	case found.err != nil:
-		return nil, refuse(string(grant.Invalid), found.err.Error())
-	case strings.Contains(r.URL.Path, found.token):
-		return nil, refuse(codeInvalidRequest, "the path holds the token")
-	case found.lone && rt.socket:
-		return nil, refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered: offer the provider's too, such as realtime, which can be chosen")
+// checkProtocol refuses what is more than a request, or less.
+func (h *Handler) checkProtocol(rt *route, r *http.Request) *refusal {
+	if rt.found.linked {
+		sandbox(rt.writer.Header())
 	}
-	if m := method(r); m == http.MethodConnect || m == http.MethodTrace {
+	if rt.socket = asksForWebSocket(r); !rt.socket {
+		stripUpgrade(r.Header)
+	}
+
+	switch m := method(r); {
+	case r.TLS != nil && !r.TLS.HandshakeComplete:
+		// Early data can be replayed by whoever is on the way (RFC 8470), and
+		// every replay would be a call.
+		return refuse(codeTooEarly, "the request came as TLS early data")
+	case m == http.MethodConnect || m == http.MethodTrace:
 		// What follows a CONNECT is not framed and would be requests of its own;
 		// an answer to TRACE quotes the request, with the key.
-		return nil, refuse(string(grant.NoMethod), m+" is never passed on")
+		return refuse(string(grant.NoMethod), m+" is never passed on")
+	case rt.socket && r.ProtoMajor == 1 && !bodiless(r):
+		// Nobody would look at it, and the provider may take it for messages.
+		return refuse(codeInvalidRequest, "the handshake of a WebSocket has a body; send it without one")
 	}
-	permit, err := relay.tokens.open(r.Context(), found.token)
+	return nil
+}
+
+// openToken opens the token that was found.
+func (h *Handler) openToken(rt *route, r *http.Request) *refusal {
+	switch found := rt.found; {
+	case found.err == errBadQuery:
+		return refuse(codeInvalidRequest, found.err.Error())
+	case found.err != nil:
+		return refuse(string(grant.Invalid), found.err.Error())
+	case strings.Contains(r.URL.Path, found.token):
+		return refuse(codeInvalidRequest, "the path holds the token")
+	case found.lone && rt.socket:
+		return refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered: offer the provider's too, such as realtime, which can be chosen")
+	}
+
+	permit, err := rt.relay.tokens.open(r.Context(), clientOf(r), rt.found.token)
 	if err != nil {
-		return nil, denied(err)
+		return denied(err)
 	}
+	rt.permit = permit
 	rt.grant, rt.token, rt.provider = permit.Grant, permit.token, permit.provider
 	if h.clients || permit.AddressBound() {
 		h.warning.of(r, h.logger)
 	}
-
-	named, err := h.stripPrefix(r)
-	if err != nil {
-		return nil, refuse(string(grant.NoPath), err.Error())
-	}
-	if err := grant.CheckURLPath(r.URL); err != nil {
-		return nil, refuse(codeInvalidRequest, err.Error())
-	}
-	request := grant.Request{
-		Now: now, Method: method(r), Path: r.URL.Path, Provider: named,
-		ClientIP: clientAddr(r), Origin: r.Header.Get("Origin"),
-	}
-	if err := permit.Permit(request); err != nil {
-		return nil, denied(err)
-	}
-	rt.request = request
-	return permit, nil
+	return nil
 }
 
-// decide holds the request against the grant as it is going to be sent, and
-// decides what is sent where.
-func (rt *route) decide(r *http.Request, permit *permit, found found, now time.Time) *refusal {
-	err := permit.ValidAt(now)
-	if err == nil && r.URL.Path != rt.request.Path { // the model that the token sets stands in it
+// checkRequest strips the prefix and decides whether the token permits the
+// request, as far as that shows without its body.
+func (h *Handler) checkRequest(rt *route, r *http.Request) *refusal {
+	named, err := h.stripPrefix(r)
+	if err != nil {
+		return refuse(string(grant.NoPath), err.Error())
+	}
+	if err := grant.CheckURLPath(r.URL); err != nil {
+		return refuse(codeInvalidRequest, err.Error())
+	}
+
+	rt.request = grant.Request{
+		Now: rt.start, Method: method(r), Path: r.URL.Path, Provider: named,
+		ClientIP: clientAddr(r), Origin: r.Header.Get("Origin"),
+	}
+	if err := rt.permit.Permit(rt.request); err != nil {
+		return denied(err)
+	}
+	return nil
+}
+
+// takeSlot takes one of the slots of limits.concurrency, and registers the call:
+// from here on it ends with its token.
+func (h *Handler) takeSlot(rt *route, r *http.Request) *refusal {
+	if refused := rt.relay.ledger.paces.enter(rt); refused != nil {
+		return refused
+	}
+	rt.relay.ledger.live.add(r.Context(), rt)
+	return nil
+}
+
+// readBody reads the body that has to be there before the call is counted: one
+// that is short, or whose model is looked into. Any other body streams.
+func (h *Handler) readBody(rt *route, r *http.Request) *refusal {
+	switch {
+	case bodiless(r), rt.socket: // over HTTP/2, the body of a WebSocket's handshake is its messages
+		return nil
+	case rt.permit.looksInto(r):
+		return rt.holdBody(r, rt.relay.ledger.shareOf(rt.permit))
+	case short(r):
+		return rt.holdShortBody(r)
+	}
+	rt.stopInterrupt = context.AfterFunc(rt, rt.client.interrupt)
+	return nil
+}
+
+// countRate counts the call against its token's rate. Reading the body may have
+// taken long, so the token is asked again.
+func (h *Handler) countRate(rt *route, r *http.Request) *refusal {
+	now := time.Now()
+	err := rt.permit.ValidAt(now)
+	if err == nil && r.URL.Path != rt.request.Path { // the model that the token sets is in the path
 		rt.request.Now, rt.request.Path = now, r.URL.Path
-		err = permit.Permit(rt.request)
+		err = rt.permit.Permit(rt.request)
 	}
 	if err != nil {
 		return denied(err)
 	}
-	if refused := rt.pace.take(permit, rt, now); refused != nil {
-		return refused
-	}
-	if err := cutQuery(r, func(name, _ string) bool { return permit.provider.query[name] }); err != nil {
+
+	rt.countedAt = now
+	return rt.pace.take(rt, now)
+}
+
+// decideTarget decides what is sent where, with which key.
+func (h *Handler) decideTarget(rt *route, r *http.Request) *refusal {
+	if err := cutQuery(r, func(name, _ string) bool { return rt.provider.query[name] }); err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
 	rt.method, rt.path, rt.rawPath = rt.request.Method, r.URL.Path, r.URL.RawPath
-	rt.protocol = found.protocol
-	if rt.secret = permit.carried; rt.secret == nil {
-		rt.secret = permit.provider.keys.pick(now)
+	rt.protocol = rt.found.protocol
+	if rt.secret = rt.permit.carried; rt.secret == nil {
+		rt.secret = rt.provider.keys.pick(rt.countedAt)
 	}
 	return nil
+}
+
+// stillPermitted asks again, right before the call is written, whatever depends
+// on time or on the operator. A revocation ends the call's context, which is
+// asked as well.
+func (rt *route) stillPermitted(now time.Time) *refusal {
+	if err := rt.permit.ValidAt(now); err != nil {
+		return denied(err)
+	}
+	if !rt.windowEnds.IsZero() && !now.Before(rt.windowEnds) {
+		return refuse(codeBusy, "the call waited for a connection until the day was over on which it is counted")
+	}
+	return rt.pace.retake(rt, now)
 }
 
 // method is the method that the provider will see: over HTTP/2 and HTTP/3 a
@@ -272,7 +341,7 @@ func cutProvider(path, prefix string) (name, rest string, ok bool) {
 
 // conclude turns an error of the next handler into an answer, where none was
 // passed on. It returns none to Caddy, which would log the request with it.
-func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, rt *route, err error) error {
+func (h *Handler) conclude(r *http.Request, rt *route, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -281,7 +350,7 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, rt *route, er
 	var netErr net.Error
 	switch {
 	case errors.As(err, &refused):
-	case rt.clientBroke.Load():
+	case rt.client.broke.Load():
 		refused = refuse(codeInvalidRequest, "the request's body broke off")
 		if statusOf(err, http.StatusRequestEntityTooLarge) {
 			refused = refuse(codeTooLarge, "the request's body is longer than the site takes")
@@ -289,18 +358,18 @@ func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, rt *route, er
 	case rt.status.Load() != 0: // the provider did answer: one of the operator's response routes failed
 		h.logger.Error("handling the provider's answer", append(h.fields(r, rt), zap.Error(err))...)
 		if errors.As(err, &handlerErr) {
-			w.WriteHeader(handlerErr.StatusCode)
+			rt.writer.WriteHeader(handlerErr.StatusCode)
 		}
 		return nil
 	case errors.As(err, &handlerErr) && handlerErr.StatusCode == 499:
-		w.WriteHeader(handlerErr.StatusCode) // the client is gone
+		rt.writer.WriteHeader(handlerErr.StatusCode) // the client is gone
 		return nil
 	case errors.As(err, &netErr) && netErr.Timeout():
 		refused = refuse(codeProviderTimeout, rt.secret.mask(err.Error()))
 	default:
 		refused = refuse(codeProviderUnreachable, rt.secret.mask(err.Error()))
 	}
-	return h.refuse(w, r, rt, refused)
+	return h.refuse(r, rt, refused)
 }
 
 // statusOf reports whether a handler error with a status is anywhere in err.
@@ -315,16 +384,13 @@ func statusOf(err error, status int) bool {
 }
 
 // refuse answers a request with a refusal and logs it.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt *route, f *refusal) error {
+func (h *Handler) refuse(r *http.Request, rt *route, f *refusal) error {
 	f.log(h.logger, h.fields(r, rt)...)
 	rt.status.Store(int32(answers[f.code].status))
-	rt.announce(w.Header())
-	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
-		// The client waits with its body for a word that does not come; the
-		// server would wait for the body.
-		w.Header().Set("Connection", "close")
-	}
-	f.write(w)
+	rt.announce(rt.writer.Header())
+	rt.drain(r)
+	rt.keepConnection()
+	f.write(rt.writer)
 	return nil
 }
 

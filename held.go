@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -147,36 +145,22 @@ func (rt *route) setBody(r *http.Request) {
 // and no more, because a few bytes are enough to claim all of it.
 const zstdWindow = 2 << 20
 
-// How long a client may take to send a body that is held: so that nobody fills the
-// memory for all with bodies that do not end.
-const (
-	bodyPatience = 30 * time.Second
-	bodyPace     = 64 << 10 // bytes a second, after that
-)
-
-// bodyMeter holds what is read into a buffer against both bounds, and waits no longer
-// for it than it should.
+// bodyMeter counts the memory of a buffer that a body is read into, before it is
+// taken.
 type bodyMeter struct {
 	io.Reader
-	body   *heldBody
-	read   int64
-	sent   *atomic.Int64 // what the client has sent, which may be less than what it decodes to
-	client *http.ResponseController
-	begun  time.Time
-	until  time.Time
+	body *heldBody
+	read int64
 }
 
 func (m *bodyMeter) Read(p []byte) (int, error) {
-	if until := m.begun.Add(bodyPatience + time.Duration(m.sent.Load()/bodyPace)*time.Second); until != m.until {
-		m.until = until
-		_ = m.client.SetReadDeadline(until) // where it cannot be set, the server's own holds
-	}
 	// p is all that the buffer has room for: with what is in it, that is what it takes.
 	more := m.read + int64(len(p)) - m.body.took
 	m.body.took += more
 	if !m.body.share.take(more) {
 		return 0, errBodiesFull
 	}
+
 	n, err := m.Reader.Read(p)
 	if m.read += int64(n); m.read > maxBody {
 		return n, errBodyTooLong
@@ -187,28 +171,37 @@ func (m *bodyMeter) Read(p []byte) (int, error) {
 // holdBody reads the whole body of a request into its route. One that was
 // encoded goes on as it was read: what a second decoder made of it might be
 // something else.
-func (rt *route) holdBody(w http.ResponseWriter, r *http.Request, share share) *refusal {
+func (rt *route) holdBody(r *http.Request, share share) *refusal {
 	if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") {
 		defer share.take(-zstdWindow)
 		if !share.take(zstdWindow) {
 			return refuse(codeBusy, errBodiesFull.Error())
 		}
 	}
+
 	encodings := r.Header["Content-Encoding"]
-	var err error
 	if short(r) && len(encodings) == 0 {
-		// Not counted, and without a deadline: it takes hardly more memory than its
-		// connection does, and is served when others have taken all that there is.
-		err = rt.readShort(r)
-	} else {
-		rt.body.share = share
-		err = rt.readMetered(w, r, encodings)
+		// Not counted: it takes hardly more memory than its connection does, and is
+		// served when others have taken all that there is.
+		return rt.holdShortBody(r)
 	}
+	rt.body.share = share
+	err := rt.client.inTime(func() error { return rt.readMetered(r, encodings) })
+	return rt.held(r, err)
+}
+
+// holdShortBody reads a short body into its route as it is.
+func (rt *route) holdShortBody(r *http.Request) *refusal {
+	err := rt.client.inTime(func() error { return rt.readShort(r) })
+	return rt.held(r, err)
+}
+
+// held makes what was read the body of the request.
+func (rt *route) held(r *http.Request, err error) *refusal {
 	rt.bytesIn.Store(0) // it is counted when it goes out
-	if err != nil || rt.clientBroke.Load() {
+	if err != nil || rt.client.broke.Load() {
 		return rt.notHeld(err)
 	}
-	delete(r.Header, "Content-Encoding")
 	rt.setBody(r)
 	return nil
 }
@@ -219,11 +212,13 @@ func (rt *route) notHeld(err error) *refusal {
 	switch {
 	case errors.As(err, &refused):
 		return refused
+	case errors.Is(err, errBodyTooSlow):
+		return refuse(codeInvalidRequest, err.Error())
 	case errors.Is(err, errBodyTooLong), statusOf(err, http.StatusRequestEntityTooLarge):
 		return refuse(codeTooLarge, errBodyTooLong.Error())
 	case errors.Is(err, errBodiesFull):
 		return refuse(codeBusy, errBodiesFull.Error())
-	case rt.clientBroke.Load():
+	case rt.client.broke.Load():
 		return refuse(codeInvalidRequest, "the request's body broke off")
 	}
 	return refuse(codeInvalidRequest, "the request's body does not decode")
@@ -236,9 +231,8 @@ func short(r *http.Request) bool {
 
 // readShort reads a short body.
 func (rt *route) readShort(r *http.Request) error {
-	rt.sent = clientBody{r.Body, rt}
 	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(&rt.sent, body); err != nil {
+	if _, err := io.ReadFull(r.Body, body); err != nil {
 		return err
 	}
 	rt.body.bytes = body
@@ -248,19 +242,19 @@ func (rt *route) readShort(r *http.Request) error {
 	return nil
 }
 
-// readMetered reads a body that is long, or that may become so.
-func (rt *route) readMetered(w http.ResponseWriter, r *http.Request, encodings []string) error {
-	rt.sent = clientBody{r.Body, rt}
-	plain, err := decoded(&rt.sent, encodings)
+// readMetered reads a body that is long, or that may become so, and undoes its
+// content coding.
+func (rt *route) readMetered(r *http.Request, encodings []string) error {
+	plain, err := decoded(r.Body, encodings)
 	if err != nil {
 		return err
 	}
 	defer plain.Close() // whatever there was to say was said when it was read
-	client := http.NewResponseController(w)
-	defer client.SetReadDeadline(time.Time{}) // a server that has none has set none
+
 	b := newBuffer(r.ContentLength)
-	_, err = b.ReadFrom(&bodyMeter{Reader: plain, body: &rt.body, sent: &rt.bytesIn, client: client, begun: time.Now()})
+	_, err = b.ReadFrom(&bodyMeter{Reader: plain, body: &rt.body})
 	rt.body.buffer, rt.body.bytes = b, b.Bytes()
+	delete(r.Header, "Content-Encoding")
 	return err
 }
 

@@ -2,7 +2,6 @@ package relayapi
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -20,62 +19,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 )
 
-// deadlines is a client whose read deadlines are noted.
-type deadlines struct {
-	http.ResponseWriter
-	set []time.Time
-}
-
-func (d *deadlines) SetReadDeadline(t time.Time) error {
-	d.set = append(d.set, t)
-	return nil
-}
-
 func newShare() share { return share{new(atomic.Int64), new(atomic.Int64)} }
-
-// Bodies that do not end must not fill the memory that there is for all of them.
-// One that is short when it comes may be long when it is decoded.
-func TestHeldBodyHasADeadlineUnlessItIsShort(t *testing.T) {
-	var zipped bytes.Buffer
-	z := gzip.NewWriter(&zipped)
-	_, _ = z.Write([]byte(`{"model":"m"}`))
-	_ = z.Close()
-	for _, tt := range []struct {
-		name, body, encoding string
-		length               int64
-		deadline             bool
-	}{
-		{"short", `{"model":"m"}`, "", 13, false},
-		{"short and encoded", zipped.String(), "gzip", int64(zipped.Len()), true},
-		{"of unknown length", `{"model":"m"}`, "", -1, true},
-		{"long", strings.Repeat(" ", smallBody+1), "", smallBody + 1, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest("POST", "/", strings.NewReader(tt.body))
-			r.ContentLength = tt.length
-			if tt.encoding != "" {
-				r.Header.Set("Content-Encoding", tt.encoding)
-			}
-			client := &deadlines{ResponseWriter: httptest.NewRecorder()}
-			if refused := new(route).holdBody(client, r, newShare()); refused != nil {
-				t.Fatal(refused)
-			}
-			if n := len(client.set); (n > 0) != tt.deadline || n > 0 && (client.set[0].IsZero() || !client.set[n-1].IsZero()) {
-				t.Errorf("deadlines %v", client.set)
-			}
-		})
-	}
-}
-
-// What came of a body that broke off is not the body, should it be asked for again.
-func TestShortBodyThatBreaksOffIsNotHeld(t *testing.T) {
-	rt := new(route)
-	r := httptest.NewRequest("POST", "/", strings.NewReader("abc"))
-	r.ContentLength = 10
-	if err := rt.readShort(r); err != io.ErrUnexpectedEOF || rt.body.bytes != nil {
-		t.Errorf("%v, %q is held", err, rt.body.bytes)
-	}
-}
 
 // The memory of a body is the next one's. Whatever becomes of a call, no provider may
 // receive a piece of another's body.
@@ -145,10 +89,10 @@ func TestHeldBodiesAreNotMixed(t *testing.T) {
 // is still its own.
 func TestHeldBodyThatIsNotRewrittenIsStillHeld(t *testing.T) {
 	for _, body := range []string{"{" + strings.Repeat(" ", smallBody) + "}", "{}"} {
-		rt := new(route)
 		r := httptest.NewRequest("POST", "/v1beta/models/large:generateContent", strings.NewReader(body))
 		r.ContentLength = -1
-		if refused := rt.holdBody(httptest.NewRecorder(), r, newShare()); refused != nil {
+		rt := watched(httptest.NewRecorder(), r)
+		if refused := rt.holdBody(r, newShare()); refused != nil {
 			t.Fatal(refused)
 		}
 		buffer := rt.body.buffer
@@ -190,9 +134,9 @@ func TestHeldBodyIsLetGoWhenItsAnswerComes(t *testing.T) {
 // The standard library's transport may still read when its round trip is over, and
 // must not when the call is: the memory is another body's then.
 func TestHeldBodyIsReadUntilItIsGivenBack(t *testing.T) {
-	rt, share := new(route), newShare()
 	r := httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", smallBody+1)))
-	if refused := rt.holdBody(httptest.NewRecorder(), r, share); refused != nil {
+	rt, share := watched(httptest.NewRecorder(), r), newShare()
+	if refused := rt.holdBody(r, share); refused != nil {
 		t.Fatal(refused)
 	}
 	retried, late := rt.body.lend(), rt.body.lend()
@@ -211,25 +155,6 @@ func TestHeldBodyIsReadUntilItIsGivenBack(t *testing.T) {
 	late.Close()
 	if n := share.all.Load(); n != 0 {
 		t.Errorf("%d bytes are held", n)
-	}
-}
-
-// What a few bytes decode to gives nobody more time to send others.
-func TestTimeForABodyIsForWhatIsSent(t *testing.T) {
-	var (
-		w    deadlines
-		sent atomic.Int64
-	)
-	m := &bodyMeter{body: &heldBody{share: newShare()}, sent: &sent, client: http.NewResponseController(&w), begun: epoch}
-	for _, seconds := range []time.Duration{0, 10} {
-		sent.Store(int64(seconds) * bodyPace)
-		m.Reader = strings.NewReader(strings.Repeat("x", 1<<20))
-		if _, err := io.Copy(io.Discard, m); err != nil {
-			t.Fatal(err)
-		}
-		if got, want := w.set[len(w.set)-1], epoch.Add(bodyPatience+seconds*time.Second); !got.Equal(want) {
-			t.Errorf("until %v, want %v", got, want)
-		}
 	}
 }
 
@@ -259,9 +184,9 @@ func TestUnfinishedBodyCountsWithItsBuffer(t *testing.T) {
 	reader, writer := io.Pipe()
 	r := httptest.NewRequest("POST", "/", reader)
 	r.ContentLength = maxBody
-	rt, share := new(route), newShare()
+	rt, share := watched(httptest.NewRecorder(), r), newShare()
 	done := make(chan *refusal)
-	go func() { done <- rt.holdBody(httptest.NewRecorder(), r, share) }()
+	go func() { done <- rt.holdBody(r, share) }()
 	_, _ = writer.Write([]byte("{")) // it returns when that is read
 	if n := share.own.Load(); n < leastRoom<<(len(buffers)-1) {
 		t.Errorf("%d bytes are counted", n)

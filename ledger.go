@@ -72,6 +72,9 @@ func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledge
 
 // letGo gives back what a call has taken of what all share.
 func (s *pooledStore) letGo(rt *route) {
+	if rt.stopInterrupt != nil {
+		rt.stopInterrupt() // the end of the call would interrupt its connection's next request
+	}
 	if rt.cancel != nil {
 		s.live.remove(rt)
 	}

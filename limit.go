@@ -46,17 +46,19 @@ func (l Limit) check(others []Limit) error {
 	return nil
 }
 
-// limitCounter is what a token's calls count on, under a limit of a scope and a time.
-func limitCounter(scope tokenstore.Scope, per string, p *permit, now time.Time) tokenstore.Counter {
-	c := tokenstore.Counter{Scope: scope, ID: p.counterID(scope), Unit: tokenstore.UnitCalls}
+// windowOf returns when the window of a limit began that a time is in, and when
+// it ends. Both are zero for a limit in all.
+func windowOf(per string, now time.Time) (start, end time.Time) {
 	now = now.UTC()
 	switch per {
 	case "day":
-		c.Window = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
+		start = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 0, 1)
 	case "month":
-		c.Window = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+		start = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 1, 0)
 	}
-	return c
+	return start, end
 }
 
 // limitRule is all that is said of a scope and a time, by the config and since.
@@ -101,8 +103,9 @@ func (l *limitRules) rule(scope tokenstore.Scope, per string) *limitRule {
 	return &l.rules[i]
 }
 
-// charges adds what one call of a token costs.
-func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Time) []tokenstore.Charge {
+// charges adds what one call of a token costs, and returns when the first of the
+// windows ends that it is counted in; zero if there is none.
+func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Time) (_ []tokenstore.Charge, ends time.Time) {
 	for i := range l.rules {
 		r := &l.rules[i]
 		limit := r.all
@@ -111,11 +114,18 @@ func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Ti
 				limit = single
 			}
 		}
-		if limit != noLimit {
-			charges = append(charges, tokenstore.Charge{Counter: limitCounter(r.scope, r.per, p, now), Amount: 1, Limit: limit})
+		if limit == noLimit {
+			continue
+		}
+
+		start, end := windowOf(r.per, now)
+		counter := tokenstore.Counter{Scope: r.scope, ID: p.counterID(r.scope), Unit: tokenstore.UnitCalls, Window: start}
+		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: 1, Limit: limit})
+		if ends.IsZero() || !end.IsZero() && end.Before(ends) {
+			ends = end
 		}
 	}
-	return charges
+	return charges, ends
 }
 
 // limitsInForce returns the rules, made anew when a limit was set or removed.

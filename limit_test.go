@@ -59,15 +59,16 @@ func TestLimitWindows(t *testing.T) {
 	late := time.Date(2028, 2, 29, 23, 59, 59, 0, time.FixedZone("", -3600)) // already March in UTC
 	for _, tc := range []struct {
 		limit Limit
-		want  string
+		want  string // counter, and the days on which the window begins and ends
 	}{
-		{Limit{"token", 1, "day"}, "token i/t 2028-03-01"},
-		{Limit{"subject", 1, "day"}, "subject i/s 2028-03-01"},
-		{Limit{"issuer", 1, "month"}, "issuer i 2028-03-01"},
-		{Limit{"subject", 1, ""}, "subject i/s 0001-01-01"},
+		{Limit{"token", 1, "day"}, "token i/t 2028-03-01 2028-03-02"},
+		{Limit{"subject", 1, "day"}, "subject i/s 2028-03-01 2028-03-02"},
+		{Limit{"issuer", 1, "month"}, "issuer i 2028-03-01 2028-04-01"},
+		{Limit{"subject", 1, ""}, "subject i/s 0001-01-01 0001-01-01"},
 	} {
-		c := limitCounter(tokenstore.Scope(tc.limit.Scope), tc.limit.Per, p, late)
-		if got := fmt.Sprint(c.Scope, " ", c.ID, " ", c.Window.Format(time.DateOnly)); got != tc.want {
+		charges, ends := newLimitRules([]Limit{tc.limit}, new([]tokenstore.Limit)).charges(nil, p, late)
+		c := charges[0].Counter
+		if got := fmt.Sprint(c.Scope, " ", c.ID, " ", c.Window.Format(time.DateOnly), " ", ends.Format(time.DateOnly)); got != tc.want {
 			t.Errorf("%+v counts %s, want %s", tc.limit, got, tc.want)
 		}
 	}

@@ -10,43 +10,32 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// permitModels holds a request against the models that its token permits, and
-// writes the one that the token sets. Only for tokens that say something of
-// models a body is read.
-func (h *Handler) permitModels(w http.ResponseWriter, r *http.Request, relay *relay, p *permit, rt *route) *refusal {
+// looksInto reports whether the body of a request has to be in memory because
+// its token says something of models.
+func (p *permit) looksInto(r *http.Request) bool {
+	return (p.ModelBound() || p.SetModel != "") && p.provider.dialect.ReadsBody(r.URL.Path)
+}
+
+// checkModels holds a request against the models that its token permits, and
+// writes the one that the token sets.
+func (h *Handler) checkModels(rt *route, r *http.Request) *refusal {
+	p := rt.permit
 	if !p.ModelBound() && p.SetModel == "" {
 		return nil
 	}
-	d := p.provider.dialect
-	request := &dialect.Request{Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: rt.socket}
-	switch {
-	case len(r.Header["Content-Type"]) > 1:
+	if len(r.Header["Content-Type"]) > 1 {
 		return refuse(codeInvalidRequest, "there are two Content-Types")
-	case request.WebSocket && r.Method == http.MethodGet && r.ContentLength != 0: // nobody would look into it
-		return refuse(codeInvalidRequest, "the handshake of a WebSocket has a body")
 	}
-	request.ContentType = r.Header.Get("Content-Type")
-	if !request.WebSocket && d.ReadsBody(request.Path) && r.Body != nil && r.Body != http.NoBody {
-		if refused := rt.holdBody(w, r, relay.ledger.shareOf(p)); refused != nil {
-			return refused
-		}
-		request.Body = rt.body.bytes
-	}
+
+	d := p.provider.dialect
+	request := &dialect.Request{Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: rt.socket, ContentType: r.Header.Get("Content-Type"), Body: rt.body.bytes}
 	if p.SetModel != "" {
 		if err := d.Write(request, p.SetModel); err != nil {
 			return unclear(err)
 		}
 		rewrite(r, request, rt)
 	}
-	named, err := d.Read(request)
-	if base := p.provider.base.Path; base != "" && err == nil { // with it the path may be one that names a model
-		whole := *request
-		whole.Path = base + request.Path
-		var more dialect.Naming
-		more, err = d.Read(&whole)
-		named.Model = cmp.Or(named.Model, more.Model)
-		named.Others = append(append(named.Others, more.Others...), more.Model)
-	}
+	named, err := p.namedBy(request)
 	switch {
 	case err != nil:
 		return unclear(err)
@@ -57,11 +46,30 @@ func (h *Handler) permitModels(w http.ResponseWriter, r *http.Request, relay *re
 	if refused := p.permitNames(append(named.Others, named.Model)...); refused != nil {
 		return refused
 	}
+
 	if request.WebSocket && d.ReadsMessages() {
-		rt.messages = &messageGuard{permit: p, rt: rt, share: relay.ledger.shareOf(p), named: named.Model != ""}
+		rt.messages = &messageGuard{permit: p, rt: rt, share: rt.relay.ledger.shareOf(p), named: named.Model != ""}
 		delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
 	}
 	return nil
+}
+
+// namedBy finds the models that a request names. With the path of the provider's
+// base URL before it, the path may be one that names a model.
+func (p *permit) namedBy(request *dialect.Request) (dialect.Naming, error) {
+	d := p.provider.dialect
+	named, err := d.Read(request)
+	base := p.provider.base.Path
+	if base == "" || err != nil {
+		return named, err
+	}
+
+	whole := *request
+	whole.Path = base + request.Path
+	more, err := d.Read(&whole)
+	named.Model = cmp.Or(named.Model, more.Model)
+	named.Others = append(append(named.Others, more.Others...), more.Model)
+	return named, err
 }
 
 // permitNames refuses models that the token does not permit. The empty name is

@@ -35,7 +35,8 @@ type pace struct {
 
 // enter takes a slot of the token for a call, or refuses it. One that has entered
 // must leave when it is over.
-func (p *paces) enter(permit *permit, rt *route, now time.Time) *refusal {
+func (p *paces) enter(rt *route) *refusal {
+	permit, now := rt.permit, rt.start
 	if permit.RPM == 0 && permit.Concurrency == 0 {
 		return nil
 	}
@@ -59,17 +60,38 @@ func (p *paces) enter(permit *permit, rt *route, now time.Time) *refusal {
 }
 
 // take counts a call against the token's rate, or refuses it.
-func (t *pace) take(permit *permit, rt *route, now time.Time) *refusal {
-	if t == nil || permit.RPM == 0 {
+func (t *pace) take(rt *route, now time.Time) *refusal {
+	if t == nil || rt.permit.RPM == 0 {
 		return nil
 	}
 	t.shard.mu.Lock()
 	defer t.shard.mu.Unlock()
+	return t.count(rt, now)
+}
+
+// retake counts a call for the time at which it is sent instead of that at which
+// it was counted, or refuses it.
+func (t *pace) retake(rt *route, now time.Time) *refusal {
+	if t == nil || rt.permit.RPM == 0 {
+		return nil
+	}
+	t.shard.mu.Lock()
+	defer t.shard.mu.Unlock()
+	if !t.calls.giveBack(time.Minute, rt.countedAt, now) {
+		return nil
+	}
+	rt.countedAt = now
+	return t.count(rt, now)
+}
+
+// count counts a call, or refuses it. The lock is held.
+func (t *pace) count(rt *route, now time.Time) *refusal {
 	t.last = max(t.last, now.Sub(beginning))
-	wait := t.calls.take(permit.RPM, time.Minute, now)
-	rt.rateLimit = rateLimitHeader{permit.RPM, t.calls.sum, t.calls.oldest(time.Minute, now)}
+	limit := rt.permit.RPM
+	wait := t.calls.take(limit, time.Minute, now)
+	rt.rateLimit = rateLimitHeader{limit, t.calls.sum, t.calls.oldest(time.Minute, now)}
 	if wait > 0 {
-		return refuse(codeRateLimited, fmt.Sprintf("%d calls a minute", permit.RPM)).after(wait)
+		return refuse(codeRateLimited, fmt.Sprintf("%d calls a minute", limit)).after(wait)
 	}
 	return nil
 }

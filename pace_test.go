@@ -179,8 +179,8 @@ func TestIdlePacesAreForgotten(t *testing.T) {
 	now := time.Now()
 	held := 0
 	for i := range 1000 {
-		rt := new(route)
-		if refused := p.enter(permit(string(rune('a'+i%26))+time.Duration(i).String()), rt, now); refused != nil {
+		rt := &route{permit: permit(string(rune('a'+i%26)) + time.Duration(i).String()), start: now}
+		if refused := p.enter(rt); refused != nil {
 			t.Fatal(refused)
 		}
 		if i%2 == 0 {
@@ -233,19 +233,19 @@ func TestRateIsKeptAfterSlowBodies(t *testing.T) {
 	pm := &permit{Grant: &grant.Grant{RPM: 1}, tokenID: "t"}
 	start := time.Now()
 	then := start.Add(10 * time.Minute)
-	slow, next := new(route), new(route)
-	if f := p.enter(pm, slow, start); f != nil {
+	now := then.Add(time.Second)
+	slow, next := &route{permit: pm, start: start}, &route{permit: pm, start: now}
+	if f := p.enter(slow); f != nil {
 		t.Fatal(f)
 	}
-	if f := slow.pace.take(pm, slow, then); f != nil {
+	if f := slow.pace.take(slow, then); f != nil {
 		t.Fatal(f)
 	}
 	slow.pace.leave()
-	now := then.Add(time.Second)
-	if f := p.enter(pm, next, now); f != nil {
+	if f := p.enter(next); f != nil {
 		t.Fatal(f)
 	}
-	if next.pace.take(pm, next, now) == nil {
+	if next.pace.take(next, now) == nil {
 		t.Error("two calls within a second, and one a minute is permitted")
 	}
 	next.pace.leave()

@@ -3,9 +3,12 @@ package relayapi
 import (
 	"context"
 	"errors"
+	"net"
+	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
+	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -22,6 +25,12 @@ type route struct {
 	cancel          context.CancelCauseFunc
 	live            liveCall
 
+	writer http.ResponseWriter // of the client
+	start  time.Time           // of the request
+	found  found               // in the request's carriers
+	relay  *relay              // that the request is held by; nil: none
+	permit *permit             // nil: no token was opened
+
 	grant    *grant.Grant
 	token    *tokenstore.Token
 	provider *Provider
@@ -31,6 +40,9 @@ type route struct {
 	messages  *messageGuard   // nil: no message is looked into
 	protocol  string          // of the WebSocket's, that the client offered first; empty: none but secrets
 	pace      *pace           // in which the call has a slot; nil: in none
+
+	countedAt  time.Time // when the call was counted against its token's rate
+	windowEnds time.Time // when the first window ends that the call was charged in; zero: there is none
 
 	charges []tokenstore.Charge
 	room    [2]tokenstore.Charge // for them; more are rare
@@ -43,21 +55,24 @@ type route struct {
 	body heldBody // where it was read
 
 	// For the transport.
-	url      url.URL
-	trace    httptrace.ClientTrace
-	retraced retraced
-	sent     clientBody
-	memory   bodyReader // of body
-	tap      tap
-	headers  ownHeaders
+	url           url.URL
+	trace         httptrace.ClientTrace
+	retraced      retraced
+	client        clientBody  // the body as the client sends it
+	stopInterrupt func() bool // of client when the call ends; nil: it is not interrupted
+	memory        bodyReader  // of body
+	conn          net.Conn    // to the provider, if no other call is on it
+	tap           tap
+	headers       ownHeaders
 
-	socket      bool         // a WebSocket was asked for
-	answered    bool         // the provider's answer is being passed on
-	connected   atomic.Bool  // a connection to the provider was had
-	clientBroke atomic.Bool  // the client did not deliver the request's body
-	status      atomic.Int32 // that the provider answered with; 0: it did not answer
-	bytesIn     atomic.Int64 // of the request's body
-	bytesOut    atomic.Int64 // of the answer's body, that were passed on
+	socket    bool         // a WebSocket was asked for
+	closes    bool         // the answer says that the client's connection will be closed
+	h2c       bool         // calls to providers over http share a connection
+	answered  bool         // the provider's answer is being passed on
+	connected atomic.Bool  // a connection to the provider was had
+	status    atomic.Int32 // that the provider answered with; 0: it did not answer
+	bytesIn   atomic.Int64 // of the request's body
+	bytesOut  atomic.Int64 // of the answer's body, that were passed on
 }
 
 // end ends the call.

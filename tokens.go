@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"net/netip"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
@@ -22,6 +25,20 @@ type tokenCache struct {
 	issuers   map[string]grant.Issuer
 	providers map[string]*Provider
 	cache     *lru.TwoQueueCache[[sha256.Size]byte, *permit]
+	refused   *lru.Cache[[sha256.Size]byte, refusedToken]
+	turns     turns
+}
+
+// How long and of how many a refusal is remembered, so that a client that sends
+// one bad token again and again does not have it opened each time.
+const (
+	refusedFor   = 30 * time.Second
+	refusedCount = 4096
+)
+
+type refusedToken struct {
+	why   *grant.Denial
+	until time.Time
 }
 
 // permit is an opened token: its grant, bound to this config.
@@ -50,23 +67,86 @@ func (p *permit) counterID(scope tokenstore.Scope) string {
 
 func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, providers map[string]*Provider) (*tokenCache, error) {
 	cache, err := lru.New2Q[[sha256.Size]byte, *permit](tokenCacheSize)
-	return &tokenCache{opener, issuers, providers, cache}, err
+	if err != nil {
+		return nil, err
+	}
+	refused, err := lru.New[[sha256.Size]byte, refusedToken](refusedCount)
+	return &tokenCache{opener: opener, issuers: issuers, providers: providers, cache: cache, refused: refused}, err
 }
 
-// open returns what the token permits. Expiry and constraints are not decided
-// here but asked of the grant on every request, cached or not.
-func (c *tokenCache) open(ctx context.Context, token string) (*permit, error) {
+// open returns what the token of a client permits. Expiry and constraints are not
+// decided here but asked of the grant on every request, cached or not.
+func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token string) (*permit, error) {
 	var room [2048]byte // most tokens are shorter, and need no other copy
 	sum := sha256.Sum256(append(room[:0], token...))
 	if p, ok := c.cache.Get(sum); ok {
 		return p, nil
 	}
-	p, _, err := c.compile(ctx, token)
+	if r, ok := c.refused.Get(sum); ok && time.Now().Before(r.until) {
+		return nil, r.why
+	}
+
+	done, err := c.turns.wait(ctx, client)
 	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if p, ok := c.cache.Get(sum); ok { // it was opened meanwhile
+		return p, nil
+	}
+	p, _, err := c.compile(ctx, token)
+	var denial *grant.Denial
+	switch {
+	case errors.As(err, &denial):
+		c.refused.Add(sum, refusedToken{denial, time.Now().Add(refusedFor)})
+		return nil, err
+	case err != nil:
 		return nil, err
 	}
 	c.cache.Add(sum, p)
 	return p, nil
+}
+
+// turns let each client have one token opened at a time. Openers are few, so
+// that a client who sends many tokens would otherwise have all of them.
+type turns struct {
+	mu      sync.Mutex
+	clients map[netip.Prefix]*turn // those who wait or have theirs
+}
+
+type turn struct {
+	taken   chan struct{} // holds one
+	waiting int           // or having it
+}
+
+// wait waits for the client's turn, which lasts until done is called.
+func (t *turns) wait(ctx context.Context, client netip.Prefix) (done func(), err error) {
+	t.mu.Lock()
+	own := t.clients[client]
+	if own == nil {
+		if t.clients == nil {
+			t.clients = make(map[netip.Prefix]*turn)
+		}
+		own = &turn{taken: make(chan struct{}, 1)}
+		t.clients[client] = own
+	}
+	own.waiting++
+	t.mu.Unlock()
+
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if own.waiting--; own.waiting == 0 {
+			delete(t.clients, client)
+		}
+	}
+	select {
+	case own.taken <- struct{}{}:
+		return func() { <-own.taken; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
 }
 
 // compile opens a token afresh. Its errors are of the policy (*grant.Denial),

@@ -2,13 +2,16 @@ package relayapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -26,9 +29,11 @@ func init() {
 // the provider's. By default it keeps 256 idle connections to each.
 type Transport struct {
 	reverseproxy.HTTPTransport
+	h2c bool // to providers over http
 }
 
-// smallBody is up to which length a request's body is read before it is sent.
+// smallBody is the largest body that is always read into memory before its call
+// is counted: a client cannot have calls counted now and send their bodies later.
 // The standard library sends header and body in one write only when it knows
 // the body to be in memory; two writes cost a fifth of the CPU of a small call.
 const smallBody = 16 << 10
@@ -60,6 +65,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if t.KeepAlive.MaxIdleConnsPerHost == 0 {
 		t.KeepAlive.MaxIdleConnsPerHost = idleConns
 	}
+	t.h2c = slices.Contains(t.Versions, "h2c")
 	return t.HTTPTransport.Provision(ctx)
 }
 
@@ -92,10 +98,11 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		// Only a config that was not written as a Caddyfile can do this.
 		return nil, errors.New("relayapi: the request was rewritten after its token was held against it")
 	}
-	out, err := rt.outgoing(r)
-	if err != nil {
-		return nil, err
+	if why := ended(rt); why != nil {
+		return nil, why
 	}
+	out := rt.outgoing(r)
+	rt.h2c = t.h2c
 	res, err := t.HTTPTransport.RoundTrip(rt.once(out))
 	if f := ended(r.Context()); f != nil && err != nil {
 		return nil, f
@@ -104,6 +111,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, &maskedError{err, rt.secret}
 	}
 	rt.body.answer()
+	rt.closeAfterNoContent(res)
+	rt.keepConnection()
 	return rt.incoming(r.Context(), res)
 }
 
@@ -128,54 +137,66 @@ func (e *maskedError) Timeout() bool {
 // Temporary implements net.Error.
 func (e *maskedError) Temporary() bool { return false }
 
-// outgoing makes the request that goes over the wire. A short body is read for it:
-// one that is in memory is sent in one write with the header.
-func (rt *route) outgoing(r *http.Request) (*http.Request, error) {
+// outgoing makes the request that goes over the wire. A body that is in memory is
+// sent in one write with the header.
+func (rt *route) outgoing(r *http.Request) *http.Request {
 	out := new(http.Request)
 	*out = *r
 	out.Header = rt.outgoingHeader(r.Header)
 	out.Trailer = nil
 	out.Host = rt.provider.base.Host
 	out.URL = rt.outgoingURL(r.URL)
-	if bodiless(r) {
-		return out, nil
-	}
-	switch {
-	case rt.body.bytes != nil:
-	case short(r):
-		if err := rt.readShort(r); err != nil {
-			return nil, err
-		}
-	default:
-		rt.sent = clientBody{r.Body, rt}
-		out.Body = &rt.sent
-		return out, nil
+	if bodiless(r) || rt.body.bytes == nil { // in the latter case it streams
+		return out
 	}
 	rt.bytesIn.Store(int64(len(rt.body.bytes)))
 	rt.memory = bodyReader{&rt.body, 0}
 	out.Body = &rt.memory
 	delete(out.Header, "Expect") // there is nothing left to wait for
-	return out, nil
+	return out
 }
 
-func bodiless(r *http.Request) bool { return r.Body == nil || r.Body == http.NoBody }
-
-func (rt *route) gotConn(httptrace.GotConnInfo) { rt.connected.Store(true) }
-
-// clientBody counts a body, and notes that it was the client who did not deliver
-// it.
-type clientBody struct {
-	io.ReadCloser
-	rt *route
-}
-
-func (b *clientBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.rt.bytesIn.Add(int64(n))
-	if err != nil && err != io.EOF {
-		b.rt.clientBroke.Store(true)
+// gotConn asks once more whether the call may be made, because it may have
+// waited for its connection, and nothing of it has been written yet.
+func (rt *route) gotConn(info httptrace.GotConnInfo) {
+	if rt.exclusive(info.Conn) {
+		rt.conn = info.Conn
 	}
-	return n, err
+	if why := rt.stillPermitted(time.Now()); why != nil {
+		rt.end(why)
+	}
+	if rt.Err() == nil {
+		rt.connected.Store(true)
+		return
+	}
+
+	// Over HTTP/2 and HTTP/3, net/http looks at the context before it writes. Over
+	// HTTP/1.1 it does not.
+	if rt.conn != nil {
+		rt.conn.Close()
+	}
+}
+
+// exclusive reports whether a connection to the provider has no other call on
+// it: whether it speaks HTTP/1.1.
+func (rt *route) exclusive(conn net.Conn) bool {
+	if secure, ok := conn.(*tls.Conn); ok {
+		return secure.ConnectionState().NegotiatedProtocol != "h2"
+	}
+	return rt.provider.base.Scheme == "http" && !rt.h2c
+}
+
+// closeAfterNoContent closes the connection to a provider after an answer over
+// HTTP/1.1 that has no body. If the provider sends one all the same, it would be
+// read as the answer to the next call.
+func (rt *route) closeAfterNoContent(res *http.Response) {
+	if rt.conn == nil {
+		return
+	}
+	switch {
+	case rt.method == http.MethodHead, res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusNotModified:
+		rt.conn.Close()
+	}
 }
 
 // outgoingHeader copies the header without what the provider must not see and

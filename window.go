@@ -38,6 +38,21 @@ func (w *window[C]) take(limit int64, per time.Duration, now time.Time) (wait ti
 	return 0
 }
 
+// giveBack uncounts what was counted at a time, unless now is in the same
+// sixtieth. It reports whether it is not.
+func (w *window[C]) giveBack(per time.Duration, counted, now time.Time) bool {
+	w.advance(per, now)
+	n := int64(counted.Sub(beginning) / (per / 60))
+	if n == w.newest {
+		return false
+	}
+	if size := int64(len(w.slots)); n > w.newest-size && w.slots[n%size] > 0 {
+		w.slots[n%size]--
+		w.sum--
+	}
+	return true
+}
+
 // advance drops what is past.
 func (w *window[C]) advance(per time.Duration, now time.Time) {
 	size := int64(len(w.slots))
