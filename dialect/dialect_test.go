@@ -131,7 +131,7 @@ func TestRead(t *testing.T) {
 			"form, cut short":                 {request: upload("--XX\r\n" + field("model", "a")), unclear: "cut short"},
 			"form in a part":                  {request: upload(form("Content-Type: multipart/mixed; boundary=Y\r\n" + field("x", "y"))), unclear: "is a form"},
 			"form, character set":             {request: upload(form(field("_charset_", "utf-16"), field("model", "a"))), unclear: "no name"},
-			"form, no boundary":               {request: typed("multipart/form-data", form(field("model", "a"))), unclear: "boundary is none"},
+			"form, no boundary":               {request: typed("multipart/form-data", form(field("model", "a"))), unclear: "has no boundary"},
 			"form, boundary in pieces":        {request: typed("multipart/form-data; boundary*0=X; boundary*1=X", form(field("model", "a"))), unclear: "does not parse"},
 			"query":                           {request: socket("/v1/realtime", "model=a"), model: "a"},
 			"query, twice":                    {request: socket("/v1/realtime", "model=a&model=b"), unclear: "twice"},

@@ -6,9 +6,14 @@ import "slices"
 // it looks wherever one of the others has a model, and writes one where OpenAI
 // does.
 var generic = &Dialect{
-	name:       "generic",
-	paths:      slices.Concat(azure.paths, bedrock.paths, gemini.paths),
-	query:      []string{"model", "model_id", "deployment"},
-	containers: slices.Concat(openai.containers, azure.containers, gemini.containers, anthropic.containers),
-	messages:   slices.Concat(openai.messages, gemini.messages),
+	name: "generic",
+	places: []place{
+		enginePlace, deploymentPlace, bedrockPlace, modelsPlace, tunedPlace, endpointPlace,
+		{start: "/ai/run/", length: toEnd, whole: true},       // Cloudflare
+		{start: "/v1/inference/", length: toEnd, whole: true}, // DeepInfra
+	},
+	listsAnywhere: true,
+	query:         []string{"model", "model_id", "deployment"},
+	containers:    slices.Concat(openai.containers, azure.containers, gemini.containers, anthropic.containers),
+	messages:      slices.Concat(openai.messages, gemini.messages),
 }
