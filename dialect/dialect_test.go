@@ -164,6 +164,8 @@ func TestRead(t *testing.T) {
 			"form, a name in a filename":           {request: upload(form(part(`form-data; name="file"; filename="; name=model"`, "a"))), unclear: "several ways"},
 			"form, a name in a filename before":    {request: upload(form(part(`form-data; filename="a; Name = b"; name="file"`, "a"))), unclear: "several ways"},
 			"form, a quote in a filename before":   {request: upload(form(part(`form-data; filename="a\"b"; name="model"`, "a"))), unclear: "several ways"},
+			"form, a name in a name":               {request: upload(form(part(`form-data; name="x; name=model"`, "a"))), unclear: "several ways"},
+			"form, a semicolon in a name":          {request: upload(form(part(`form-data; name="x;model"`, "a"))), unclear: "several ways"},
 			"form, an escaped semicolon":           {request: upload(form(part(`form-data; name="file"; filename="a\"; x=\"y"`, "a"))), unclear: "several ways"},
 			"form, single quotes":                  {request: upload(form(part(`form-data; name='model'`, "a"))), unclear: "several ways"},
 			"form, single quotes in a filename":    {request: upload(form(part(`form-data; filename=it's; name="model"`, "a"))), unclear: "several ways"},

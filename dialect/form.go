@@ -210,9 +210,9 @@ var errDisposition = unclear("a part of the form has a Content-Disposition that 
 // filename* (RFC 8187).
 var parameter = regexp.MustCompile(`^;[ \t]*(?i)(?:(name|filename)=(?:"((?:[^"\\]|\\.)*)"|([0-9A-Za-z!#$%&+.^_` + "`" + `|~-]+))|(filename\*)=([A-Za-z0-9!#$&+.^_'%` + "`" + `|~-]+))`)
 
-// renames is a text within a file's name that some parser takes for the
+// renames is a text within a value that some parser takes for the
 // parameter name: they look for it by a regular expression.
-var renames = regexp.MustCompile(`(?i)name[ \t]*(=|\*)`)
+var renames = regexp.MustCompile(`(?i)name[\x00-\x20]*(=|\*)`)
 
 // readDisposition reads how a part is named (RFC 7578, section 4.2). Its
 // parameters may come in any order, in quotes or without, but none twice.
@@ -252,9 +252,12 @@ func readDisposition(value string) (name string, file bool, err error) {
 // clearValue reports whether all parsers read the value of a parameter alike, as
 // far as it matters.
 func clearValue(key, text string, named bool) bool {
-	if key == "name" {
-		return !strings.ContainsAny(text, `\%*`)
+	switch escaped := strings.Contains(text, `\`); {
+	case renames.MatchString(text):
+		return false
+	case key == "name":
+		return !strings.ContainsAny(text, `\%*;`)
+	default:
+		return !escaped || named && !strings.Contains(text, ";")
 	}
-	escaped := strings.Contains(text, `\`)
-	return !renames.MatchString(text) && (!escaped || named && !strings.Contains(text, ";"))
 }

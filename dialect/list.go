@@ -245,6 +245,12 @@ func (f *filter) entry(data []byte) ([]byte, error) {
 
 // namesOf returns the names of an entry's model.
 func namesOf(members []member) ([]string, error) {
+	for _, m := range members { // some clients take "ID" for "id"
+		folded := fold(m.name)
+		if folded != m.name && (slices.Contains(entryNames, folded) || slices.Contains(entryAliases, folded)) {
+			return nil, errNotList
+		}
+	}
 	var names []string
 	for _, field := range entryNames {
 		text, ok := textOf(members, field)
