@@ -170,21 +170,24 @@ func (d *Dialect) Name() string { return d.name }
 
 // ListsModels reports whether a request asks for a list of models, or for the
 // entry of one. Its answer goes through [Dialect.FilterModels].
-func (d *Dialect) ListsModels(method, path string) bool {
-	if !reads(method) {
+func (d *Dialect) ListsModels(r *Request) bool {
+	if !r.reads() {
 		return false
 	}
-	_, ok := d.listed(path)
+	_, ok := d.listed(r.Path)
 	return ok
 }
 
-func reads(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+// reads reports whether a request changes nothing and runs nothing.
+func (r *Request) reads() bool {
+	return !r.WebSocket && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+}
 
 // TakesModel reports whether a request runs or shows a model, so that it must
 // name one. It is false for lists of models, and for paths where the provider
 // looks at no model: these are decided by their route alone.
-func (d *Dialect) TakesModel(method, path string) bool {
-	return !slices.Contains(d.without, path) && (!d.ListsModels(method, path) || d.shown(method, path) != "")
+func (d *Dialect) TakesModel(r *Request) bool {
+	return !slices.Contains(d.without, r.Path) && (!d.ListsModels(r) || d.shown(r) != "")
 }
 
 // ReadsBody reports whether the body of a request with this path may name a
@@ -206,13 +209,13 @@ func (d *Dialect) ReadsMessages() bool { return len(d.messages) > 0 }
 // Read finds out which models a request names. Its errors are [*Unclear].
 func (d *Dialect) Read(r *Request) (Naming, error) {
 	var n Naming
-	if !d.TakesModel(r.Method, r.Path) {
+	if !d.TakesModel(r) {
 		return n, nil
 	}
 	if d.storesPrompts() && strings.Contains(r.Path, "/prompts/") {
 		return n, unclear("the path asks for a stored prompt, which has a model of its own; send the prompt itself, and name the model")
 	}
-	found, err := d.inPath(r.Method, r.Path)
+	found, err := d.inPath(r)
 	if err != nil {
 		return n, err
 	}
@@ -266,9 +269,9 @@ type body struct {
 // provider reads it, over what is there. A request that takes no model stays as
 // it is. Its errors are [*Unclear].
 func (d *Dialect) Write(r *Request, model string) error {
-	found, err := d.inPath(r.Method, r.Path)
+	found, err := d.inPath(r)
 	switch {
-	case !d.TakesModel(r.Method, r.Path):
+	case !d.TakesModel(r):
 		return nil
 	case err != nil:
 		return err
@@ -342,6 +345,15 @@ func hasControl(s string) bool {
 		}
 	}
 	return false
+}
+
+// quotable returns the name of a field for an error, unless it is so long that it
+// may be a secret.
+func quotable(name string) string {
+	if len(name) > 40 {
+		return "a field with a long name"
+	}
+	return name
 }
 
 // Errors of several places.

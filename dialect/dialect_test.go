@@ -344,6 +344,10 @@ func TestRead(t *testing.T) {
 			"Hugging Face":      {request: post("/hf-inference/models/x/a/v1/chat/completions", `{"model":"x/a"}`), model: "x/a"},
 			"KServe":            {request: post("/v2/models/a/infer", `{}`), model: "a"},
 			"Cloudflare":        {request: post("/accounts/1/ai/run/@cf/meta/a", `{"model":"b"}`), unclear: "two different"},
+			"Databricks":        {request: post("/serving-endpoints/a/invocations", `{"model":"b"}`), unclear: "two different"},
+			"Databricks' base":  {request: post("/serving-endpoints/chat/completions", `{"model":"a"}`), model: "a"},
+			"SageMaker":         {request: post("/endpoints/a/invocations", `{}`), model: "endpoints/a"},
+			"llama-swap":        {request: post("/upstream/a/v1/chat/completions", `{"model":"b"}`), unclear: "two different"},
 			"a base of models":  {request: post("/models/chat/completions", `{"model":"a"}`), model: "a"},
 			"one entry":         {request: show("/api/v1/models/x/a:free"), model: "x/a:free"},
 			"all entries":       {request: show("/api/v1/models/")},
@@ -464,6 +468,22 @@ func TestReadMessageOn(t *testing.T) {
 	}
 }
 
+// A field's name in an error may be a secret if it is long.
+func TestUnclearQuotesNoSecret(t *testing.T) {
+	secret := strings.Repeat("eyJhbGci", 8)
+	for _, r := range []*Request{
+		{ContentType: jsonType, Body: []byte(`{"` + secret + `fallbacks":"x"}`)},
+		{RawQuery: secret + "model="},
+		{RawQuery: secret + "model=a&" + secret + "model=a"},
+		{ContentType: "multipart/form-data; boundary=XX", Body: []byte(form("Content-Type: application/octet-stream\r\n" + field(secret+"model", "a")))},
+		{ContentType: "multipart/form-data; boundary=XX", Body: []byte(form(field(secret+"fallbacks", "a")))},
+	} {
+		if _, err := openai.Read(r); err == nil || strings.Contains(err.Error(), secret[:16]) {
+			t.Errorf("%q %q: got %v", r.RawQuery, r.Body, err)
+		}
+	}
+}
+
 // Paths that take no model are told from those that do.
 func TestTakesModel(t *testing.T) {
 	for _, tc := range []struct {
@@ -503,8 +523,12 @@ func TestTakesModel(t *testing.T) {
 		{"generic", "POST", "/v1/tts", true, false},
 	} {
 		d, _ := Lookup(tc.dialect)
-		if takes, lists := d.TakesModel(tc.method, tc.path), d.ListsModels(tc.method, tc.path); takes != tc.takes || lists != tc.lists {
+		r := &Request{Method: tc.method, Path: tc.path}
+		if takes, lists := d.TakesModel(r), d.ListsModels(r); takes != tc.takes || lists != tc.lists {
 			t.Errorf("%s: %s %s: takes %v, lists %v; want %v, %v", tc.dialect, tc.method, tc.path, takes, lists, tc.takes, tc.lists)
+		}
+		if r.WebSocket = true; d.ListsModels(r) || !d.TakesModel(r) && tc.lists {
+			t.Errorf("%s: %s %s is a list as a WebSocket", tc.dialect, tc.method, tc.path)
 		}
 	}
 }

@@ -116,15 +116,15 @@ func (d *Dialect) readPart(b *body, data []byte, start, end int) error {
 
 	switch {
 	case part.file:
-		return unclear("the part %s is a file; send it without a filename and without Content-Type: application/octet-stream", name)
+		return unclear("the part %s is a file; send it without a filename and without Content-Type: application/octet-stream", quotable(name))
 	case !part.text:
-		return unclear("the part %s is not UTF-8; leave its Content-Type out", name)
+		return unclear("the part %s is not UTF-8; leave its Content-Type out", quotable(name))
 	case value == "":
 		return errEmpty
 	case other:
 		b.others = append(b.others, d.trim(value))
 	case b.model != "":
-		return unclear("the part %s is there twice; send it once", name)
+		return unclear("the part %s is there twice; send it once", quotable(name))
 	default:
 		b.model, b.start, b.end = d.trim(value), start, end
 	}
@@ -142,7 +142,7 @@ func (d *Dialect) holds(name, value string) error {
 	case !isFallbacks(folded) && stands(folded, '"') || folded == "prompt" && structured:
 		return standsFor(name)
 	case isFallbacks(folded), slices.Contains(merged, folded), container && (structured || !slices.Contains(scalars, folded)):
-		return unclear("the part %s may name a model and is not looked into; leave it out, or send JSON", name)
+		return unclear("the part %s may name a model and is not looked into; leave it out, or send JSON", quotable(name))
 	}
 	return nil
 }

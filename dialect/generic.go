@@ -9,8 +9,7 @@ var generic = &Dialect{
 	name: "generic",
 	places: []place{
 		enginePlace, deploymentPlace, bedrockPlace, modelsPlace, tunedPlace, endpointPlace,
-		{start: "/ai/run/", length: toEnd, whole: true},       // Cloudflare
-		{start: "/v1/inference/", length: toEnd, whole: true}, // DeepInfra
+		servingPlace, runPlace, inferencePlace, upstreamPlace,
 	},
 	listsAnywhere: true,
 	query:         []string{"model", "model_id", "deployment"},

@@ -170,9 +170,9 @@ func (r *reader) top(name string, value []byte, at int) error {
 	case !container && !other:
 		return r.readEvent(name, folded, value)
 	case kind == '"' && slices.Contains(merged, folded):
-		return unclear("%s is a text, and some gateways read an object in it; write an object, or leave it out", name)
+		return unclear("%s is a text, and some gateways read an object in it; write an object, or leave it out", quotable(name))
 	case bytes.Count(value, []byte{','}) > maxValues:
-		return unclear("%s has more in it than %d values; send fewer", name, maxValues)
+		return unclear("%s has more in it than %d values; send fewer", quotable(name), maxValues)
 	}
 	r.dec = jsontext.NewDecoder(bytes.NewBuffer(value))
 	if other {
@@ -229,13 +229,13 @@ func stands(name string, kind jsontext.Kind) bool {
 }
 
 func standsFor(name string) error {
-	return unclear("%s stands for a model that the request does not name; leave it out, and name the model", name)
+	return unclear("%s stands for a model that the request does not name; leave it out, and name the model", quotable(name))
 }
 
 // primary reads the name of the model that the request wants.
 func (r *reader) primary(name string, value []byte, at int) error {
 	if value[0] != '"' {
-		return unclear("%s is not a text; write the name of a model in quotes", name)
+		return unclear("%s is not a text; write the name of a model in quotes", quotable(name))
 	}
 	model, err := r.text(value)
 	if err != nil {

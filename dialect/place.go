@@ -38,8 +38,14 @@ var (
 	endpointPlace = place{start: "/endpoints/", length: toEndpoint, collection: "endpoints/"}
 
 	// Elsewhere a name may have slashes and be followed by an action:
-	// Replicate, Hugging Face, KServe.
-	modelsPlace = place{start: "/models/", length: toMethod, whole: true}
+	// Replicate, Hugging Face, KServe, Databricks.
+	modelsPlace  = place{start: "/models/", length: toMethod, whole: true}
+	servingPlace = place{start: "/serving-endpoints/", length: toMethod, whole: true}
+
+	// Cloudflare, DeepInfra and llama-swap.
+	runPlace       = place{start: "/ai/run/", length: toEnd, whole: true}
+	inferencePlace = place{start: "/v1/inference/", length: toEnd, whole: true}
+	upstreamPlace  = place{start: "/upstream/", length: toSlash}
 
 	// Bedrock: what follows the last slash is the operation. An inference
 	// profile's ARN has slashes of its own, escaped.
@@ -52,7 +58,7 @@ var actions = []string{
 	"/extensions/chat/completions", "/v1/chat/completions", "/chat/completions", "/v1/completions", "/completions",
 	"/v1/embeddings", "/embeddings", "/images/generations", "/images/edits", "/images/variations",
 	"/audio/speech", "/audio/transcriptions", "/audio/translations", "/moderations", "/v1/responses", "/responses",
-	"/rerank", "/realtime", "/messages", "/edits", "/predictions", "/predict", "/infer", "/generate",
+	"/rerank", "/realtime", "/messages", "/edits", "/predictions", "/predict", "/infer", "/invocations", "/generate",
 	"/generate_stream", "/text_to_image",
 }
 
@@ -111,8 +117,9 @@ type spot struct {
 
 // inPath finds a model's name in the path. Of several places the first one in
 // the path counts: it is by its beginning that a server routes.
-func (d *Dialect) inPath(method, path string) (spot, error) {
-	if shown := d.shown(method, path); shown != "" {
+func (d *Dialect) inPath(r *Request) (spot, error) {
+	path := r.Path
+	if shown := d.shown(r); shown != "" {
 		at := strings.LastIndex(path, shown)
 		return spot{place: place{whole: true}, at: at, end: at + len(shown)}, nil
 	}
@@ -191,11 +198,11 @@ func (d *Dialect) listed(path string) (rest string, ok bool) {
 }
 
 // shown is the model whose entry a request asks for; "": it asks for none.
-func (d *Dialect) shown(method, path string) string {
-	if !reads(method) {
+func (d *Dialect) shown(r *Request) string {
+	if !r.reads() {
 		return ""
 	}
-	rest, _ := d.listed(path)
+	rest, _ := d.listed(r.Path)
 	return strings.TrimSuffix(rest, "/endpoints") // OpenRouter's, of one model
 }
 
@@ -222,9 +229,9 @@ func (d *Dialect) readQuery(r *Request, n *Naming) error {
 		case !listed && !named && !other:
 			continue
 		case seen[name]:
-			return unclear("the parameter %s is there twice; send it once", name)
+			return unclear("the parameter %s is there twice; send it once", quotable(name))
 		case value == "":
-			return unclear("the parameter %s is empty; write the name of a model, or leave it out", name)
+			return unclear("the parameter %s is empty; write the name of a model, or leave it out", quotable(name))
 		}
 		seen[name] = true
 		if !listed || !counts { // the provider does not read it here
