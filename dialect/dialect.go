@@ -65,10 +65,28 @@ type Dialect struct {
 	// empty: messages name none.
 	messages []string
 
-	// containersFolded and messagesFolded are the containers of bodies and of
-	// messages, merged ones included, by their name as fold returns it.
-	containersFolded, messagesFolded map[string]string
+	// words are the names that mean something in a body besides the model's own,
+	// folded.
+	words map[string]word
 }
+
+// word is what a member of a certain name may be.
+type word struct {
+	exact string // how the provider spells it
+	role  role
+}
+
+// role is a set of what members may be.
+type role uint8
+
+const (
+	holdsNames role = 1 << iota // further names, as a container
+	holdsInMessages
+	isMerged   // into the request, by a gateway
+	isAlias    // a further model's name
+	isIndirect // a model that the request does not name
+	isMetadata
+)
 
 // all are all dialects. The first is spoken by whoever speaks no other.
 var all = []*Dialect{openai, anthropic, azure, bedrock, deepgram, elevenlabs, gemini, generic}
@@ -78,13 +96,21 @@ func init() {
 		for i := range d.places {
 			d.places[i].folded = lowerASCII(d.places[i].start)
 		}
-		d.containersFolded = make(map[string]string)
-		for _, name := range slices.Concat(merged, scalars, d.containers) {
-			d.containersFolded[fold(name)] = name
-		}
-		d.messagesFolded = make(map[string]string)
-		for _, name := range slices.Concat(merged, scalars, d.containers, d.messages) {
-			d.messagesFolded[fold(name)] = name
+		d.words = map[string]word{"metadata": {"metadata", isMetadata}}
+		for _, list := range []struct {
+			names []string
+			role  role
+		}{
+			{d.messages, holdsInMessages},
+			{d.containers, holdsNames | holdsInMessages},
+			{scalars, holdsNames | holdsInMessages},
+			{merged, holdsNames | holdsInMessages | isMerged},
+			{aliases, isAlias},
+			{indirect, isIndirect},
+		} {
+			for _, name := range list.names {
+				d.words[fold(name)] = word{name, d.words[fold(name)].role | list.role}
+			}
 		}
 	}
 }
@@ -320,11 +346,12 @@ func (d *Dialect) writeBody(r *Request, model string, insert bool) error {
 // names reports whether a field names a model, and whether its name is one that
 // parsers could tell apart from that.
 func (d *Dialect) names(field string) (primary, other bool, err error) {
-	return d.namesFolded(field, fold(field))
+	folded := fold(field)
+	return d.namesFolded(field, folded, d.words[folded])
 }
 
-// namesFolded is names for a field whose folded name is known.
-func (d *Dialect) namesFolded(field, folded string) (primary, other bool, err error) {
+// namesFolded is names for a field whose folded name and word are known.
+func (d *Dialect) namesFolded(field, folded string, w word) (primary, other bool, err error) {
 	switch name := d.writes(); {
 	case hasControl(field): // some servers stop reading there
 		return false, false, unclear("a name in the request has a control character; take it out")
@@ -335,7 +362,7 @@ func (d *Dialect) namesFolded(field, folded string) (primary, other bool, err er
 	case slices.Contains(d.unrelated, field):
 		return false, false, nil
 	}
-	return false, strings.Contains(folded, "model") || slices.Contains(aliases, folded), nil
+	return false, w.role&isAlias != 0 || strings.Contains(folded, "model"), nil
 }
 
 func hasControl(s string) bool {

@@ -135,13 +135,13 @@ func (d *Dialect) readPart(b *body, data []byte, start, end int) error {
 // into.
 func (d *Dialect) holds(name, value string) error {
 	folded := fold(name)
-	_, container := d.containersFolded[folded]
+	w := d.words[folded]
 	value = strings.TrimLeft(value, " \t\r\n")
 	structured := strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[")
 	switch {
-	case !isFallbacks(folded) && stands(folded, '"') || folded == "prompt" && structured:
+	case !isFallbacks(folded) && d.stands(folded, '"') || folded == "prompt" && structured:
 		return standsFor(name)
-	case isFallbacks(folded), slices.Contains(merged, folded), container && (structured || !slices.Contains(scalars, folded)):
+	case isFallbacks(folded), w.role&isMerged != 0, w.role&holdsNames != 0 && (structured || !slices.Contains(scalars, folded)):
 		return unclear("the part %s may name a model and is not looked into; leave it out, or send JSON", quotable(name))
 	}
 	return nil

@@ -68,7 +68,7 @@ var schemas = []string{
 // two ways are refused: doubled names, invalid UTF-8, a byte order mark, more
 // than one value.
 func (d *Dialect) readJSON(path string, data []byte) (body, error) {
-	r := &reader{d: d, path: path, containers: d.containersFolded}
+	r := &reader{d: d, path: path}
 	err := r.read(data)
 	return r.body, err
 }
@@ -89,7 +89,7 @@ func (d *Dialect) ReadMessage(data []byte) (names []string, named bool, err erro
 // gateways also take it in a member response. One that names none is refused,
 // because nobody could say which model the provider would take.
 func (d *Dialect) ReadMessageOn(path string, data []byte) (names []string, named bool, err error) {
-	r := &reader{d: d, path: path, containers: d.messagesFolded, message: true}
+	r := &reader{d: d, path: path, message: true}
 	if err := r.read(data); err != nil {
 		return nil, false, err
 	}
@@ -118,13 +118,12 @@ func isResponses(path string) bool {
 // reader reads one JSON text.
 type reader struct {
 	body
-	d          *Dialect
-	path       string
-	containers map[string]string // members that are looked into, by their folded name
-	message    bool              // of a WebSocket
-	event      string            // the type of a message
-	dec        *jsontext.Decoder // of a value that is looked into
-	into       string            // the member whose value that is
+	d       *Dialect
+	path    string
+	message bool              // of a WebSocket
+	event   string            // the type of a message
+	dec     *jsontext.Decoder // of a value that is looked into
+	into    string            // the member whose value that is
 }
 
 var errNotJSON = unclear("the body is not JSON that every parser reads alike (RFC 7493); send one JSON object in UTF-8, in which no name is there twice")
@@ -152,7 +151,8 @@ func (r *reader) read(data []byte) error {
 // top reads a member of the text's own object, whose value is at a place.
 func (r *reader) top(name string, value []byte, at int) error {
 	folded := fold(name)
-	primary, other, err := r.d.namesFolded(name, folded)
+	w := r.d.words[folded]
+	primary, other, err := r.d.namesFolded(name, folded, w)
 	switch {
 	case err != nil:
 		return err
@@ -160,16 +160,16 @@ func (r *reader) top(name string, value []byte, at int) error {
 		return r.primary(name, value, at)
 	}
 
-	container, err := r.holds(name, folded)
+	container := r.holds(folded, w)
 	kind := jsontext.Value(value).Kind()
 	switch {
-	case err != nil:
-		return err
-	case stands(folded, kind):
+	case container && w.exact != "" && w.exact != name && w.role&isMerged == 0: // of merged ones each spelling is looked into
+		return otherCase(w.exact)
+	case r.d.stands(folded, kind):
 		return standsFor(name)
 	case !container && !other:
 		return r.readEvent(name, folded, value)
-	case kind == '"' && slices.Contains(merged, folded):
+	case w.role&isMerged != 0 && kind == '"':
 		return unclear("%s is a text, and some gateways read an object in it; write an object, or leave it out", quotable(name))
 	case bytes.Count(value, []byte{','}) > maxValues:
 		return unclear("%s has more in it than %d values; send fewer", quotable(name), maxValues)
@@ -182,15 +182,14 @@ func (r *reader) top(name string, value []byte, at int) error {
 }
 
 // holds reports whether a member may hold further names.
-func (r *reader) holds(name, folded string) (bool, error) {
-	exact, ok := r.containers[folded]
+func (r *reader) holds(folded string, w word) bool {
 	switch {
-	case ok && exact != name && !slices.Contains(merged, exact): // of those, each spelling is looked into
-		return false, otherCase(exact)
-	case !ok && folded == "metadata":
-		return mergesMetadata(r.path), nil
+	case w.role&isMetadata != 0:
+		return mergesMetadata(r.path)
+	case r.message:
+		return w.role&holdsInMessages != 0 || isFallbacks(folded)
 	}
-	return ok || isFallbacks(folded), nil
+	return w.role&holdsNames != 0 || isFallbacks(folded)
 }
 
 // readEvent reads the type of a message on the socket of the Responses API.
@@ -224,8 +223,8 @@ func (r *reader) enter(name string) error {
 func isFallbacks(name string) bool { return strings.HasSuffix(name, "fallbacks") }
 
 // stands reports whether a member of this folded name stands for a model.
-func stands(name string, kind jsontext.Kind) bool {
-	return slices.Contains(indirect, name) && kind != 'n' || name == "prompt" && kind == '{' || isFallbacks(name) && kind == '"'
+func (d *Dialect) stands(name string, kind jsontext.Kind) bool {
+	return d.words[name].role&isIndirect != 0 && kind != 'n' || name == "prompt" && kind == '{' || isFallbacks(name) && kind == '"'
 }
 
 func standsFor(name string) error {
@@ -262,7 +261,7 @@ func (r *reader) object() error {
 
 func (r *reader) member(name string) error {
 	folded := fold(name)
-	primary, other, err := r.d.namesFolded(name, folded)
+	primary, other, err := r.d.namesFolded(name, folded, r.d.words[folded])
 	switch {
 	case err != nil:
 		return err
@@ -271,7 +270,7 @@ func (r *reader) member(name string) error {
 		err := r.further()
 		r.named = r.named || primary && len(r.body.others) > before && slices.Contains(r.d.messages, r.into)
 		return err
-	case stands(folded, r.dec.PeekKind()):
+	case r.d.stands(folded, r.dec.PeekKind()):
 		return standsFor(name)
 	case slices.Contains(schemas, name):
 		return r.skip()
@@ -309,7 +308,7 @@ func (r *reader) fallbacks() error {
 // ofRequest reports whether a list of this name is a request's own, and no list of
 // fallbacks.
 func (r *reader) ofRequest(name string) bool {
-	return name == "stop" || name == "stop_sequences" || stands(fold(name), '[') || slices.Contains(schemas, name) || slices.Contains(r.d.containers, name)
+	return name == "stop" || name == "stop_sequences" || r.d.stands(fold(name), '[') || slices.Contains(schemas, name) || slices.Contains(r.d.containers, name)
 }
 
 // parameters reads those of a tool.
