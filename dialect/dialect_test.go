@@ -212,6 +212,8 @@ func TestRead(t *testing.T) {
 			"deployment_id":               {request: ask(`{"model":"a","deployment_id":"b"}`), model: "a", others: []string{"b"}},
 			"fallbacks in a dictionary":   {request: ask(`{"model":"a","context_window_fallback_dict":{"a":"b"}}`), model: "a", others: []string{"b"}},
 			"adapter_id":                  {request: ask(`{"model":"a","parameters":{"adapter_id":"b"}}`), model: "a", others: []string{"b"}},
+			"adapters merged in":          {request: ask(`{"model":"a","extra_body":{"parameters":{"merged_adapters":{"ids":["b"]}}}}`), model: "a", others: []string{"b"}},
+			"a function merged in":        {request: ask(`{"model":"a","extra_body":{"tools":[{"function":{"parameters":{"properties":{"model":{"type":"string"}}}}}]}}`), model: "a"},
 			"lora_path":                   {request: ask(`{"model":"a","lora_path":["b"]}`), model: "a", others: []string{"b"}},
 			"Portkey's targets":           {request: ask(`{"model":"a","config":{"targets":[{"override_params":{"model":"b"}}]}}`), model: "a", others: []string{"b"}},
 			"a config by name":            {request: ask(`{"model":"a","config":"x"}`), model: "a"},

@@ -2,9 +2,9 @@ package dialect
 
 import "slices"
 
-// generic is spoken by providers of which no more is known than their address:
-// it looks wherever one of the others has a model, and writes one where OpenAI
-// does.
+// generic is spoken by providers of which only the address is known. It looks
+// wherever one of the others has a model, also in the paths of APIs that have no
+// dialect of their own, and writes one where OpenAI does.
 var generic = &Dialect{
 	name: "generic",
 	places: []place{

@@ -274,7 +274,7 @@ func (r *reader) member(name string) error {
 		return standsFor(name)
 	case slices.Contains(schemas, name):
 		return r.skip()
-	case name == "parameters":
+	case name == "parameters" && r.d.words[fold(r.into)].role&isMerged == 0:
 		return r.parameters()
 	case isFallbacks(folded), slices.Contains(r.d.containers, name), r.message && slices.Contains(r.d.messages, name):
 		return r.enter(name)

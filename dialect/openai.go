@@ -11,6 +11,9 @@ package dialect
 // plugins (https://openrouter.ai/docs/api-reference/parameters); Groq's compound
 // systems take a model for each of their parts, and LiteLLM fallbacks
 // (https://docs.litellm.ai/docs/proxy/reliability).
+//
+// Compatible gateways also take the model in the path, as OpenAI's first API and
+// Azure's do.
 var openai = &Dialect{
 	name:   "openai",
 	places: []place{enginePlace, deploymentPlace},
