@@ -4,5 +4,6 @@ package dialect
 // advisor, may name another, and so may fallbacks (https://platform.claude.com/docs/en/api/messages).
 var anthropic = &Dialect{
 	name:       "anthropic",
+	lists:      []string{"/v1/models"},
 	containers: []string{"tools", "requests", "fallbacks"},
 }

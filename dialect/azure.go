@@ -5,7 +5,8 @@ package dialect
 // (https://learn.microsoft.com/azure/ai-services/openai/reference).
 var azure = &Dialect{
 	name:       "azure",
-	paths:      []path{{"/openai/deployments/", "/"}},
+	places:     []place{{start: "/openai/deployments/", length: toSlash}},
+	lists:      []string{"/openai/v1/models", "/openai/models"},
 	query:      []string{"model", "deployment"},
 	inQuery:    func(path string) bool { return path == "/openai/realtime" || path == "/openai/v1/realtime" },
 	containers: []string{"tools", "session"},

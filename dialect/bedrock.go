@@ -5,7 +5,7 @@ package dialect
 // but for its OpenAI routes.
 var bedrock = &Dialect{
 	name:       "bedrock",
-	paths:      []path{{"/model/", "/"}},
+	places:     []place{bedrockPlace},
 	unrelated:  []string{"additionalModelRequestFields", "additionalModelResponseFieldPaths"},
 	containers: []string{"tools", "additionalModelRequestFields"},
 }

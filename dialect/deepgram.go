@@ -7,5 +7,6 @@ var deepgram = &Dialect{
 	query:   []string{"model"},
 	inQuery: func(string) bool { return true },
 	media:   []string{"/v1/listen", "/v2/listen", "/v1/speak"},
+	lists:   []string{"/v1/models"},
 	without: []string{"/v1/read"},
 }

@@ -8,6 +8,7 @@ var elevenlabs = &Dialect{
 	name:    "elevenlabs",
 	query:   []string{"model_id"},
 	member:  "model_id",
+	lists:   []string{"/v1/models"},
 	without: []string{"/v1/audio-isolation", "/v1/audio-isolation/stream"},
 	inQuery: func(path string) bool {
 		return strings.HasSuffix(path, "stream-input") || path == "/v1/speech-to-text/realtime"

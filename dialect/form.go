@@ -8,66 +8,76 @@ import (
 	"strings"
 )
 
-// formBoundary returns the boundary of a form (RFC 7578), or "" where the body
-// is JSON by its type. Servers take text for JSON, and what has no type.
+// formBoundary returns the boundary of a form (RFC 7578), or "" if the
+// Content-Type says JSON. Servers also read plain text as JSON, and a body
+// without a type.
 func formBoundary(contentType string) (string, error) {
 	if contentType == "" || contentType == "application/json" { // nearly always
 		return "", nil
 	}
 	kind, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil || strings.Contains(contentType, "*") { // parameters in pieces (RFC 2231)
-		return "", unclear("the Content-Type does not parse")
+		return "", unclear("the Content-Type does not parse; write it as in RFC 9110, section 8.3, with each parameter once")
 	}
-	if charset := parameters["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return "", unclear("the body is not in UTF-8")
+	if !isUTF8(parameters["charset"]) {
+		return "", unclear("the Content-Type says that the body is not UTF-8; send UTF-8")
 	}
+
 	switch {
 	case kind == "application/json", kind == "text/json", kind == "text/plain",
 		strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"):
 		return "", nil
 	case kind != "multipart/form-data":
-		return "", unclear("a body of this Content-Type is not looked into for a model: there are JSON and multipart/form-data")
-	case !boundaryForm.MatchString(parameters["boundary"]):
-		return "", unclear("the form's boundary is none")
+		return "", unclear("a body of this Content-Type is not looked into for a model; send application/json or multipart/form-data")
+	case parameters["boundary"] == "":
+		return "", unclear("the Content-Type of the form has no boundary; write multipart/form-data; boundary=… with the boundary of the body")
+	case !boundaryForm.MatchString(parameters["boundary"]) || !formType.MatchString(contentType):
+		return "", unclear("the boundary in the Content-Type is not one that all servers read alike; write multipart/form-data; boundary=… with 1 to 70 letters, digits and hyphens, and no further parameter")
 	}
 	return parameters["boundary"], nil
 }
 
-// boundaryForm is what a boundary may be (RFC 2046, section 5.1.1), without the
-// characters that clients do not use and parsers treat as they please.
-var boundaryForm = regexp.MustCompile(`^[0-9A-Za-z'+_./=-]{1,70}$`)
+// isUTF8 reports whether a charset is UTF-8. The empty one is.
+func isUTF8(charset string) bool {
+	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
+}
 
-// disposition is how a part of a form is named (RFC 7578, section 4.2), without
-// backslashes, which some parsers take for escapes and some for themselves.
-var disposition = regexp.MustCompile(`^form-data; name="([^"\\%*]*)"(; filename="[^"\\]*")?(; filename\*=[A-Za-z0-9!#$&+.^_'%` + "`" + `|~-]+)?$`)
+// boundaryForm is what RFC 2046, section 5.1.1, permits as a boundary.
+var boundaryForm = regexp.MustCompile(`^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$`)
 
-// readForm finds the names in a form. One that parsers could cut into parts in
-// two ways is refused.
+// formType is a form's Content-Type without further parameters: PHP takes the
+// first text "boundary" for the parameter, wherever it stands.
+var formType = regexp.MustCompile(`^(?i)multipart/form-data(;[ \t]*(boundary|charset)=("[^"\\]*"|[^\s"\\;,]+))+;?$`)
+
+// readForm finds the names in a form. A form that parsers could cut into parts
+// in two ways is refused.
 func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 	var b body
 	delimiter := []byte("--" + boundary)
 	if !bytes.HasPrefix(data, delimiter) {
-		return b, unclear("the form does not begin with its boundary")
+		return b, unclear("the form does not begin with the boundary of its Content-Type; write nothing before the first boundary")
 	}
+
 	parts := 0
 	for at := len(delimiter); ; parts++ {
 		if parts > maxParts {
-			return b, unclear("the form has more parts than anybody needs")
+			return b, unclear("the form has more parts than %d; send fewer", maxParts)
 		}
 		rest := data[at:]
 		if last, ok := bytes.CutPrefix(rest, []byte("--")); ok {
 			if len(last) > 0 && string(last) != "\r\n" {
-				return b, unclear("there is more after the form")
+				return b, unclear("there is more after the form; end the body with the last boundary")
 			}
 			break
 		}
 		if !bytes.HasPrefix(rest, []byte("\r\n")) {
-			return b, unclear("a boundary of the form does not end its line")
+			return b, unclear("a boundary of the form does not end its line; write CR LF after each boundary, and use a boundary that does not occur in the parts")
 		}
 		next := bytes.Index(rest, delimiter)
 		if next < 2 || string(rest[next-2:next]) != "\r\n" {
-			return b, unclear("the form is cut short, or has its boundary within a line")
+			return b, unclear("the form is cut short, or has its boundary within a line; end it with the last boundary, and use one that does not occur in the parts")
 		}
+
 		// A part without header lines begins with an empty line, which then is
 		// the boundary's own end of line too.
 		if err := d.readPart(&b, data, at+2, at+next-2); err != nil {
@@ -75,6 +85,7 @@ func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 		}
 		at += next + len(delimiter)
 	}
+
 	if b.model == "" {
 		b.absent = "--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + d.writes() + "\"\r\n\r\n%s\r\n"
 	}
@@ -85,66 +96,168 @@ func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 func (d *Dialect) readPart(b *body, data []byte, start, end int) error {
 	head, _, ok := bytes.Cut(data[min(start, end):end], []byte("\r\n\r\n"))
 	if !ok {
-		return unclear("a part of the form has no header")
+		return unclear("a part of the form has no header; write Content-Disposition: form-data; name=\"…\" and an empty line before its value")
 	}
-	name, file, err := partName(string(head))
+	part, err := readHead(string(head))
 	if err != nil {
 		return err
 	}
+
+	name := part.name
 	primary, other, err := d.names(name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case slices.Contains(d.containers, name) || isFallbacks(name):
-		return unclear("the part %s may name a model, and is not looked into", name)
-	case !primary && !other:
-		return nil
 	}
 	start += len(head) + 4
 	value := string(data[start:end])
+	if !primary && !other {
+		return d.holds(name, value)
+	}
+
 	switch {
-	case file:
-		return unclear("the part %s is a file", name)
+	case part.file:
+		return unclear("the part %s is a file; send it without a filename and without Content-Type: application/octet-stream", quotable(name))
+	case !part.text:
+		return unclear("the part %s is not UTF-8; leave its Content-Type out", quotable(name))
 	case value == "":
-		return unclear("the name of a model is empty")
+		return errEmpty
 	case other:
 		b.others = append(b.others, d.trim(value))
 	case b.model != "":
-		return unclear("the part %s is there twice", name)
+		return unclear("the part %s is there twice; send it once", quotable(name))
 	default:
 		b.model, b.start, b.end = d.trim(value), start, end
 	}
 	return nil
 }
 
-// partName reads the header of a part.
-func partName(head string) (name string, file bool, err error) {
-	found := false
+// holds refuses a part that may have names in its value, which is not looked
+// into.
+func (d *Dialect) holds(name, value string) error {
+	folded := fold(name)
+	w := d.words[folded]
+	value = strings.TrimLeft(value, " \t\r\n")
+	structured := strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[")
+	switch {
+	case !isFallbacks(folded) && d.stands(folded, '"') || folded == "prompt" && structured:
+		return standsFor(name)
+	case isFallbacks(folded), w.role&isMerged != 0, w.role&holdsNames != 0 && (structured || !slices.Contains(scalars, folded)):
+		return unclear("the part %s may name a model and is not looked into; leave it out, or send JSON", quotable(name))
+	}
+	return nil
+}
+
+// part is what the header of a form's part says.
+type part struct {
+	name string
+	file bool // servers take it for a file
+	text bool // its value is text in UTF-8
+}
+
+// readHead reads the header of a part.
+func readHead(head string) (part, error) {
+	p := part{text: true}
+	seen := make(map[string]bool, 2)
 	for line := range strings.SplitSeq(head, "\r\n") {
 		field, value, ok := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
 		if !ok || field == "" || strings.ContainsAny(line, "\r\n\x00") || strings.ContainsAny(field, " \t") {
-			return "", false, unclear("the header of a part of the form does not parse")
+			return p, unclear("the header of a part of the form does not parse; write each field in a line of its own, as name: value")
 		}
-		switch strings.ToLower(field) {
-		case "content-disposition":
-			m := disposition.FindStringSubmatch(value)
-			if m == nil || found {
-				return "", false, unclear("a part of the form has a Content-Disposition that parsers read in several ways")
-			}
-			name, file, found = m[1], m[2] != "" || m[3] != "", true
-		case "content-transfer-encoding":
-			if e := strings.ToLower(value); e != "binary" && e != "8bit" && e != "7bit" {
-				return "", false, unclear("a part of the form is encoded")
-			}
-		case "content-type":
-			if strings.HasPrefix(strings.ToLower(value), "multipart/") {
-				return "", false, unclear("a part of the form is a form")
-			}
+		field = strings.ToLower(field)
+		if seen[field] || field != "content-disposition" && strings.Contains(strings.ToLower(line), "content-disposition") {
+			return p, errDisposition
+		}
+		seen[field] = true
+		if err := p.readField(field, value); err != nil {
+			return p, err
 		}
 	}
-	if !found || name == "_charset_" {
-		return "", false, unclear("a part of the form has no name")
+	if !seen["content-disposition"] || p.name == "_charset_" {
+		return p, unclear("a part of the form has no name, or changes the charset of others; write Content-Disposition: form-data; name=\"…\" and send UTF-8")
 	}
-	return name, file, nil
+	return p, nil
+}
+
+// readField reads one field of a part's header.
+func (p *part) readField(field, value string) (err error) {
+	switch field {
+	case "content-disposition":
+		var file bool
+		p.name, file, err = readDisposition(value)
+		p.file = p.file || file
+	case "content-transfer-encoding":
+		if e := strings.ToLower(value); e != "binary" && e != "8bit" && e != "7bit" {
+			return unclear("a part of the form is encoded; send it as it is, without a Content-Transfer-Encoding")
+		}
+	case "content-type":
+		kind, parameters, err := mime.ParseMediaType(value)
+		switch {
+		case strings.HasPrefix(strings.ToLower(value), "multipart/"):
+			return unclear("a part of the form is a form; send its parts as parts of the form itself")
+		case kind == "application/octet-stream": // to busboy this is a file, whatever its name
+			p.file = true
+		}
+		p.text = err == nil && (isUTF8(parameters["charset"]) || strings.EqualFold(parameters["charset"], "us-ascii"))
+	}
+	return err
+}
+
+var errDisposition = unclear("a part of the form has a Content-Disposition that parsers read in several ways; write form-data; name=\"…\"; filename=\"…\" in one line, without a backslash or %% in the name, and without name= or a semicolon after a backslash in the filename")
+
+// parameter is one of a Content-Disposition: its name, and its value in quotes
+// or as a token. A single quote is a quote to PHP, so no token has one, except
+// filename* (RFC 8187).
+var parameter = regexp.MustCompile(`^;[ \t]*(?i)(?:(name|filename)=(?:"((?:[^"\\]|\\.)*)"|([0-9A-Za-z!#$%&+.^_` + "`" + `|~-]+))|(filename\*)=([A-Za-z0-9!#$&+.^_'%` + "`" + `|~-]+))`)
+
+// renames is a text within a value that some parser takes for the
+// parameter name: they look for it by a regular expression.
+var renames = regexp.MustCompile(`(?i)name[\x00-\x20]*(=|\*)`)
+
+// readDisposition reads how a part is named (RFC 7578, section 4.2). Its
+// parameters may come in any order, in quotes or without, but none twice.
+//
+// Parsers differ in three ways, and each is refused where it matters. Some take
+// a backslash for an escape and some for itself: so there is none in a name, and
+// in a filename only after the name, where nothing else can be read into it.
+// Some look for name= anywhere in the line. Some decode name* and %22.
+func readDisposition(value string) (name string, file bool, err error) {
+	const kind = "form-data"
+	if len(value) < len(kind) || !strings.EqualFold(value[:len(kind)], kind) {
+		return "", false, errDisposition
+	}
+	rest := value[len(kind):]
+	seen := make(map[string]bool, 3)
+	for rest != "" {
+		m := parameter.FindStringSubmatch(rest)
+		if m == nil {
+			return "", false, errDisposition
+		}
+		rest = rest[len(m[0]):]
+		key, text := strings.ToLower(m[1]+m[4]), m[2]+m[3]+m[5]
+		if seen[key] || !clearValue(key, text, seen["name"]) {
+			return "", false, errDisposition
+		}
+		seen[key] = true
+		if key == "name" {
+			name = text
+		}
+	}
+	if !seen["name"] {
+		return "", false, errDisposition
+	}
+	return name, seen["filename"] || seen["filename*"], nil
+}
+
+// clearValue reports whether all parsers read the value of a parameter alike, as
+// far as it matters.
+func clearValue(key, text string, named bool) bool {
+	switch escaped := strings.Contains(text, `\`); {
+	case renames.MatchString(text):
+		return false
+	case key == "name":
+		return !strings.ContainsAny(text, `\%*;`)
+	default:
+		return !escaped || named && !strings.Contains(text, ";")
+	}
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"mime"
 	"mime/multipart"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -126,6 +128,89 @@ func FuzzFormIsReadAlike(f *testing.F) {
 			value, _ := io.ReadAll(part)
 			if strings.EqualFold(part.FormName(), "model") && string(value) != got.Model {
 				t.Errorf("mime/multipart reads %q, and the relay %q", value, got.Model)
+			}
+		}
+	})
+}
+
+// dispositions are how servers find a part's name in its Content-Disposition.
+var dispositions = map[string]func(string) string{
+	"mime": func(value string) string {
+		_, parameters, _ := mime.ParseMediaType(value)
+		return parameters["name"]
+	},
+	"the first name=": func(value string) string { // formidable
+		m := regexp.MustCompile(`(?i)\bname=("([^"]*)"|([^()<>@,;:\\"/\[\]?={}\s]+))`).FindStringSubmatch(value)
+		if m == nil {
+			return ""
+		}
+		return m[2] + m[3]
+	},
+	"the last name=": func(value string) string { // old Rack
+		m := regexp.MustCompile(`(?i).*;\s*name=("(?:\\"|[^"])*"|[^\s()<>,;:\\"/\[\]?=]+)`).FindStringSubmatch(value)
+		if m == nil {
+			return ""
+		}
+		return strings.Trim(m[1], `"`)
+	},
+	"cut at semicolons outside of quotes of both kinds": func(value string) (name string) { // PHP
+		for value != "" {
+			end, quote := len(value), byte(0)
+			for i := 0; i < len(value) && end == len(value); i++ {
+				switch c := value[i]; {
+				case quote != 0 && c == '\\' && i+1 < len(value) && value[i+1] == quote:
+					i++
+				case quote != 0 && c == quote:
+					quote = 0
+				case quote == 0 && (c == '"' || c == '\''):
+					quote = c
+				case quote == 0 && c == ';':
+					end = i
+				}
+			}
+			key, text, _ := strings.Cut(value[:end], "=")
+			if strings.EqualFold(strings.TrimSpace(key), "name") {
+				name = strings.Trim(text, `"'`)
+			}
+			value = value[min(end+1, len(value)):]
+		}
+		return name
+	},
+	"cut at semicolons outside of quotes, without escapes": func(value string) (name string) {
+		quoted := false
+		for piece := range strings.FieldsFuncSeq(value, func(c rune) bool {
+			if c == '"' {
+				quoted = !quoted
+			}
+			return c == ';' && !quoted
+		}) {
+			key, text, _ := strings.Cut(piece, "=")
+			if strings.EqualFold(strings.TrimSpace(key), "name") {
+				name = strings.Trim(text, `"`)
+			}
+		}
+		return name
+	},
+}
+
+// Whatever passes, every server reads the same name of a part.
+func FuzzDispositionIsReadAlike(f *testing.F) {
+	for _, seed := range []string{
+		`form-data; name=model`, `form-data;name="model"`, `Form-Data; Name="model"; FileName=a.mp3`, `form-data; filename="a"; name="model"`,
+		`form-data; name="x"; filename="a\"b"`, `form-data; name="x"; filename="a\"; name=\"model"`, `form-data; filename="; name=model"; name=x`,
+		`form-data; filename="a\\"; name="model"`, `form-data; name="x"; filename*=UTF-8''a%20b`, `form-data; name="x"; name*=UTF-8''model`,
+		`form-data; filename=a'b; name="model"`, `form-data; name="x"; filename="C:\a\b"; filename*=UTF-8''a`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		name, _, err := readDisposition(value)
+		if err != nil || strings.ContainsAny(value, "\r\n") || name == "" || strings.Trim(name, `'" `) != name {
+			return
+		}
+		for server, read := range dispositions {
+			if theirs := read(value); theirs != name && (strings.Contains(theirs, "model") || strings.Contains(name, "model")) {
+				t.Errorf("%q: %s reads %q, and the relay %q", value, server, theirs, name)
 			}
 		}
 	})

@@ -6,7 +6,8 @@ package dialect
 // «models/x».
 var gemini = &Dialect{
 	name:       "gemini",
-	paths:      []path{{"/v1beta/models/", ":"}, {"/v1/models/", ":"}, {"/v1alpha/models/", ":"}},
+	places:     []place{geminiPlace, tunedPlace, endpointPlace},
+	lists:      []string{"/v1beta/models", "/v1/models", "/v1alpha/models", "/v1beta/openai/models"},
 	containers: []string{"tools", "requests", "generateContentRequest", "generate_content_request"},
 	prefix:     "models/",
 	messages:   []string{"setup"},

@@ -20,8 +20,40 @@ const (
 
 // indirect are members that stand for a model which the request does not name:
 // it is written in what the account has stored. Azure's data sources use one for
-// embeddings. In small letters.
-var indirect = []string{"assistant", "assistant_id", "agent", "agent_id", "preset", "agent_reference", "input_file_id", "data_sources"}
+// embeddings, and LiteLLM's prompts have one
+// (https://docs.litellm.ai/docs/proxy/prompt_management). In small letters.
+var indirect = []string{
+	"assistant", "assistant_id", "agent", "agent_id", "preset", "agent_reference", "input_file_id", "data_sources",
+	"prompt_id",
+}
+
+// aliases are members that name a further model without "model" in their name:
+// LiteLLM's deployment and its fallbacks by name, and the adapters of LoRAX, TGI
+// (https://huggingface.co/docs/text-generation-inference/conceptual/lora) and
+// SGLang. In small letters.
+var aliases = []string{"deployment_id", "context_window_fallback_dict", "adapter_id", "merged_adapters", "lora_path"}
+
+// merged are members that gateways merge into the request, or read settings
+// from that name models: LiteLLM's
+// (https://docs.litellm.ai/docs/completion/provider_specific_params), Portkey's
+// (https://portkey.ai/docs/api-reference/inference-api/config-object), and what
+// the AI SDK calls its options for a provider
+// (https://vercel.com/docs/ai-gateway/models-and-providers/provider-options).
+var merged = []string{
+	"extra_body", "extra_params", "extra_query", "extra_headers", "optional_params", "litellm_params", "litellm_metadata",
+	"user_config", "router_settings_override", "override_params", "overrideparams", "targets",
+	"provideroptions", "provider_options",
+}
+
+// scalars are such members too, but a text in them names no model: OpenRouter's
+// provider (https://openrouter.ai/docs/guides/routing/provider-selection), a
+// config, and the parameters of LoRAX and TGI.
+var scalars = []string{"provider", "config", "parameters"}
+
+// mergesMetadata reports whether a gateway may merge the member metadata of a
+// request into the one that it sends on. new-api does for videos; elsewhere it
+// is the caller's own.
+func mergesMetadata(path string) bool { return strings.Contains(path, "/video") }
 
 // schemas are members of tools below which is the caller's own: a schema may
 // well have a property that is called model. "parameters" are those of a
@@ -35,88 +67,154 @@ var schemas = []string{
 // readJSON finds the names in a JSON object. Texts that parsers could read in
 // two ways are refused: doubled names, invalid UTF-8, a byte order mark, more
 // than one value.
-func (d *Dialect) readJSON(data []byte) (body, error) {
-	r := &reader{d: d}
+func (d *Dialect) readJSON(path string, data []byte) (body, error) {
+	r := &reader{d: d, path: path}
+	err := r.read(data)
+	return r.body, err
+}
+
+// ReadMessage is [Dialect.ReadMessageOn] for a WebSocket whose path is not
+// that of OpenAI's Responses API.
+func (d *Dialect) ReadMessage(data []byte) (names []string, named bool, err error) {
+	return d.ReadMessageOn("", data)
+}
+
+// ReadMessageOn finds the names in a message of a WebSocket with this path, and
+// reports whether one of them is what the provider takes for the session's. Its
+// errors are [*Unclear].
+//
+// A Realtime session is named in the member session or response. On the socket
+// of the Responses API every response.create names its model, at its top, as the
+// body of a POST does (https://developers.openai.com/api/docs/guides/websocket-mode);
+// gateways also take it in a member response. One that names none is refused,
+// because nobody could say which model the provider would take.
+func (d *Dialect) ReadMessageOn(path string, data []byte) (names []string, named bool, err error) {
+	r := &reader{d: d, path: path, message: true}
+	if err := r.read(data); err != nil {
+		return nil, false, err
+	}
+	names = r.others
+	if r.model != "" {
+		names = append(names, r.model)
+	}
+	if !isResponses(path) {
+		return split(names, names...), r.named, nil
+	}
+
+	creates := r.event == "response.create"
+	named = creates && (r.model != "" || r.named)
+	if creates && !named {
+		return nil, false, unclear("a response.create names no model; write model in each of them")
+	}
+	return split(names, names...), named, nil
+}
+
+// isResponses reports whether a WebSocket of this path speaks as the Responses
+// API does, and not as Realtime.
+func isResponses(path string) bool {
+	return strings.HasSuffix(strings.TrimRight(path, "/"), "/responses")
+}
+
+// reader reads one JSON text.
+type reader struct {
+	body
+	d       *Dialect
+	path    string
+	message bool              // of a WebSocket
+	event   string            // the type of a message
+	dec     *jsontext.Decoder // of a value that is looked into
+	into    string            // the member whose value that is
+}
+
+var errNotJSON = unclear("the body is not JSON that every parser reads alike (RFC 7493); send one JSON object in UTF-8, in which no name is there twice")
+
+// read reads the text.
+func (r *reader) read(data []byte) error {
 	members := 0
 	err := eachMember(data, func(name string, start, end int) error {
 		members++
 		return r.top(name, data[start:end], start)
 	})
 	if err != nil {
-		return r.body, err
+		return err
 	}
 	if r.model == "" {
 		r.start = bytes.IndexByte(data, '{') + 1
-		r.end, r.absent = r.start, `"`+d.writes()+`":%s`
+		r.end, r.absent = r.start, `"`+r.d.writes()+`":%s`
 		if members > 0 {
 			r.absent += ","
 		}
 	}
-	return r.body, nil
+	return nil
 }
-
-// ReadMessage finds the names in a WebSocket's message, and tells whether one of
-// them is what the provider takes for the session's. Its errors are [*Unclear].
-func (d *Dialect) ReadMessage(data []byte) (names []string, named bool, err error) {
-	message := *d
-	message.containers = slices.Concat(d.messages, d.containers)
-	b, err := message.readJSON(data)
-	if err != nil {
-		return nil, false, err
-	}
-	if b.model != "" {
-		b.others = append(b.others, b.model)
-	}
-	return b.others, b.named, nil
-}
-
-// reader reads one JSON text.
-type reader struct {
-	body
-	d    *Dialect
-	dec  *jsontext.Decoder // of a value that is looked into
-	into string            // the member whose value that is
-}
-
-var errNotJSON = unclear("the body is not JSON that every parser reads alike (RFC 7493)")
 
 // top reads a member of the text's own object, whose value is at a place.
 func (r *reader) top(name string, value []byte, at int) error {
-	primary, other, err := r.d.names(name)
+	folded := fold(name)
+	w := r.d.words[folded]
+	primary, other, err := r.d.namesFolded(name, folded, w)
 	switch {
 	case err != nil:
 		return err
 	case primary:
 		return r.primary(name, value, at)
 	}
-	container := other
-	for _, c := range r.d.containers {
-		if name != c && strings.EqualFold(name, c) {
-			return unclear("%s is spelled in another case, which some servers take for the same", c)
-		}
-		container = container || name == c
-	}
-	if stands(name, jsontext.Value(value).Kind()) {
-		return unclear("%s stands for a model that the request does not name", name)
-	}
-	if !container {
-		return nil
-	}
-	if bytes.Count(value, []byte{','}) > maxValues {
-		return unclear("%s has more in it than anybody needs", name)
+
+	container := r.holds(folded, w)
+	kind := jsontext.Value(value).Kind()
+	switch {
+	case container && w.exact != "" && w.exact != name && w.role&isMerged == 0: // of merged ones each spelling is looked into
+		return otherCase(w.exact)
+	case r.d.stands(folded, kind):
+		return standsFor(name)
+	case !container && !other:
+		return r.readEvent(name, folded, value)
+	case w.role&isMerged != 0 && kind == '"':
+		return unclear("%s is a text, and some gateways read an object in it; write an object, or leave it out", quotable(name))
+	case bytes.Count(value, []byte{','}) > maxValues:
+		return unclear("%s has more in it than %d values; send fewer", quotable(name), maxValues)
 	}
 	r.dec = jsontext.NewDecoder(bytes.NewBuffer(value))
 	if other {
-		return r.others()
+		return r.further()
 	}
 	return r.enter(name)
+}
+
+// holds reports whether a member may hold further names.
+func (r *reader) holds(folded string, w word) bool {
+	switch {
+	case w.role&isMetadata != 0:
+		return mergesMetadata(r.path)
+	case r.message:
+		return w.role&holdsInMessages != 0 || isFallbacks(folded)
+	}
+	return w.role&holdsNames != 0 || isFallbacks(folded)
+}
+
+// readEvent reads the type of a message on the socket of the Responses API.
+func (r *reader) readEvent(name, folded string, value []byte) error {
+	if !r.message || folded != "type" || !isResponses(r.path) {
+		return nil
+	}
+	if name != "type" {
+		return otherCase("type")
+	}
+	if value[0] == '"' {
+		event, err := unquote(value)
+		if err != nil {
+			return errNotJSON
+		}
+		r.event = event
+	}
+	return nil
 }
 
 // enter looks for names in a container. Within a session, a tool is a tool.
 func (r *reader) enter(name string) error {
 	defer func(outer string) { r.into = outer }(r.into)
 	r.into = name
-	if isFallbacks(name) {
+	if isFallbacks(fold(name)) {
 		return r.fallbacks()
 	}
 	return r.look()
@@ -124,23 +222,26 @@ func (r *reader) enter(name string) error {
 
 func isFallbacks(name string) bool { return strings.HasSuffix(name, "fallbacks") }
 
-// stands reports whether a member stands for a model, however it is spelled.
-func stands(name string, kind jsontext.Kind) bool {
-	name = strings.ToLower(name)
-	return slices.Contains(indirect, name) && kind != 'n' || name == "prompt" && kind == '{' || isFallbacks(name) && kind == '"'
+// stands reports whether a member of this folded name stands for a model.
+func (d *Dialect) stands(name string, kind jsontext.Kind) bool {
+	return d.words[name].role&isIndirect != 0 && kind != 'n' || name == "prompt" && kind == '{' || isFallbacks(name) && kind == '"'
+}
+
+func standsFor(name string) error {
+	return unclear("%s stands for a model that the request does not name; leave it out, and name the model", quotable(name))
 }
 
 // primary reads the name of the model that the request wants.
 func (r *reader) primary(name string, value []byte, at int) error {
 	if value[0] != '"' {
-		return unclear("%s is not a text", name)
+		return unclear("%s is not a text; write the name of a model in quotes", quotable(name))
 	}
 	model, err := r.text(value)
 	if err != nil {
 		return err
 	}
 	if r.model != "" && r.model != model {
-		return unclear("it names two different models")
+		return errTwoModels
 	}
 	r.model, r.start, r.end = model, at, at+len(value)
 	return nil
@@ -159,22 +260,23 @@ func (r *reader) object() error {
 }
 
 func (r *reader) member(name string) error {
-	primary, other, err := r.d.names(name)
+	folded := fold(name)
+	primary, other, err := r.d.namesFolded(name, folded, r.d.words[folded])
 	switch {
 	case err != nil:
 		return err
 	case primary || other:
 		before := len(r.body.others)
-		err := r.others()
+		err := r.further()
 		r.named = r.named || primary && len(r.body.others) > before && slices.Contains(r.d.messages, r.into)
 		return err
-	case stands(name, r.dec.PeekKind()):
-		return unclear("%s stands for a model that the request does not name", name)
+	case r.d.stands(folded, r.dec.PeekKind()):
+		return standsFor(name)
 	case slices.Contains(schemas, name):
 		return r.skip()
-	case name == "parameters":
+	case name == "parameters" && r.d.words[fold(r.into)].role&isMerged == 0:
 		return r.parameters()
-	case isFallbacks(name), slices.Contains(r.d.containers, name):
+	case isFallbacks(folded), slices.Contains(r.d.containers, name), r.message && slices.Contains(r.d.messages, name):
 		return r.enter(name)
 	}
 	return r.look()
@@ -185,7 +287,7 @@ func (r *reader) member(name string) error {
 func (r *reader) fallbacks() error {
 	switch r.dec.PeekKind() {
 	case '"':
-		return r.others()
+		return r.further()
 	case '[':
 		return r.within(']', r.fallbacks)
 	case '{':
@@ -206,7 +308,7 @@ func (r *reader) fallbacks() error {
 // ofRequest reports whether a list of this name is a request's own, and no list of
 // fallbacks.
 func (r *reader) ofRequest(name string) bool {
-	return name == "stop" || name == "stop_sequences" || stands(name, '[') || slices.Contains(schemas, name) || slices.Contains(r.d.containers, name)
+	return name == "stop" || name == "stop_sequences" || r.d.stands(fold(name), '[') || slices.Contains(schemas, name) || slices.Contains(r.d.containers, name)
 }
 
 // parameters reads those of a tool.
@@ -224,7 +326,7 @@ func (r *reader) parameters() error {
 		case err != nil:
 			return err
 		case (primary || other) && r.dec.PeekKind() != '{':
-			return r.others()
+			return r.further()
 		}
 		return r.skip()
 	})
@@ -241,8 +343,8 @@ func (r *reader) look() error {
 	return r.skip()
 }
 
-// others reads the names of further models: a text, or texts in whatever form.
-func (r *reader) others() error {
+// further reads the names of further models: a text, or texts in whatever form.
+func (r *reader) further() error {
 	switch r.dec.PeekKind() {
 	case '"':
 		raw, err := r.dec.ReadValue()
@@ -251,17 +353,17 @@ func (r *reader) others() error {
 		}
 		model, err := r.text(raw)
 		if r.body.others = append(r.body.others, model); len(r.body.others) > maxNames {
-			return unclear("it names more models than anybody needs")
+			return unclear("the request names more models than %d; name fewer", maxNames)
 		}
 		return err
 	case '[':
-		return r.within(']', r.others)
+		return r.within(']', r.further)
 	case '{':
 		return r.within('}', func() error {
 			if _, err := r.dec.ReadToken(); err != nil {
 				return errNotJSON
 			}
-			return r.others()
+			return r.further()
 		})
 	}
 	return r.skip() // a number or a truth names nothing
@@ -290,7 +392,7 @@ func (r *reader) text(raw []byte) (string, error) {
 	case err != nil:
 		return "", errNotJSON
 	case model == "":
-		return "", unclear("the name of a model is empty")
+		return "", errEmpty
 	}
 	return r.d.trim(model), nil
 }

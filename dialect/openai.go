@@ -11,8 +11,17 @@ package dialect
 // plugins (https://openrouter.ai/docs/api-reference/parameters); Groq's compound
 // systems take a model for each of their parts, and LiteLLM fallbacks
 // (https://docs.litellm.ai/docs/proxy/reliability).
+//
+// Compatible gateways also take the model in the path, as OpenAI's first API and
+// Azure's do.
 var openai = &Dialect{
-	name:       "openai",
+	name:   "openai",
+	places: []place{enginePlace, deploymentPlace},
+	lists: []string{
+		"/v1/models", "/models", "/api/tags", // DeepSeek has no version, and Ollama an API of its own
+		"/v1/language-models", "/v1/image-generation-models", // xAI's
+		"/v1/embeddings/models", // OpenRouter's
+	},
 	query:      []string{"model"},
 	inQuery:    func(path string) bool { return path == "/v1/realtime" || path == "/v1/realtime/translations" },
 	without:    []string{"/v1/tts", "/v1/stt"}, // xAI's
