@@ -27,6 +27,9 @@ func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Respon
 		res.Body.Close()
 		return nil, errNotAsked
 	}
+	if err := rt.filterModels(res); err != nil {
+		return nil, err
+	}
 	if name := cleanHeader(res.Header, rt.secret); name != "" {
 		res.Body.Close()
 		return nil, refuse(codeAnswerWithheld, "its header "+name+" holds the key")

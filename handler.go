@@ -63,7 +63,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	h.access = h.logger.Named("access")
-	if h.Prefix != "" && (grant.CheckPath(h.Prefix, "") != nil || strings.HasSuffix(h.Prefix, "/") || strings.Contains(h.Prefix, "*")) {
+	if h.Prefix != "" && (grant.CheckPath(h.Prefix) != nil || strings.HasSuffix(h.Prefix, "/") || strings.Contains(h.Prefix, "*")) {
 		return fmt.Errorf("prefix %q must be a path such as /api", h.Prefix)
 	}
 	app, err := ctx.App("relayapi")
@@ -210,12 +210,13 @@ func (h *Handler) checkRequest(rt *route, r *http.Request) *refusal {
 	if err != nil {
 		return refuse(string(grant.NoPath), err.Error())
 	}
-	if err := grant.CheckURLPath(r.URL); err != nil {
+	path, err := grant.PolicyPath(r.URL)
+	if err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
 
 	rt.request = grant.Request{
-		Now: rt.start, Method: method(r), Path: r.URL.Path, Provider: named,
+		Now: rt.start, Method: method(r), Path: path, WebSocket: rt.socket, Provider: named,
 		ClientIP: clientAddr(r), Origin: r.Header.Get("Origin"),
 	}
 	if err := rt.permit.Permit(rt.request); err != nil {
@@ -240,7 +241,7 @@ func (h *Handler) readBody(rt *route, r *http.Request) *refusal {
 	switch {
 	case bodiless(r), rt.socket: // over HTTP/2, the body of a WebSocket's handshake is its messages
 		return nil
-	case rt.permit.looksInto(r):
+	case rt.looksInto(r):
 		return rt.holdBody(r, rt.relay.ledger.shareOf(rt.permit))
 	case short(r):
 		return rt.holdShortBody(r)
@@ -252,10 +253,14 @@ func (h *Handler) readBody(rt *route, r *http.Request) *refusal {
 // countRate counts the call against its token's rate. Reading the body may have
 // taken long, so the token is asked again.
 func (h *Handler) countRate(rt *route, r *http.Request) *refusal {
+	path, err := grant.PolicyPath(r.URL)
+	if err != nil {
+		return refuse(codeInvalidRequest, err.Error())
+	}
 	now := time.Now()
-	err := rt.permit.ValidAt(now)
-	if err == nil && r.URL.Path != rt.request.Path { // the model that the token sets is in the path
-		rt.request.Now, rt.request.Path = now, r.URL.Path
+	err = rt.permit.ValidAt(now)
+	if err == nil && path != rt.request.Path { // the model that the token sets is in the path
+		rt.request.Now, rt.request.Path = now, path
 		err = rt.permit.Permit(rt.request)
 	}
 	if err != nil {

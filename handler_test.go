@@ -131,7 +131,7 @@ func TestStrippedFromRequest(t *testing.T) {
 // line in the log that names the broken rule, and is counted.
 func TestRefusals(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, strings.Replace(simple(up.URL), "{\n\t\t\t\tcredential", "{\n\t\t\t\tpaths \"POST /v1/**\"\n\t\t\t\tcredential", 1))
+	relay := startRelay(t, strings.Replace(simple(up.URL), "{\n\t\t\t\tcredential", "{\n\t\t\t\tpaths \"POST /v1/*\"\n\t\t\t\tcredential", 1))
 	now := time.Now()
 	stranger := *relay
 	stranger.issuerKey = newKey(t)
@@ -233,7 +233,7 @@ func TestNoOracle(t *testing.T) {
 
 func TestEveryReasonOfTheGrantHasAnAnswer(t *testing.T) {
 	for _, reason := range []grant.Reason{grant.Invalid, grant.Expired, grant.NotYetValid, grant.BeyondGrant, grant.NoProvider,
-		grant.NoPath, grant.NoMethod, grant.NoModel, grant.NoIP, grant.NoOrigin} {
+		grant.NoPath, grant.NoMethod, grant.BadPath, grant.NoUpgrade, grant.NeedsUpgrade, grant.NoModel, grant.NoIP, grant.NoOrigin} {
 		if answers[string(reason)].status == 0 {
 			t.Errorf("%s has none", reason)
 		}

@@ -1,8 +1,11 @@
 package relayapi
 
 import (
+	"bytes"
 	"cmp"
+	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/relayapi/caddy-relayapi/dialect"
@@ -10,26 +13,42 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// looksInto reports whether the body of a request has to be in memory because
-// its token says something of models.
-func (p *permit) looksInto(r *http.Request) bool {
-	return (p.ModelBound() || p.SetModel != "") && p.provider.dialect.ReadsBody(r.URL.Path)
+// modelBound reports whether it matters which models a call names: whether its
+// token says something of models, and its route takes one.
+func (rt *route) modelBound(r *http.Request) bool {
+	p := rt.permit
+	return (p.ModelBound() || p.SetModel != "") && p.provider.dialect.TakesModel(rt.asked(r))
+}
+
+// looksInto reports whether the body of a request has to be in memory, to be
+// looked into for its model.
+func (rt *route) looksInto(r *http.Request) bool {
+	return rt.modelBound(r) && rt.provider.dialect.ReadsBody(r.URL.Path)
+}
+
+// asked is the request as its provider's dialect reads it.
+func (rt *route) asked(r *http.Request) *dialect.Request {
+	return &dialect.Request{
+		Method: rt.request.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: rt.socket,
+		ContentType: r.Header.Get("Content-Type"), Body: rt.body.bytes,
+	}
 }
 
 // checkModels holds a request against the models that its token permits, and
-// writes the one that the token sets.
+// writes the one that the token sets. Of a list of models, the answer is held
+// against them, see [route.filterModels].
 func (h *Handler) checkModels(rt *route, r *http.Request) *refusal {
-	p := rt.permit
-	if !p.ModelBound() && p.SetModel == "" {
+	p, d := rt.permit, rt.provider.dialect
+	request := rt.asked(r)
+	rt.lists = (p.ModelBound() || p.SetModel != "") && d.ListsModels(request)
+	switch {
+	case !rt.modelBound(r):
 		return nil
-	}
-	if len(r.Header["Content-Type"]) > 1 {
-		return refuse(codeInvalidRequest, "there are two Content-Types")
+	case len(r.Header["Content-Type"]) > 1:
+		return refuse(codeInvalidRequest, "there are two Content-Types; send one")
 	}
 
-	d := p.provider.dialect
-	request := &dialect.Request{Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: rt.socket, ContentType: r.Header.Get("Content-Type"), Body: rt.body.bytes}
-	if p.SetModel != "" {
+	if p.SetModel != "" && !rt.lists {
 		if err := d.Write(request, p.SetModel); err != nil {
 			return unclear(err)
 		}
@@ -48,9 +67,39 @@ func (h *Handler) checkModels(rt *route, r *http.Request) *refusal {
 	}
 
 	if request.WebSocket && d.ReadsMessages() {
-		rt.messages = &messageGuard{permit: p, rt: rt, share: rt.relay.ledger.shareOf(p), named: named.Model != ""}
+		rt.messages = &messageGuard{permit: p, rt: rt, share: rt.relay.ledger.shareOf(p), named: named.Model != "", path: request.Path}
 		delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
 	}
+	return nil
+}
+
+// maxModelList is the longest list of models that is filtered, in bytes.
+const maxModelList = 8 << 20
+
+// filterModels keeps of a list of models what the token permits.
+func (rt *route) filterModels(res *http.Response) error {
+	if !rt.lists || res.StatusCode != http.StatusOK || rt.request.Method == http.MethodHead {
+		return nil
+	}
+	list, err := io.ReadAll(io.LimitReader(res.Body, maxModelList+1))
+	res.Body.Close()
+	switch {
+	case err != nil:
+		return refuse(codeProviderUnreachable, "its list of models broke off")
+	case len(list) > maxModelList:
+		return refuse(codeAnswerWithheld, "its list of models is longer than one that is filtered")
+	case res.Header.Get("Content-Encoding") != "":
+		return refuse(codeAnswerWithheld, "its list of models is encoded, which was not asked for")
+	}
+
+	p := rt.permit
+	permits := func(model string) bool { return p.permitNames(model) == nil }
+	if list, err = p.provider.dialect.FilterModels(list, permits, p.SetModel); err != nil {
+		return refuse(codeAnswerWithheld, "its list of models: "+err.Error())
+	}
+	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(list)), int64(len(list))
+	res.Header.Set("Content-Length", strconv.Itoa(len(list)))
+	res.Header.Del("Etag")
 	return nil
 }
 

@@ -197,7 +197,7 @@ func TestModelRefusals(t *testing.T) {
 		"twice":         {[]func(*http.Request){text(`{"model":"small","model":"large"}`)}, "invalid_request"},
 		"stored prompt": {[]func(*http.Request){text(`{"model":"small","prompt":{"id":"p"}}`)}, "invalid_request"},
 		"body of a handshake": {[]func(*http.Request){target("GET", "/v1/realtime?model=small"), header("Upgrade", "websocket"),
-			header("Connection", "Upgrade"), text(`{"model":"large"}`)}, "invalid_request"},
+			header("Connection", "Upgrade"), header("Sec-Websocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), text(`{"model":"large"}`)}, "invalid_request"},
 		"two types":                {[]func(*http.Request){func(r *http.Request) { r.Header["Content-Type"] = []string{"application/json", "text/plain"} }}, "invalid_request"},
 		"an encoding of its own":   {[]func(*http.Request){header("Content-Encoding", "br")}, "invalid_request"},
 		"two encodings":            {[]func(*http.Request){header("Content-Encoding", "gzip, gzip")}, "invalid_request"},

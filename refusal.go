@@ -82,6 +82,10 @@ var answers = map[string]answer{
 		message: "The relay token does not permit this request."},
 	string(grant.NoMethod): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit this method."},
+	string(grant.NoUpgrade): {status: 426, kind: permission, detail: true,
+		message: "A WebSocket is not open here. Send the request without an upgrade."},
+	string(grant.NeedsUpgrade): {status: 426, kind: permission, detail: true,
+		message: "This is open as a WebSocket only."},
 	string(grant.NoModel): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit this model."},
 	string(grant.NoIP): {status: 403, kind: permission, // not the address: behind a proxy that is the operator's
@@ -163,6 +167,10 @@ func (f *refusal) write(w http.ResponseWriter) {
 		header.Set("Retry-After", strconv.Itoa(retry))
 	} else {
 		header.Set("X-Should-Retry", "false")
+	}
+	if a.status == http.StatusUpgradeRequired { // RFC 9110, section 15.5.22
+		header.Set("Upgrade", "websocket")
+		header.Add("Connection", "Upgrade")
 	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(body) // a client that is gone needs no answer

@@ -65,6 +65,7 @@ type route struct {
 	tap           tap
 	headers       ownHeaders
 
+	lists     bool         // the answer is a list of models, of which only some are permitted
 	socket    bool         // a WebSocket was asked for
 	closes    bool         // the answer says that the client's connection will be closed
 	h2c       bool         // calls to providers over http share a connection

@@ -371,7 +371,7 @@ func TestSDKsShowRefusals(t *testing.T) {
 		{"anthropic", "anthropic", anthropicMessage(anthropicClient), anthropicMessageStream(anthropicClient),
 			func(ctx context.Context, base, token string) (string, error) {
 				client := anthropicClient(base, token)
-				_, err := client.Models.List(ctx, anthropic.ModelListParams{})
+				_, err := client.Messages.Batches.List(ctx, anthropic.MessageBatchListParams{})
 				return "", err
 			},
 			func(err error) (string, int) {
@@ -387,7 +387,7 @@ func TestSDKsShowRefusals(t *testing.T) {
 				if err != nil {
 					return "", err
 				}
-				_, err = client.Models.List(ctx, nil)
+				_, err = client.Files.List(ctx, nil)
 				return "", err
 			},
 			func(err error) (string, int) {

@@ -104,6 +104,7 @@ type messageGuard struct {
 	permit *permit
 	rt     *route
 	share  share
+	path   string // of the socket
 	named  bool
 	failed *refusal // once refused, nothing passes any more
 
@@ -195,7 +196,7 @@ func (g *messageGuard) take(h frameHeader, payload []byte) *refusal {
 	if g.within = !h.final; g.within {
 		return nil
 	}
-	names, named, err := g.permit.provider.dialect.ReadMessage(g.message)
+	names, named, err := g.permit.provider.dialect.ReadMessageOn(g.path, g.message)
 	if g.message = g.message[:0]; cap(g.message) > slack {
 		g.message = nil
 	}

@@ -219,6 +219,9 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 			out[name] = values
 		}
 	}
+	if rt.lists { // it is filtered
+		out["Accept-Encoding"] = []string{"identity"}
+	}
 	if place.Header != "" && rt.secret.key != "" {
 		out[place.Header] = rt.secret.placed
 	}

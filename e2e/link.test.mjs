@@ -15,7 +15,7 @@ const browser = await startBrowser()
 
 test('a page that a provider answers with acts for no origin', { timeout: 20_000 }, async () => {
   const { token } = await relay.mint()
-  const opened = await browser.open(`${relay.url}/v1/realtime?key=${token}`)
+  const opened = await browser.open(`${relay.url}/v1/models?key=${token}`)
   assert.equal(await opened.title(), 'a page')
   assert.equal(relay.calls.length, 1)
   await opened.close()
