@@ -78,6 +78,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 // public answers GET and HEAD with what everybody may know.
 func public(answer func() (status int, contentType string, body []byte), cacheControl string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		closeUnlessRead(w, r)
 		header := w.Header()
 		allowAnyOrigin(header)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

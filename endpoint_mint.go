@@ -72,6 +72,8 @@ func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
 
 // ServeHTTP answers a POST whose body has a token's claims.
 func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rt := new(route)
+	rt.watchBody(w, r)
 	e.warning.of(r, e.logger)
 	secret := bearerOf(r)
 	issuer, refused := e.authorize(r, secret)
@@ -88,6 +90,10 @@ func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refused == nil {
 		m, refused = e.mint(r, issuer, draft)
 	}
+	if refused != nil {
+		rt.drain(r)
+	}
+	rt.keepConnection()
 	if refused != nil {
 		e.refuse(w, r, issuer, refused)
 		return
@@ -197,9 +203,6 @@ func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *se
 		header.Set("Allow", http.MethodPost)
 	case codeMintUnauthorized:
 		header.Set("WWW-Authenticate", "Bearer")
-	}
-	if r.ProtoMajor == 1 && r.Header.Get("Expect") != "" {
-		header.Set("Connection", "close") // as in Handler.refuse
 	}
 	f.write(w)
 }
