@@ -80,7 +80,7 @@ func TestAdminRefuses(t *testing.T) {
 		{"list: unknown parameter", "GET", "tokens?subjekt=x", ``, 400, "there are issuer, subject"},
 		{"list: twice", "GET", "tokens?status=active&status=revoked", ``, 400, "status is given twice"},
 		{"list: broken query", "GET", "tokens?status=%zz", ``, 400, "does not parse"},
-		{"list: status", "GET", "tokens?status=Active", ``, 400, "status is active"},
+		{"list: status", "GET", "tokens?status=Active", ``, 400, "status must be one of active"},
 		{"list: limit 0", "GET", "tokens?limit=0", ``, 400, "from 1 to 1000"},
 		{"list: limit 1001", "GET", "tokens?limit=1001", ``, 400, "from 1 to 1000"},
 		{"list: limit", "GET", "tokens?limit=ten", ``, 400, "from 1 to 1000"},
