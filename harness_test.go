@@ -138,6 +138,16 @@ func simple(upstream string) string {
 	}`
 }
 
+// replaceOnce replaces a text that stands in s once. A test that edits a config
+// that has changed meanwhile fails, and does not test what it did not mean to.
+func replaceOnce(t testing.TB, s, old, new string) string {
+	t.Helper()
+	if n := strings.Count(s, old); n != 1 {
+		t.Fatalf("%q stands %d times in what is edited, want once", old, n)
+	}
+	return strings.Replace(s, old, new, 1)
+}
+
 func adapt(caddyfile string) ([]byte, error) {
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 	return config, err
