@@ -38,6 +38,7 @@ func (r *testRelay) send(raw string) (*http.Response, string) {
 	}
 	defer res.Body.Close()
 	body, _ := io.ReadAll(res.Body)
+	r.canary.answered(res, body)
 	return res, string(body)
 }
 

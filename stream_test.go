@@ -840,11 +840,12 @@ func tunnel(t *testing.T, speak func(conn *net.TCPConn, r io.Reader)) http.Handl
 	}
 }
 
-// Each side may stop sending and still receive. (Not so the provider where there
-// is an access log: Caddy's wrapper of the connection cannot be half closed.)
+// Each side may stop sending and still receive. (Not so the provider with an access
+// log or metrics: Caddy's wrapper of the connection cannot be half closed.)
 func TestHalfClose(t *testing.T) {
 	start := func(t *testing.T, respond http.HandlerFunc) *testRelay {
-		return startRelay(t, strings.Replace(simple(newUpstream(t, respond).URL), "log\n\t\trelayapi", "relayapi", 1))
+		config := replaceOnce(t, simple(newUpstream(t, respond).URL), "log\n\t\trelayapi", "relayapi")
+		return startRelay(t, replaceOnce(t, config, "{global}", replaceOnce(t, testGlobal, "\tmetrics\n", "")))
 	}
 	t.Run("by the client", func(t *testing.T) {
 		relay := start(t, tunnel(t, func(conn *net.TCPConn, r io.Reader) {
