@@ -29,8 +29,7 @@ const (
 // clients have received, in the clear, and what metrics said.
 type canary struct {
 	mu      sync.Mutex
-	secrets secretPieces
-	tokens  secretPieces // of them, those that no provider may receive either
+	secrets map[place]secretPieces // what must not stand there
 	written map[place]*bytes.Buffer
 	excused map[place]string
 }
@@ -44,34 +43,45 @@ const (
 	inLog      place = "log"
 	inMetrics  place = "metrics"
 	inDatabase place = "database"
-	inProvider place = "what the provider received" // is looked through for tokens only
+	inProvider place = "what the provider received" // which is the key, among others
 )
+
+var allPlaces = []place{inAnswers, inLog, inMetrics, inDatabase, inProvider}
 
 // canaries are by the name of the test, which subtests share.
 var canaries sync.Map
 
 func canaryOf(t testing.TB) *canary {
 	name, _, _ := strings.Cut(t.Name(), "/")
-	c, loaded := canaries.LoadOrStore(name, &canary{
-		secrets: make(secretPieces), tokens: make(secretPieces), written: make(map[place]*bytes.Buffer), excused: make(map[place]string),
-	})
-	if !loaded {
-		c.(*canary).secrets.add(realKey, keyPiece)
-	}
+	c, _ := canaries.LoadOrStore(name, newCanary())
 	return c.(*canary)
 }
 
-// minted adds a token. What stands before its first dot is no secret: the header
+func newCanary() *canary {
+	c := &canary{secrets: make(map[place]secretPieces), written: make(map[place]*bytes.Buffer), excused: make(map[place]string)}
+	for _, where := range allPlaces {
+		c.secrets[where] = make(secretPieces)
+		if where != inProvider {
+			c.secrets[where].add(realKey, keyPiece)
+		}
+	}
+	return c
+}
+
+// minted adds a token, which may be in some places. What stands before its first dot is no secret: the header
 // says which key it is for, and begins alike in all tokens.
-func (c *canary) minted(token string) {
+func (c *canary) minted(token string, except ...place) {
 	if c == nil {
 		return // a benchmark, which has no relay that serves
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, secret, _ := strings.Cut(token, ".")
-	c.secrets.add(secret, tokenPiece)
-	c.tokens.add(secret, tokenPiece)
+	for _, where := range allPlaces {
+		if !slices.Contains(except, where) {
+			c.secrets[where].add(secret, tokenPiece)
+		}
+	}
 }
 
 // maxWritten bounds what is kept of each place.
@@ -169,13 +179,9 @@ func (c *canary) check(t testing.TB, places ...place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, where := range places {
-		pieces := c.secrets
-		if where == inProvider {
-			pieces = c.tokens
-		}
 		var at string
 		if b := c.written[where]; b != nil {
-			at = pieces.find(b.Bytes())
+			at = c.secrets[where].find(b.Bytes())
 		}
 		switch why := c.excused[where]; {
 		case at != "" && why == "":
@@ -246,9 +252,8 @@ func (p piece) in(text []byte, i int) bool {
 // The canary itself: it must find what it is for.
 func TestCanary(t *testing.T) {
 	token := strings.Repeat("e", 100) + ".." + "Abcdefgh1jklmnopQrstuvwx2yz012345678-_ABCDEFGHIJ"
-	c := &canary{secrets: make(secretPieces), tokens: make(secretPieces)}
-	c.secrets.add(realKey, keyPiece)
-	c.minted(token)
+	c := newCanary()
+	c.minted(token, inAnswers)
 	secret := token[102:]
 	texts := map[string]bool{
 		"":                          false,
@@ -270,8 +275,11 @@ func TestCanary(t *testing.T) {
 		texts["- "+realKey[i:i+keyPiece]+" -"] = true
 	}
 	for _, text := range slices.Sorted(maps.Keys(texts)) {
-		if found := c.secrets.find([]byte(text)) != ""; found != texts[text] {
+		if found := c.secrets[inLog].find([]byte(text)) != ""; found != texts[text] {
 			t.Errorf("in %d characters of a made-up secret a piece is found: %t, want %t", len(text), found, texts[text])
 		}
+	}
+	if c.secrets[inAnswers].find([]byte(token)) != "" || c.secrets[inProvider].find([]byte(realKey)) != "" {
+		t.Error("what may stand in a place is found there")
 	}
 }

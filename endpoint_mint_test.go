@@ -81,6 +81,7 @@ func (r *testRelay) mintsAs(secret, claims string) minted {
 	if err := json.Unmarshal([]byte(body), &m); err != nil || res.StatusCode != 200 || !eccrypto.LooksLikeToken(m.Token) {
 		r.t.Fatalf("got %d %s", res.StatusCode, body)
 	}
+	r.canary.minted(m.Token, inAnswers) // where its holder gets it
 	return m
 }
 
