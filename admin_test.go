@@ -365,7 +365,7 @@ func TestAdminKeys(t *testing.T) {
 	r := newTestRelay(t)
 	old := newKey(t)
 	r.writeKeys("old", old)
-	r.load(strings.Replace(simple(newUpstream(t, nil).URL), "relay.pem", "relay.pem {dir}/old.pem", 1))
+	r.load(replaceOnce(t, simple(newUpstream(t, nil).URL), "relay.pem", "relay.pem {dir}/old.pem"))
 	w, _ := admin(t, "GET", "/relayapi/keys", "")
 	var got struct {
 		Keys []struct {
