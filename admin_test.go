@@ -3,6 +3,7 @@ package relayapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
 // admin asks the admin endpoint as Caddy would: by its routes, and with errors
@@ -80,7 +82,7 @@ func TestAdminRefuses(t *testing.T) {
 		{"list: unknown parameter", "GET", "tokens?subjekt=x", ``, 400, "there are issuer, subject"},
 		{"list: twice", "GET", "tokens?status=active&status=revoked", ``, 400, "status is given twice"},
 		{"list: broken query", "GET", "tokens?status=%zz", ``, 400, "does not parse"},
-		{"list: status", "GET", "tokens?status=Active", ``, 400, "status is active"},
+		{"list: status", "GET", "tokens?status=Active", ``, 400, "status must be one of active"},
 		{"list: limit 0", "GET", "tokens?limit=0", ``, 400, "from 1 to 1000"},
 		{"list: limit 1001", "GET", "tokens?limit=1001", ``, 400, "from 1 to 1000"},
 		{"list: limit", "GET", "tokens?limit=ten", ``, 400, "from 1 to 1000"},
@@ -160,6 +162,125 @@ func TestAdminRefuses(t *testing.T) {
 	}
 	if _, answer := admin(t, "GET", "/relayapi/tokens/backend/used", ""); answer["status"] != "active" || answer["label"] != nil {
 		t.Errorf("afterwards the token is %v", answer)
+	}
+}
+
+// One list has every kind of limit, and of how a token can stand under it.
+func TestAdminList_LimitsInForce(t *testing.T) {
+	config := replaceOnce(t, simple(newUpstream(t, nil).URL), "issuer backend {", `limit token calls 2 per day
+			issuer small {
+				public_key {dir}/backend.pub.pem
+				providers demo
+				calls 1
+			}
+			issuer backend {`)
+	r := startRelay(t, config)
+	use := func(issuer, name string, n int, edits ...func(*grant.Claims)) {
+		token := r.mintAs(issuer, append(edits, id(name), func(c *grant.Claims) { c.Subject = "of-" + name })...)
+		for range n {
+			if res, body := r.do(r.request(bearer(token))); res.StatusCode != 200 {
+				t.Fatalf("%s is answered %d %s", name, res.StatusCode, body)
+			}
+		}
+	}
+	put := func(method, path, body string) {
+		if w, answer := admin(t, method, "/relayapi/"+path, body); w.Code != 200 {
+			t.Fatalf("%s %s is answered %d %v", method, path, w.Code, answer)
+		}
+	}
+	patch := func(name, body string) { put("PATCH", "tokens/backend/"+name, body) }
+
+	use("backend", "unlimited", 1)
+	use("backend", "daily", 2)
+	use("backend", "claims", 1, calls(1))
+	use("backend", "claims-left", 1, calls(3))
+	use("small", "ceiling", 1)
+	use("backend", "raised", 1, calls(1))
+	patch("raised", `{"calls_limit":5}`)
+	use("backend", "lowered", 1, calls(5))
+	patch("lowered", `{"calls_limit":0}`)
+	use("backend", "disabled", 1, calls(1))
+	patch("disabled", `{"disabled":true}`)
+	use("backend", "revoked", 1, calls(1))
+	put("DELETE", "tokens/backend/revoked", "")
+	put("PUT", "limits", `{"scope":"subject","issuer":"backend","subject":"of-subject","per":"day","calls":1}`)
+	use("backend", "subject", 1, calls(9))
+
+	daily := "token/day 2 of which "
+	want := map[string]string{
+		"unlimited":   "active, " + daily + "1",
+		"daily":       "exhausted, " + daily + "2",
+		"claims":      "exhausted, token/ 1 of which 1, " + daily + "1",
+		"claims-left": "active, token/ 3 of which 1, " + daily + "1",
+		"ceiling":     "exhausted, token/ 1 of which 1, " + daily + "1",
+		"raised":      "active, token/ 5 of which 1, " + daily + "1",
+		"lowered":     "exhausted, token/ 0 of which 1, " + daily + "1",
+		"disabled":    "disabled, token/ 1 of which 1, " + daily + "1",
+		"subject":     "exhausted, token/ 9 of which 1, " + daily + "1, subject/day 1 of which 1",
+		"revoked":     "revoked, token/ 1 of which 1, " + daily + "1",
+	}
+	w, _ := admin(t, "GET", "/relayapi/tokens", "")
+	var page tokenstore.Page
+	if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Records) != len(want) {
+		t.Fatalf("got %d tokens, %v, want %d", len(page.Records), err, len(want))
+	}
+	for _, record := range page.Records {
+		if got := standing(record); got != want[record.ID] {
+			t.Errorf("%s is listed as %q, want %q", record.ID, got, want[record.ID])
+		}
+		w, _ := admin(t, "GET", "/relayapi/tokens/"+record.Issuer+"/"+record.ID, "")
+		var shown tokenstore.Record
+		if err := json.Unmarshal(w.Body.Bytes(), &shown); err != nil || standing(shown) != want[record.ID] {
+			t.Errorf("%s is shown as %q, %v, want %q", record.ID, standing(shown), err, want[record.ID])
+		}
+	}
+}
+
+// standing is a record's status, and its limits.
+func standing(r tokenstore.Record) string {
+	text := string(r.Status)
+	for _, l := range r.Limits {
+		text += fmt.Sprintf(", %s/%s %d of which %d", l.Scope, l.Per, l.Calls, l.Used)
+	}
+	return text
+}
+
+func TestPrintRecords_Limits(t *testing.T) {
+	n := func(n int64) *int64 { return &n }
+	own := tokenstore.LimitUse{Scope: "token", Calls: 3, Used: 1}
+	day := tokenstore.LimitUse{Scope: "subject", Per: "day", Calls: 20, Used: 19}
+	spent := tokenstore.LimitUse{Scope: "issuer", Calls: 5, Used: 7}
+	tests := []struct {
+		name                       string
+		override, claimed          *int64
+		limits                     []tokenstore.LimitUse
+		wantLimit, wantLeft, shown string
+	}{
+		{"none", nil, n(0), nil, "-", "-", "none"},
+		{"of the claims", nil, n(3), []tokenstore.LimitUse{own}, "3", "2", "3, in its claims"},
+		{"of the issuer", nil, n(0), []tokenstore.LimitUse{own}, "3", "2", "3, as its issuer's tokens have"},
+		{"override", n(3), n(2), []tokenstore.LimitUse{own}, "3", "2", "3, instead of 2 in its claims"},
+		{"override of none", n(3), n(0), []tokenstore.LimitUse{own}, "3", "2", "3, set by the operator"},
+		{"the tightest of two", nil, n(3), []tokenstore.LimitUse{own, day}, "20/day of subject", "1", "3, in its claims"},
+		{"lowered below its use", nil, n(0), []tokenstore.LimitUse{day, spent}, "5 of issuer", "0", "none"},
+		{"not kept", nil, nil, nil, "?", "?", "not known until its next call; an earlier version of the relay did not keep it"},
+		{"not kept, with another", nil, nil, []tokenstore.LimitUse{day}, "?", "?", "not known until its next call; an earlier version of the relay did not keep it"},
+		{"not kept, another spent", nil, nil, []tokenstore.LimitUse{spent}, "5 of issuer", "0", "not known until its next call; an earlier version of the relay did not keep it"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := tokenstore.Record{Status: tokenstore.Active, CallsLimit: test.override, ClaimedCalls: test.claimed}
+			r.SetLimits(test.limits)
+			if limit, left := tightest(r); limit != test.wantLimit || left != test.wantLeft {
+				t.Errorf("listed with %q, left %q, want %q, left %q", limit, left, test.wantLimit, test.wantLeft)
+			}
+			if got := ownLimit(r); got != test.shown {
+				t.Errorf("shown as %q, want %q", got, test.shown)
+			}
+			if exhausted := r.Status == tokenstore.Exhausted; exhausted != (test.wantLeft == "0") {
+				t.Errorf("status %s with %s left", r.Status, test.wantLeft)
+			}
+		})
 	}
 }
 
@@ -244,7 +365,7 @@ func TestAdminKeys(t *testing.T) {
 	r := newTestRelay(t)
 	old := newKey(t)
 	r.writeKeys("old", old)
-	r.load(strings.Replace(simple(newUpstream(t, nil).URL), "relay.pem", "relay.pem {dir}/old.pem", 1))
+	r.load(replaceOnce(t, simple(newUpstream(t, nil).URL), "relay.pem", "relay.pem {dir}/old.pem"))
 	w, _ := admin(t, "GET", "/relayapi/keys", "")
 	var got struct {
 		Keys []struct {

@@ -28,10 +28,11 @@ func adminList(r *adminRequest) (any, error) {
 		Issuer: q.Get("issuer"), Subject: q.Get("subject"), Provider: q.Get("provider"),
 		Status: tokenstore.Status(q.Get("status")), After: q.Get("after"),
 	}
-	statuses := []tokenstore.Status{"", tokenstore.Active, tokenstore.Disabled, tokenstore.Expired, tokenstore.Revoked}
+	statuses := []tokenstore.Status{"", tokenstore.Active, tokenstore.Disabled, tokenstore.Exhausted, tokenstore.Expired, tokenstore.Revoked}
 	if !slices.Contains(statuses, f.Status) {
-		return nil, apiError(http.StatusBadRequest, errors.New("status is active, disabled, expired or revoked"))
+		return nil, apiError(http.StatusBadRequest, errors.New("status must be one of active, disabled, exhausted, expired, revoked"))
 	}
+	f.Complete = r.limitReader().complete
 	if f.After != "" {
 		if _, err := parseIdentity(f.After); err != nil || !strings.Contains(f.After, "/") {
 			return nil, apiError(http.StatusBadRequest, errors.New("after is not what `next` of a page before says"))
@@ -47,6 +48,72 @@ func adminList(r *adminRequest) (any, error) {
 		page.Records = []tokenstore.Record{} // in JSON a list, though empty
 	}
 	return page, err
+}
+
+// limitReader finds the limits in force for tokens. It reads each counter once,
+// because many tokens of a list share those of a subject or an issuer.
+type limitReader struct {
+	*adminRequest
+	rules *limitRules
+	now   time.Time
+	used  map[tokenstore.Counter]int64
+}
+
+func (r *adminRequest) limitReader() *limitReader {
+	return &limitReader{r, r.relay.limitsInForce(r.app.Limits), time.Now(), make(map[tokenstore.Counter]int64)}
+}
+
+// complete adds the limits in force to a record: its own, and the operator's.
+func (l *limitReader) complete(r *tokenstore.Record) error {
+	var limits []tokenstore.LimitUse
+	if own := l.own(r); own != nil {
+		limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Calls: *own, Used: r.CallsCounted})
+	}
+
+	p := &permit{
+		Grant:   &grant.Grant{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject},
+		tokenID: r.Issuer + "/" + r.ID, subjectID: r.Issuer + "/" + r.Subject,
+	}
+	for i, rule := range l.rules.rules {
+		one := limitRules{rules: l.rules.rules[i : i+1]}
+		charges, _ := one.charges(nil, p, l.now)
+		for _, c := range charges {
+			used, err := l.usedOf(c.Counter)
+			if err != nil {
+				return err
+			}
+			limits = append(limits, tokenstore.LimitUse{Scope: rule.scope, Per: rule.per, Calls: c.Limit, Used: used})
+		}
+	}
+	r.SetLimits(limits)
+	return nil
+}
+
+// own is the limit of a token's calls in all: the operator's override, or else that
+// of the claims, or else its issuer's. nil means that there is none.
+func (l *limitReader) own(r *tokenstore.Record) *int64 {
+	switch {
+	case r.CallsLimit != nil:
+		return r.CallsLimit
+	case r.ClaimedCalls == nil: // nobody knows what the claims say
+		return nil
+	case *r.ClaimedCalls > 0:
+		return r.ClaimedCalls
+	default:
+		return l.app.grants[r.Issuer].Limits.Calls
+	}
+}
+
+func (l *limitReader) usedOf(c tokenstore.Counter) (int64, error) {
+	if used, ok := l.used[c]; ok {
+		return used, nil
+	}
+	used, err := l.relay.ledger.Used(l.Context(), c)
+	if err != nil {
+		return 0, fmt.Errorf("reading what %s %s has used: %w", c.Scope, c.ID, err)
+	}
+	l.used[c] = used
+	return used, nil
 }
 
 // maxPage is how many tokens one page of a list can have.
@@ -102,7 +169,10 @@ func adminShow(r *adminRequest) (any, error) {
 		return nil, err
 	}
 	record, err := r.relay.ledger.Token(r.Context(), i.issuer, i.id)
-	return record, i.known(err)
+	if err != nil {
+		return nil, i.known(err)
+	}
+	return record, r.limitReader().complete(&record)
 }
 
 // updated is a token after a change.
@@ -133,6 +203,9 @@ func adminUpdate(r *adminRequest) (any, error) {
 	record, err := ledger.Update(r.Context(), i.issuer, i.id, change)
 	if err != nil {
 		return nil, i.known(err)
+	}
+	if err := r.limitReader().complete(&record); err != nil {
+		return nil, err
 	}
 	answer := updated{Record: record}
 	if change.Disabled != nil && *change.Disabled {

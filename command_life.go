@@ -1,12 +1,14 @@
 package relayapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -23,14 +25,22 @@ func listCommand() *cobra.Command {
 		Long: `Lists the tokens that were used at this relay, by issuer and id, with what they
 have used. A token that was never used is not known here.
 
-CALLS are those that reached the provider. LIMIT is what "token update --calls"
-has set; with - the limit in the token's claims is in force.`,
+CALLS are those that reached the provider. LIMIT is the limit in force that has
+the fewest calls left, and LEFT is how many. The limit is the token's own, from its
+claims, its issuer or "token update --calls", or one that the operator set for each
+token, subject or issuer ("limit list"): "20/day of subject" counts the calls of all
+tokens of the subject. With - there is no limit. With ? the limit is not known until
+the next call, because an earlier version of the relay did not keep it.
+
+STATUS is revoked, disabled, expired, exhausted (no calls left) or active. A token
+that is several of these has the first. A limit per day or month ends an exhausted
+token only until the next one begins, at 00:00 UTC.`,
 		Example: `  caddy relayapi token list --subject alice
   caddy relayapi token list --status revoked --all --json`,
 		Args: cobra.NoArgs,
 	}
 	q := filterFlags(cmd, "issuer", "subject", "provider")
-	status := cmd.Flags().String("status", "", "Only tokens that are active, disabled, expired or revoked")
+	status := cmd.Flags().String("status", "", "Only tokens that are active, disabled, exhausted, expired or revoked")
 	limit := cmd.Flags().Int("limit", 100, "How many at most")
 	all := cmd.Flags().Bool("all", false, "All there are")
 	asJSON := cmd.Flags().Bool("json", false, "Print JSON")
@@ -85,9 +95,10 @@ func showCommand() *cobra.Command {
 		Use:   "show <id>",
 		Short: "Tells what the relay knows of a token",
 		Long: `Tells what the relay knows of a token by its id, [issuer/]id: what it has used,
-and what was said of it with update and revoke. What it has used may be fifteen
-seconds old; "token list" and "usage" are up to date. What the token permits only the
-token itself says: "token inspect".`,
+the limits in force, and what was said of it with update and revoke. Its calls, bytes
+and time may be fifteen seconds old; "token list" and "usage" are up to date. Use
+"token inspect" to see what else the token permits. "token list --help" explains the
+status.`,
 		Example: "  caddy relayapi token show my-backend/3f9c",
 		Args:    oneID,
 	}
@@ -222,23 +233,63 @@ func printJSON(w io.Writer, v any) error {
 
 func printRecords(w io.Writer, records []tokenstore.Record) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TOKEN\tSUBJECT\tPROVIDER\tSTATUS\tCALLS\tLIMIT\tLAST USED (UTC)\tEXPIRES (UTC)\tLABEL")
+	fmt.Fprintln(table, "TOKEN\tSUBJECT\tPROVIDER\tSTATUS\tCALLS\tLIMIT\tLEFT\tLAST USED (UTC)\tEXPIRES (UTC)\tLABEL")
 	for _, r := range records {
-		limit := "-"
-		if r.CallsLimit != nil {
-			limit = strconv.FormatInt(*r.CallsLimit, 10)
-		}
-		fmt.Fprintf(table, "%s/%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", r.Issuer, r.ID, orDash(r.Subject), r.Provider,
-			r.Status, r.Usage.Calls, limit, minute(r.LastSeen), minute(r.ExpiresAt), orDash(r.Label))
+		limit, left := tightest(r)
+		fmt.Fprintf(table, "%s/%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", r.Issuer, r.ID, orDash(r.Subject), r.Provider,
+			r.Status, r.Usage.Calls, limit, left, minute(r.LastSeen), minute(r.ExpiresAt), orDash(r.Label))
 	}
 	return table.Flush()
 }
 
-func printRecord(w io.Writer, r tokenstore.Record) error {
-	limit := "as in its claims"
-	if r.CallsLimit != nil {
-		limit = fmt.Sprintf("%d, instead of that in its claims", *r.CallsLimit)
+// limitUnknown reports whether the record does not say if the token has a limit
+// of its own.
+func limitUnknown(r tokenstore.Record) bool { return r.CallsLimit == nil && r.ClaimedCalls == nil }
+
+// tightest returns the limit with the fewest calls left, and how many these are.
+func tightest(r tokenstore.Record) (limit, left string) {
+	if limitUnknown(r) && r.Status != tokenstore.Exhausted {
+		return "?", "?"
 	}
+	if len(r.Limits) == 0 {
+		return "-", "-"
+	}
+	least := slices.MinFunc(r.Limits, func(a, b tokenstore.LimitUse) int { return cmp.Compare(a.Left(), b.Left()) })
+	return limitText(least), strconv.FormatInt(least.Left(), 10)
+}
+
+// limitText is a limit such as 3, 20/day or 1000/month of subject.
+func limitText(l tokenstore.LimitUse) string {
+	text := strconv.FormatInt(l.Calls, 10)
+	if l.Per != "" {
+		text += "/" + l.Per
+	}
+	if l.Scope != tokenstore.ScopeToken {
+		text += " of " + string(l.Scope)
+	}
+	return text
+}
+
+// ownLimit says which limit of its own a token has, and where that comes from.
+func ownLimit(r tokenstore.Record) string {
+	i := slices.IndexFunc(r.Limits, func(l tokenstore.LimitUse) bool { return l.Scope == tokenstore.ScopeToken && l.Per == "" })
+	switch {
+	case limitUnknown(r):
+		return "not known until its next call; an earlier version of the relay did not keep it"
+	case i < 0:
+		return "none"
+	case r.CallsLimit != nil && r.ClaimedCalls != nil && *r.ClaimedCalls > 0:
+		return fmt.Sprintf("%d, instead of %d in its claims", *r.CallsLimit, *r.ClaimedCalls)
+	case r.CallsLimit != nil:
+		return fmt.Sprintf("%d, set by the operator", *r.CallsLimit)
+	case *r.ClaimedCalls > 0:
+		return fmt.Sprintf("%d, in its claims", *r.ClaimedCalls)
+	default:
+		return fmt.Sprintf("%d, as its issuer's tokens have", r.Limits[i].Calls)
+	}
+}
+
+func printRecord(w io.Writer, r tokenstore.Record) error {
 	u := r.Usage
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
@@ -251,13 +302,18 @@ func printRecord(w io.Writer, r tokenstore.Record) error {
 		{"expires", r.ExpiresAt.UTC().Format(time.RFC3339)},
 		{"first used", minute(r.FirstSeen)},
 		{"last used", minute(r.LastSeen)},
-		{"limit", limit},
+		{"limit", ownLimit(r)},
 		{"counted", fmt.Sprintf("%d calls against the limit, if it has one", r.CallsCounted)},
 		{"calls", fmt.Sprintf("%d: %d succeeded, %d client errors, %d provider errors", u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors)},
 		{"bytes", fmt.Sprintf("%d in, %d out", u.BytesIn, u.BytesOut)},
 		{"time", u.Duration.Round(time.Millisecond).String()},
 	} {
 		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
+	}
+	for _, l := range r.Limits {
+		if l.Scope != tokenstore.ScopeToken || l.Per != "" {
+			fmt.Fprintf(table, "also\t%s, %d used\n", limitText(l), l.Used)
+		}
 	}
 	return table.Flush()
 }

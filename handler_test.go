@@ -131,7 +131,7 @@ func TestStrippedFromRequest(t *testing.T) {
 // line in the log that names the broken rule, and is counted.
 func TestRefusals(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, strings.Replace(simple(up.URL), "{\n\t\t\t\tcredential", "{\n\t\t\t\tpaths \"POST /v1/*\"\n\t\t\t\tcredential", 1))
+	relay := startRelay(t, replaceOnce(t, simple(up.URL), "{\n\t\t\t\tcredential", "{\n\t\t\t\tpaths \"POST /v1/*\"\n\t\t\t\tcredential"))
 	now := time.Now()
 	stranger := *relay
 	stranger.issuerKey = newKey(t)
@@ -220,7 +220,7 @@ func TestNoOracle(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
 	good := relay.mint()
 	var bodies []string
-	for _, token := range []string{"", "x", good[:len(good)-4] + "AAAA", strings.Replace(good, "..", ".AAAA.", 1), good + ".x", strings.Repeat("A", 9000)} {
+	for _, token := range []string{"", "x", good[:len(good)-4] + "AAAA", replaceOnce(t, good, "..", ".AAAA."), good + ".x", strings.Repeat("A", 9000)} {
 		res, body := relay.do(relay.request(bearer(token)))
 		bodies = append(bodies, fmt.Sprint(res.StatusCode, res.Header.Get("Content-Length"), body))
 	}
@@ -242,8 +242,8 @@ func TestEveryReasonOfTheGrantHasAnAnswer(t *testing.T) {
 
 func TestPrefixNamesTheProvider(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, strings.Replace(strings.Replace(simple(up.URL+"/base"), "relayapi\n\t}`", "", 1),
-		"log\n\t\trelayapi", "log\n\t\trelayapi {\n\t\t\tprefix /api\n\t\t}", 1))
+	relay := startRelay(t, replaceOnce(t, simple(up.URL+"/base"),
+		"log\n\t\trelayapi", "log\n\t\trelayapi {\n\t\t\tprefix /api\n\t\t}"))
 	token := relay.mint()
 	for path, want := range map[string]string{
 		"/api/demo/v1/x":         "/base/v1/x",
@@ -350,7 +350,7 @@ func TestKeyPoolTakesTurnsAndRestsRefusedKeys(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}
 	})
-	relay := startRelay(t, strings.Replace(simple(up.URL), "{env.RELAYAPI_TEST_KEY}", "{env.RELAYAPI_TEST_KEY} {env.RELAYAPI_TEST_KEY_2}", 1))
+	relay := startRelay(t, replaceOnce(t, simple(up.URL), "{env.RELAYAPI_TEST_KEY}", "{env.RELAYAPI_TEST_KEY} {env.RELAYAPI_TEST_KEY_2}"))
 	token := relay.mint()
 	for range 6 {
 		relay.do(relay.request(bearer(token)))

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +38,7 @@ type testRelay struct {
 	relayKey   *eccrypto.PrivateKey
 	issuerKey  *eccrypto.PrivateKey
 	client     *http.Client
+	canary     *canary
 	lastConfig string // the Caddyfile that was loaded last, not filled in
 }
 
@@ -44,6 +46,7 @@ type testRelay struct {
 // checks see everything.
 const testGlobal = `
 	admin off
+	metrics
 	auto_https disable_redirects
 	skip_install_trust
 	persist_config off
@@ -60,6 +63,12 @@ func newTestRelay(t *testing.T) *testRelay {
 	t.Helper()
 	r := &testRelay{t: t, dir: t.TempDir(), port: freePort(t), client: newClient(t)}
 	r.URL = "http://127.0.0.1:" + r.port
+	r.canary = canaryOf(t)
+	r.client.Transport.(*http.Transport).DialContext = r.canary.dial
+	t.Cleanup(func() {
+		r.canary.collect(t, r.dir)
+		r.canary.check(t, inAnswers, inLog, inMetrics, inDatabase)
+	})
 	r.relayKey, r.issuerKey = newKey(t), newKey(t)
 	r.writeKeys("relay", r.relayKey)
 	r.writeKeys("backend", r.issuerKey)
@@ -103,7 +112,10 @@ func (r *testRelay) tryLoad(caddyfile string) error {
 
 // run runs a JSON config.
 func (r *testRelay) run(config []byte) error {
-	r.t.Cleanup(func() { _ = caddy.Stop() })
+	r.t.Cleanup(func() {
+		r.canary.gather()
+		_ = caddy.Stop()
+	})
 	defer r.client.CloseIdleConnections() // the servers of the config before are gone
 	return caddy.Load(config, true)
 }
@@ -136,6 +148,16 @@ func simple(upstream string) string {
 		log
 		relayapi
 	}`
+}
+
+// replaceOnce replaces the first place where a text stands in s. The test fails if
+// there is none: an edit of a config that has changed must not be lost in silence.
+func replaceOnce(t testing.TB, s, old, new string) string {
+	t.Helper()
+	if !strings.Contains(s, old) {
+		t.Fatalf("%q is not in what is edited:\n%s", old, s)
+	}
+	return strings.Replace(s, old, new, 1)
 }
 
 func adapt(caddyfile string) ([]byte, error) {
@@ -180,6 +202,7 @@ func (r *testRelay) mintAs(issuer string, edits ...func(*grant.Claims)) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.canary.minted(minted.Token)
 	return minted.Token
 }
 
@@ -196,6 +219,7 @@ func (r *testRelay) seal(claims string) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.canary.minted(token)
 	return token
 }
 
@@ -239,6 +263,7 @@ func (r *testRelay) do(req *http.Request) (*http.Response, string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.canary.answered(res, body)
 	return res, string(body)
 }
 
@@ -331,7 +356,14 @@ func newUpstream(t *testing.T, respond http.HandlerFunc) *upstream {
 	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	u := new(upstream)
 	u.Server = httptest.NewServer(u.record(respond))
-	t.Cleanup(u.Close)
+	t.Cleanup(func() {
+		u.Close()
+		c := canaryOf(t)
+		for _, r := range u.requests() {
+			c.wrote(inProvider, slices.Concat([]byte(r.raw), r.body, []byte("\n")))
+		}
+		c.check(t, inProvider)
+	})
 	return u
 }
 

@@ -49,7 +49,7 @@ func TestHeldBodiesAreNotMixed(t *testing.T) {
 		fmt.Fprint(w, "ok")
 	}))
 	t.Cleanup(up.Close)
-	relay := startRelay(t, strings.Replace(modelConfig(up.URL), "\t\tlog\n", "", 1))
+	relay := startRelay(t, replaceOnce(t, modelConfig(up.URL), "\t\tlog\n", ""))
 	set := func(c *grant.Claims) { c.Set = &grant.Set{Model: "small"} }
 	kinds := []struct {
 		token, path, start string

@@ -38,6 +38,7 @@ func (r *testRelay) send(raw string) (*http.Response, string) {
 	}
 	defer res.Body.Close()
 	body, _ := io.ReadAll(res.Body)
+	r.canary.answered(res, body)
 	return res, string(body)
 }
 
@@ -45,7 +46,7 @@ func (r *testRelay) send(raw string) (*http.Response, string) {
 // whatever a handler before the relay makes of it.
 func TestTargetWithoutPath(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, strings.Replace(simple(up.URL), "log\n", "log\n\t\trewrite * /v1/chat/completions\n", 1))
+	relay := startRelay(t, replaceOnce(t, simple(up.URL), "log\n", "log\n\t\trewrite * /v1/chat/completions\n"))
 	token := relay.mint()
 	for _, target := range []string{"http:v1/files", "http:v1/files?x=1"} {
 		res, body := relay.send(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -158,7 +159,7 @@ func TestMisplacedTokenIsNotLogged(t *testing.T) {
 
 // With a prefix, the provider's name is what the client writes.
 func TestProviderSegmentIsNotQuoted(t *testing.T) {
-	relay := startRelay(t, strings.Replace(simple(newUpstream(t, nil).URL), "log\n\t\trelayapi", "log\n\t\trelayapi {\n\t\t\tprefix /api\n\t\t}", 1))
+	relay := startRelay(t, replaceOnce(t, simple(newUpstream(t, nil).URL), "log\n\t\trelayapi", "log\n\t\trelayapi {\n\t\t\tprefix /api\n\t\t}"))
 	token := relay.mint()
 	for _, path := range []string{"/api/" + token + "/v1/x", "/api/" + token[:64] + "/v1/x"} {
 		res, body := relay.do(relay.request(header("X-Api-Token", token), target("POST", path)))
@@ -230,7 +231,7 @@ func TestUnaskedSwitchOfProtocols(t *testing.T) {
 // A client that breaks off is not the provider's fault.
 func TestClientThatBreaksOff(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, strings.Replace(simple(up.URL), "log\n", "log\n\t\trequest_body {\n\t\t\tmax_size 20\n\t\t}\n", 1))
+	relay := startRelay(t, replaceOnce(t, simple(up.URL), "log\n", "log\n\t\trequest_body {\n\t\t\tmax_size 20\n\t\t}\n"))
 	token := relay.mint()
 	req := relay.request(bearer(token))
 	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", 100))), -1
@@ -314,7 +315,7 @@ func TestStorePath(t *testing.T) {
 	token := relay.mint(calls(1))
 	relay.do(relay.request(bearer(token)))
 	for _, path := range []string{link + "/relayapi.db", "{env.TEST_DIR}/relayapi.db"} {
-		relay.load(strings.Replace(simple(up.URL), "{dir}/relayapi.db", path, 1))
+		relay.load(replaceOnce(t, simple(up.URL), "{dir}/relayapi.db", path))
 		res, body := relay.do(relay.request(bearer(token)))
 		wantRefusal(t, res, body, codeCallsExhausted)
 	}

@@ -55,7 +55,7 @@ func TestNothingLeaks(t *testing.T) {
 	relay := newTestRelay(t)
 	output := new(lockedBuffer)
 	caddyfile := withOtherPlacements(simple(up.URL))
-	caddyfile = strings.Replace(caddyfile, "{global}", strings.Replace(testGlobal, "output file {dir}/log", "output stdout", 1), 1)
+	caddyfile = replaceOnce(t, caddyfile, "{global}", replaceOnce(t, testGlobal, "output file {dir}/log", "output stdout"))
 	stop := startProcess(t, relay, relay.fill(caddyfile), output)
 
 	var answers strings.Builder

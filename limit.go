@@ -46,6 +46,9 @@ func (l Limit) check(others []Limit) error {
 	return nil
 }
 
+// dayMark tells the counter of a day from that of the month which begins with it.
+const dayMark = time.Second
+
 // windowOf returns when the window of a limit began that a time is in, and when
 // it ends. Both are zero for a limit in all.
 func windowOf(per string, now time.Time) (start, end time.Time) {
@@ -53,7 +56,7 @@ func windowOf(per string, now time.Time) (start, end time.Time) {
 	switch per {
 	case "day":
 		start = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
-		return start, start.AddDate(0, 0, 1)
+		return start.Add(dayMark), start.AddDate(0, 0, 1)
 	case "month":
 		start = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
 		return start, start.AddDate(0, 1, 0)

@@ -74,6 +74,20 @@ func TestLimitWindows(t *testing.T) {
 	}
 }
 
+// On the first of a month, the day and the month are counted apart.
+func TestLimitWindows_FirstOfAMonth(t *testing.T) {
+	p := &permit{Grant: &grant.Grant{Issuer: "i"}, subjectID: "i/s"}
+	limits := []Limit{{"subject", 1, "day"}, {"subject", 9, "month"}, {"subject", 99, ""}}
+	charges, ends := newLimitRules(limits, new([]tokenstore.Limit)).charges(nil, p, time.Date(2028, 3, 1, 12, 0, 0, 0, time.UTC))
+	counters := make(map[tokenstore.Counter]bool)
+	for _, c := range charges {
+		counters[c.Counter] = true
+	}
+	if len(counters) != len(limits) || ends != time.Date(2028, 3, 2, 0, 0, 0, 0, time.UTC) {
+		t.Errorf("%d limits have %d counters, and the first window ends at %v", len(limits), len(counters), ends)
+	}
+}
+
 // A limit that is set acts on the next call, goes before that of the config, and
 // outlives a restart; one for a subject goes before that for all.
 func TestLimitsThatAreSet(t *testing.T) {

@@ -123,7 +123,7 @@ func TestSlotsAreFreedOnEveryWayOut(t *testing.T) {
 			w.WriteHeader(401)
 		}
 	})
-	config := strings.Replace(strings.Replace(simple(up.URL), "{global}", testGlobal, 1), "level DEBUG", "level ERROR", 1)
+	config := replaceOnce(t, replaceOnce(t, simple(up.URL), "{global}", testGlobal), "level DEBUG", "level ERROR")
 	relay := startRelay(t, config)
 	token := relay.mint(concurrency(2), id("t1"))
 	const requests = 10_000
@@ -265,8 +265,8 @@ func TestAddressesBehindATrustedProxy(t *testing.T) {
 		"a proxy that is looked behind": {"trusted_proxies static 127.0.0.0/8\ntrusted_proxies_strict", "rate_limit client 100 per minute", grant.Allow{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := strings.Replace(simple(newUpstream(t, nil).URL), "{global}", "{global}\nservers {\n"+tc.servers+"\n}", 1)
-			relay := startRelay(t, strings.Replace(config, "relayapi {", "relayapi {\n"+tc.app, 1))
+			config := replaceOnce(t, simple(newUpstream(t, nil).URL), "{global}", "{global}\nservers {\n"+tc.servers+"\n}")
+			relay := startRelay(t, replaceOnce(t, config, "relayapi {", "relayapi {\n"+tc.app))
 			token := relay.mint(allowing(tc.allow))
 			for range 2 {
 				relay.do(relay.request(bearer(token), header("X-Forwarded-For", "203.0.113.9")))

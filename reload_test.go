@@ -51,17 +51,17 @@ func TestRestartKeepsCounts(t *testing.T) {
 func TestFailedReloadLeavesTheRelayWhole(t *testing.T) {
 	up := newUpstream(t, nil)
 	for name, spoil := range map[string]func(config string, relay *testRelay) string{
-		"adapting":     func(c string, _ *testRelay) string { return strings.Replace(c, "provider demo", "provider", 1) },
-		"provisioning": func(c string, _ *testRelay) string { return strings.Replace(c, "RELAYAPI_TEST_KEY", "NOT_SET", 1) },
+		"adapting":     func(c string, _ *testRelay) string { return replaceOnce(t, c, "provider demo", "provider") },
+		"provisioning": func(c string, _ *testRelay) string { return replaceOnce(t, c, "RELAYAPI_TEST_KEY", "NOT_SET") },
 		"another app's provisioning": func(c string, _ *testRelay) string {
-			return strings.Replace(c, "relayapi\n\t}", "relayapi\n\t\treverse_proxy /x localhost:1 {\n\t\t\ttrusted_proxies nonsense\n\t\t}\n\t}", 1)
+			return replaceOnce(t, c, "relayapi\n\t}", "relayapi\n\t\treverse_proxy /x localhost:1 {\n\t\t\ttrusted_proxies nonsense\n\t\t}\n\t}")
 		},
 		"starting": func(c string, relay *testRelay) string {
 			// Another app takes an address that is in use; the relay may have started.
 			return c + "\nhttp://127.0.0.1:" + strings.TrimPrefix(up.URL, "http://127.0.0.1:") + " {\n}\n"
 		},
 		"starting the relay": func(c string, relay *testRelay) string {
-			return strings.Replace(c, "{dir}/relayapi.db", filepath.Join(relay.dir, "log", "relayapi.db"), 1)
+			return replaceOnce(t, c, "{dir}/relayapi.db", filepath.Join(relay.dir, "log", "relayapi.db"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestStreamOutlivesItsConfig(t *testing.T) {
 	})
 	// The old servers wait for their requests only this long.
 	relay := newTestRelay(t)
-	relay.load(strings.ReplaceAll(strings.Replace(simple(up.URL), "{global}", testGlobal, 1), "grace_period 2s", "grace_period 1ms"))
+	relay.load(strings.ReplaceAll(replaceOnce(t, simple(up.URL), "{global}", testGlobal), "grace_period 2s", "grace_period 1ms"))
 	res, err := relay.client.Do(relay.request(bearer(relay.mint(calls(1)))))
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +178,7 @@ func TestLateRequestHoldsTheStore(t *testing.T) {
 
 func TestMissingKeysAreMadeOnce(t *testing.T) {
 	up := newUpstream(t, nil)
-	config := strings.Replace(simple(up.URL), "private_key {dir}/relay.pem", "", 1)
+	config := replaceOnce(t, simple(up.URL), "private_key {dir}/relay.pem", "")
 	relay := startRelay(t, config)
 	before := relay.keyFiles()
 	if len(before) != 4 {
@@ -200,7 +200,7 @@ func TestMissingKeysAreMadeOnce(t *testing.T) {
 // were minted for it would be refused.
 func TestPublicKeyFileFollowsThePrivateOne(t *testing.T) {
 	up := newUpstream(t, nil)
-	config := strings.Replace(simple(up.URL), "private_key {dir}/relay.pem", "", 1)
+	config := replaceOnce(t, simple(up.URL), "private_key {dir}/relay.pem", "")
 	for name, spoil := range map[string]func(*testRelay) error{
 		"missing": func(r *testRelay) error { return os.Remove(publicKeyFile(r.dir, encryptionKeyName)) },
 		"another key's": func(r *testRelay) error {
@@ -295,10 +295,10 @@ func reloadsUnderLoad(t *testing.T, http2 bool) {
 	up := newUpstream(t, nil)
 	socket := filepath.Join(t.TempDir(), "relay.sock")
 	config := strings.NewReplacer("level DEBUG", "level ERROR", "\t\tlog\n\t\trelayapi\n", "\t\tbind unix/"+socket+"\n\t\trelayapi\n").
-		Replace(strings.Replace(simple(up.URL), "{global}", testGlobal, 1))
+		Replace(replaceOnce(t, simple(up.URL), "{global}", testGlobal))
 	relay := newTestRelay(t)
 	if http2 {
-		config = strings.Replace(config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\ttls internal", 1)
+		config = replaceOnce(t, config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\ttls internal")
 		relay.URL = "https://localhost:" + relay.port
 	}
 	relay.load(config)

@@ -639,7 +639,7 @@ func TestCurl(t *testing.T) {
 		"bearer":     {[]string{"-H", "Authorization: Bearer " + token, "-d", small, chat}, "gpt-x got hello", 0, 1},
 		"large file": {[]string{"-H", "X-API-Token: " + token, "-d", "@" + large, chat}, "gpt-x got xxx", 0, 1},
 		"stream": {[]string{"-N", "-H", "X-API-Token: " + token, "-d",
-			strings.Replace(small, "{", `{"stream":true,"stream_options":{"include_usage":true},`, 1), chat}, "data: [DONE]\n", 0, 1},
+			replaceOnce(t, small, "{", `{"stream":true,"stream_options":{"include_usage":true},`), chat}, "data: [DONE]\n", 0, 1},
 		"closed path": {[]string{"-H", "X-API-Token: " + token, "-d", small, closed}, `"code":"path_not_permitted"`, 22, 0},
 		"no token":    {[]string{"-d", small, chat}, `"code":"invalid_token"`, 22, 0},
 	} {

@@ -70,17 +70,17 @@ func (s *smuggler) serve(w http.ResponseWriter, r *http.Request) {
 
 // smugglingConfig is a relay with all endpoints and with other handlers before
 // it; {idle} is a line of the server's timeouts.
-func smugglingConfig(upstream, idle string) string {
+func smugglingConfig(t *testing.T, upstream, idle string) string {
 	config := simple(upstream)
 	if idle != "" {
-		config = replaceOnce(config, "{global}", "{global}\n\t\tservers {\n\t\t\ttimeouts {\n\t\t\t\tread_body_idle "+idle+"\n\t\t\t}\n\t\t}")
+		config = replaceOnce(t, config, "{global}", "{global}\n\t\tservers {\n\t\t\ttimeouts {\n\t\t\t\tread_body_idle "+idle+"\n\t\t\t}\n\t\t}")
 	}
-	config = replaceOnce(config, "provider demo ", `issuer office {
+	config = replaceOnce(t, config, "provider demo ", `issuer office {
 				secret {env.RELAYAPI_TEST_SECRET}
 				providers demo
 			}
 			provider demo `)
-	return replaceOnce(config, "log\n\t\trelayapi\n", `log
+	return replaceOnce(t, config, "log\n\t\trelayapi\n", `log
 		basic_auth /v1/auth {
 			a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG
 		}
@@ -99,14 +99,6 @@ func smugglingConfig(upstream, idle string) string {
 `)
 }
 
-// replaceOnce replaces what is in a text exactly once.
-func replaceOnce(text, old, new string) string {
-	if n := strings.Count(text, old); n != 1 {
-		panic(fmt.Sprintf("%q is in the text %d times, want 1", old, n))
-	}
-	return strings.Replace(text, old, new, 1)
-}
-
 // Over HTTP/1.1, whatever ends a request before its body was read to the end,
 // the rest of the body is never taken for requests: there is one answer, which
 // says that the connection closes, and the connection is closed.
@@ -116,7 +108,7 @@ func TestConnectionStaysInStep(t *testing.T) {
 		for _, http2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("read_body_idle=%s/http2=%v", idle, http2), func(t *testing.T) {
 				up := newSmuggler(t, http2)
-				relay := startRelay(t, smugglingConfig(up.URL, idle))
+				relay := startRelay(t, smugglingConfig(t, up.URL, idle))
 				for _, way := range waysOut(relay) {
 					if way.over1 && http2 {
 						continue

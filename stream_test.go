@@ -45,8 +45,8 @@ func startTLSRelay(t *testing.T, upstream string) *testRelay {
 
 func startTLS(t *testing.T, config, protocols string) *testRelay {
 	t.Helper()
-	config = strings.Replace(config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\tbind 127.0.0.1\n\t\ttls internal", 1)
-	r := startRelay(t, strings.Replace(config, "{global}", "{global}\n\t\tservers {\n\t\t\tprotocols "+protocols+"\n\t\t}", 1))
+	config = replaceOnce(t, config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\tbind 127.0.0.1\n\t\ttls internal")
+	r := startRelay(t, replaceOnce(t, config, "{global}", "{global}\n\t\tservers {\n\t\t\tprotocols "+protocols+"\n\t\t}"))
 	r.URL = "https://localhost:" + r.port
 	r.client = newClient(t) // the other one has settled what it speaks
 	transport := r.client.Transport.(*http.Transport)
@@ -840,11 +840,12 @@ func tunnel(t *testing.T, speak func(conn *net.TCPConn, r io.Reader)) http.Handl
 	}
 }
 
-// Each side may stop sending and still receive. (Not so the provider where there
-// is an access log: Caddy's wrapper of the connection cannot be half closed.)
+// Each side may stop sending and still receive. (Not so the provider with an access
+// log or metrics: Caddy's wrapper of the connection cannot be half closed.)
 func TestHalfClose(t *testing.T) {
 	start := func(t *testing.T, respond http.HandlerFunc) *testRelay {
-		return startRelay(t, strings.Replace(simple(newUpstream(t, respond).URL), "log\n\t\trelayapi", "relayapi", 1))
+		config := replaceOnce(t, simple(newUpstream(t, respond).URL), "log\n\t\trelayapi", "relayapi")
+		return startRelay(t, replaceOnce(t, config, "{global}", replaceOnce(t, testGlobal, "\tmetrics\n", "")))
 	}
 	t.Run("by the client", func(t *testing.T) {
 		relay := start(t, tunnel(t, func(conn *net.TCPConn, r io.Reader) {
@@ -946,7 +947,7 @@ func TestAnswerThroughOtherHandlers(t *testing.T) {
 	})
 	for name, handler := range map[string]string{"encode": "encode gzip", "templates": "templates {\n\t\t\tmime text/plain\n\t\t}"} {
 		t.Run(name, func(t *testing.T) {
-			relay := startRelay(t, strings.Replace(simple(up.URL), "log\n\t\trelayapi", handler+"\n\t\trelayapi", 1))
+			relay := startRelay(t, replaceOnce(t, simple(up.URL), "log\n\t\trelayapi", handler+"\n\t\trelayapi"))
 			res, body := relay.do(relay.request(bearer(relay.mint()), header("Accept-Encoding", "gzip")))
 			if res.Header.Get("Content-Encoding") == "gzip" {
 				unzipped, err := gzip.NewReader(strings.NewReader(body))

@@ -173,7 +173,7 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
 	p.ID, p.Subject = p.tokenID[len(p.Issuer)+1:], p.subjectID[len(p.Issuer)+1:]
 	p.token = &tokenstore.Token{
-		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider,
+		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, CallsLimit: claimedCalls(claims),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
 	}
 	switch {
@@ -183,6 +183,15 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token brings none"}
 	}
 	return p, claims, nil
+}
+
+// claimedCalls is the limit of calls that the claims name; 0 means none. The
+// issuer's, which may hold instead, can change with the config.
+func claimedCalls(c *grant.Claims) int64 {
+	if c.Limits == nil || c.Limits.Calls == nil {
+		return 0
+	}
+	return *c.Limits.Calls
 }
 
 // openToken opens a token. Its errors are of the policy, or of ctx.

@@ -108,8 +108,8 @@ func TestNoReplayAfterAReset(t *testing.T) {
 		} {
 			t.Run(name+" over "+over, func(t *testing.T) {
 				address, received := resetting(t, over == "TLS")
-				relay := startRelay(t, strings.Replace(simple(address), "relayapi\n\t}",
-					"relayapi {\n\t\t\ttransport http {\n\t\t\t\t"+transport+"\n\t\t\t}\n\t\t}\n\t}", 1))
+				relay := startRelay(t, replaceOnce(t, simple(address), "relayapi\n\t}",
+					"relayapi {\n\t\t\ttransport http {\n\t\t\t\t"+transport+"\n\t\t\t}\n\t\t}\n\t}"))
 				claims := []func(*grant.Claims){calls(10)}
 				if strings.HasPrefix(name, "held") {
 					claims = append(claims, models("small"))

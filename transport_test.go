@@ -62,7 +62,7 @@ func TestAnswerAllowsOneOrigin(t *testing.T) {
 		"header Access-Control-Allow-Origin https://app.example":  "*",
 		"header >Access-Control-Allow-Origin https://app.example": "https://app.example",
 	} {
-		relay := startRelay(t, strings.Replace(simple(up.URL), "\t\tlog\n", "\t\tlog\n"+directive+"\n", 1))
+		relay := startRelay(t, replaceOnce(t, simple(up.URL), "\t\tlog\n", "\t\tlog\n"+directive+"\n"))
 		for _, token := range []string{relay.mint(), "none"} {
 			res, _ := relay.do(relay.request(bearer(token)))
 			if got := res.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != want {
@@ -336,15 +336,15 @@ func TestSeveralProvidersOverTLS(t *testing.T) {
 				credential header Authorization Bearer
 				api_key {env.RELAYAPI_TEST_KEY}
 			}`
-	relay := startRelay(t, strings.Replace(strings.Replace(simple("https://localhost:"+port), "provider demo", `
+	relay := startRelay(t, replaceOnce(t, replaceOnce(t, simple("https://localhost:"+port), "provider demo", `
 			provider second https://ip6-localhost:`+port+block+`
-			provider demo`, 1), "providers demo", "providers demo second", 1)+"\n")
-	relay.load(strings.Replace(relay.lastConfig, "relayapi\n\t}", `relayapi {
+			provider demo`), "providers demo", "providers demo second")+"\n")
+	relay.load(replaceOnce(t, relay.lastConfig, "relayapi\n\t}", `relayapi {
 			transport http {
 				tls_insecure_skip_verify
 			}
 		}
-	}`, 1))
+	}`))
 	relay.do(relay.request(bearer(relay.mint())))
 	if got, want := <-seen, "localhost localhost:"+port+" HTTP/2.0 true"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -364,7 +364,7 @@ func TestSeveralProvidersOverTLS(t *testing.T) {
 // Credentials in the query go there, and a client's own is cut.
 func TestQueryCredential(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, strings.Replace(simple(up.URL), "credential header Authorization Bearer", "credential query key", 1))
+	relay := startRelay(t, replaceOnce(t, simple(up.URL), "credential header Authorization Bearer", "credential query key"))
 	token := relay.mint()
 	relay.do(relay.request(target("POST", "/v1/x?alt=sse&key=mine&%6bey="+token)))
 	got := up.one(t)
@@ -409,12 +409,12 @@ func TestNoSecondRoundTrip(t *testing.T) {
 // header_up cannot bring a second credential back.
 func TestOneCredentialDespiteHeaderUp(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, strings.Replace(simple(up.URL), "log\n\t\trelayapi", `relayapi {
+	relay := startRelay(t, replaceOnce(t, simple(up.URL), "log\n\t\trelayapi", `relayapi {
 			header_up x-api-key another
 			header_up Authorization another
 			header_up X-Forwarded-For 1.2.3.4
 			header_up X-Team blue
-		}`, 1))
+		}`))
 	token := relay.mint()
 	relay.do(relay.request(bearer(token)))
 	got := up.one(t)
@@ -428,11 +428,11 @@ func TestSlowProviderTimesOut(t *testing.T) {
 	release := make(chan struct{})
 	up := newUpstream(t, func(http.ResponseWriter, *http.Request) { <-release })
 	t.Cleanup(func() { close(release) }) // before the server's own, which waits for the handler
-	relay := startRelay(t, strings.Replace(simple(up.URL), "log\n\t\trelayapi", `relayapi {
+	relay := startRelay(t, replaceOnce(t, simple(up.URL), "log\n\t\trelayapi", `relayapi {
 			transport http {
 				response_header_timeout 50ms
 			}
-		}`, 1))
+		}`))
 	res, body := relay.do(relay.request(bearer(relay.mint())))
 	wantRefusal(t, res, body, "provider_timeout")
 }

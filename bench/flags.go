@@ -26,6 +26,7 @@ the machine alone meanwhile. Everything is on 127.0.0.1.
   go run ./bench                          all scenarios
   go run ./bench -only 'small/|http2'     those whose names match
   go run ./bench -part memory             memory of idle streams and of tokens in use
+  go run ./bench -part flood -for 10s     calls beside a flood of requests that are refused
   go run ./bench -short                   a minute; fails if the relay is grossly slower
   go run ./bench -svg latency.svg         and plots the latencies
   go run ./bench -rounds 9 -for 10s       for figures to publish
@@ -60,7 +61,7 @@ func parseFlags(args []string) (*options, error) {
 	flags.BoolVar(&o.short, "short", false, fmt.Sprintf("measure little, and fail if the relay's throughput is less than %.2f of bare's", grossLoss))
 	flags.IntVar(&o.rounds, "rounds", defaultRounds, "how often each subject has its turn")
 	flags.DurationVar(&o.duration, "for", defaultDuration, "how long each measurement takes; wrk rounds up to seconds")
-	flags.StringVar(&o.part, "part", "load", "load, memory or all")
+	flags.StringVar(&o.part, "part", "load", "load, memory, flood, or all for load and memory")
 	flags.StringVar(&o.svg, "svg", "", "plot the latencies into this `file`")
 	flags.StringVar(&o.raw, "json", "", "write the figures of each round to this `file`")
 	flags.StringVar(&o.profiles, "profiles", "", "write CPU profiles of bare and relay into this `directory`, for go tool pprof")
@@ -79,7 +80,7 @@ func parseFlags(args []string) (*options, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	if flags.NArg() > 0 || o.rounds < 1 || o.duration <= 0 || !slices.Contains([]string{"load", "memory", "all"}, o.part) {
+	if flags.NArg() > 0 || o.rounds < 1 || o.duration <= 0 || !slices.Contains([]string{"load", "memory", "flood", "all"}, o.part) {
 		flags.Usage()
 		return nil, errors.New("bad flags")
 	}

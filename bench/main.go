@@ -73,6 +73,9 @@ func runAll(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
+	if o.part == "flood" {
+		return b.runFlood(ctx, os.Stdout)
+	}
 	if o.part != "memory" {
 		if err := b.runLoad(ctx, o, os.Stdout); err != nil {
 			return err

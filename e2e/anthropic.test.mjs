@@ -13,6 +13,10 @@ let left // the end of the stream that does not end by itself
 const relay = await startRelay('anthropic', {
   async answer(call, res) {
     if (call.path === '/v1/messages/count_tokens') return json(res, { input_tokens: 7 })
+    if (call.path === '/v1/models') {
+      const data = ['claude-x', 'claude-y', 'claude-z'].map((id) => ({ type: 'model', id, display_name: id, created_at: '2026-01-01T00:00:00Z' }))
+      return json(res, { data, has_more: false, first_id: 'claude-x', last_id: 'claude-z' })
+    }
     const asked = JSON.parse(call.body)
     assert.equal(call.path, '/v1/messages')
     assert.ok(call.headers['anthropic-version'])
@@ -106,6 +110,18 @@ test('counting tokens', async () => {
   assert.equal((await client(token).messages.countTokens(asked)).input_tokens, 7)
 })
 
+test('the list of models has those that the token permits', async () => {
+  const list = async (claims) => {
+    const { token } = await relay.mint(claims)
+    const ids = []
+    for await (const { id } of client(token).models.list()) ids.push(id)
+    return ids
+  }
+  assert.deepEqual(await list({}), ['claude-x', 'claude-y', 'claude-z'])
+  assert.deepEqual(await list({ allow: { models: ['claude-x', 'claude-z'] } }), ['claude-x', 'claude-z'])
+  assert.deepEqual(await list({ set: { model: 'claude-y' } }), ['claude-y'])
+})
+
 test('an expired token is refused in words, and before the provider hears of it', async () => {
   const minted = await relay.mint({ exp: inSeconds(2) })
   await relay.expired(minted)
@@ -121,7 +137,7 @@ test('an expired token is refused in words, and before the provider hears of it'
 
 test('a path outside the grant is refused in words', async () => {
   const { token } = await relay.mint()
-  await assert.rejects(client(token).models.list(), (err) => {
+  await assert.rejects(client(token).messages.batches.list(), (err) => {
     assert.equal(err.status, 403)
     assert.match(err.message, /The relay token does not permit this request\./)
     return true

@@ -6,6 +6,7 @@ import { json, stream } from './provider.mjs'
 import { inSeconds, startRelay } from './relay.mjs'
 
 const question = { model: 'gemini-x', contents: 'Hello' }
+const models = ['gemini-x', 'gemini-x-pro', 'veo-x']
 const words = ['One', ', two', ', three']
 const reader = new EventEmitter() // «read»: the client has what was sent
 let left // the end of the stream that does not end by itself
@@ -14,6 +15,8 @@ const saying = (text) => ({ candidates: [{ content: { role: 'model', parts: [{ t
 
 const relay = await startRelay('gemini', {
   async answer(call, res) {
+    if (call.path === '/v1beta/models') return json(res, { models: models.map((name) => ({ name: `models/${name}`, displayName: name })) })
+    if (call.path.startsWith('/upload/')) return upload(call, res)
     const [, model, method] = call.path.match(/^\/v1beta\/models\/([^/:]+):(\w+)$/)
     if (method === 'generateContent') return json(res, saying(`heard ${hear(JSON.parse(call.body).contents[0].parts[0])}`))
     assert.equal(method, 'streamGenerateContent')
@@ -39,7 +42,20 @@ const relay = await startRelay('gemini', {
       if (text) socket.send(JSON.stringify({ serverContent: { modelTurn: { parts: [{ text: `heard ${text}` }] }, turnComplete: true } }))
     })
   },
-})
+}, 'paths "POST /upload/v1beta/files" "POST /v1beta/models/*" "GET /v1beta/models" "GET /ws/*"')
+
+// upload begins a resumable upload at an address of its own, and finishes it there.
+function upload(call, res) {
+  assert.equal(call.path, '/upload/v1beta/files')
+  if (call.headers['x-goog-upload-command'] === 'start') {
+    res.setHeader('x-goog-upload-url', `http://${call.headers.host}/upload/v1beta/files?upload_id=u1&upload_protocol=resumable`)
+    return json(res, {})
+  }
+  assert.equal(call.query.get('upload_id'), 'u1')
+  assert.equal(call.headers['x-goog-upload-command'], 'upload, finalize')
+  res.setHeader('x-goog-upload-status', 'final')
+  json(res, { file: { name: 'files/f', sizeBytes: String(call.body.length) } })
+}
 
 const hear = ({ text, inlineData }) => text ?? (inlineData.data === recording ? 'a recording' : 'noise')
 const recording = Buffer.from({ length: 3_000_000 }, (_, i) => i * 7 % 251).toString('base64')
@@ -55,6 +71,24 @@ test('an upload: a recording of 3 MB in a message', async () => {
   const { token } = await relay.mint()
   const contents = [{ inlineData: { mimeType: 'audio/wav', data: recording } }]
   assert.equal((await client(token).models.generateContent({ ...question, contents })).text, 'heard a recording')
+})
+
+test('an upload of a file: its address leads back to the relay', async () => {
+  const { token } = await relay.mint()
+  const file = await client(token).files.upload({ file: new Blob(['a'.repeat(100_000)]), config: { mimeType: 'text/plain' } })
+  assert.deepEqual([file.name, file.sizeBytes], ['files/f', '100000'])
+})
+
+test('the list of models has those that the token permits', async () => {
+  const list = async (claims) => {
+    const { token } = await relay.mint(claims)
+    const names = []
+    for await (const { name } of await client(token).models.list()) names.push(name)
+    return names
+  }
+  assert.deepEqual(await list({}), models.map((name) => `models/${name}`))
+  assert.deepEqual(await list({ allow: { models: ['gemini-*'] } }), ['models/gemini-x', 'models/gemini-x-pro'])
+  assert.deepEqual(await list({ set: { model: 'veo-x' } }), ['models/veo-x'])
 })
 
 test('a stream: each piece comes before the next one is sent', { timeout: 10_000 }, async () => {

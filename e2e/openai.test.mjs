@@ -7,6 +7,7 @@ import { json, stream } from './provider.mjs'
 import { inSeconds, startRelay } from './relay.mjs'
 
 const messages = [{ role: 'user', content: 'Hello' }]
+const models = ['gpt-x', 'gpt-x-mini', 'image-x']
 const words = ['One', ', two', ', three']
 const reader = new EventEmitter() // «read»: the client has what was sent
 let left // the end of the stream that does not end by itself
@@ -14,6 +15,7 @@ let left // the end of the stream that does not end by itself
 const relay = await startRelay('openai', {
   async answer(call, res) {
     switch (`${call.method} ${call.path}`) {
+      case 'GET /v1/models': return json(res, { object: 'list', data: models.map((id) => ({ id, object: 'model', created: 1, owned_by: 'x' })) })
       case 'POST /v1/chat/completions': return chat(JSON.parse(call.body), res)
       case 'POST /v1/responses': return respond(JSON.parse(call.body), res)
       case 'POST /v1/audio/transcriptions': return json(res, { text: await describe(call, 'file') })
@@ -105,6 +107,18 @@ test('uploads: a recording and an image', async () => {
   const image = await toFile(pattern(70_000), 'cat.png', { type: 'image/png' })
   const { data: [{ b64_json }] } = await openai.images.edit({ model: 'image-x', image, prompt: 'a hat' })
   assert.equal(atob(b64_json), 'image-x: cat.png, image/png, 70000 bytes, intact')
+})
+
+test('the list of models has those that the token permits', async () => {
+  const list = async (claims) => {
+    const { openai } = await client(claims)
+    const ids = []
+    for await (const { id } of openai.models.list()) ids.push(id)
+    return ids
+  }
+  assert.deepEqual(await list({}), models)
+  assert.deepEqual(await list({ allow: { models: ['gpt-*'] } }), ['gpt-x', 'gpt-x-mini'])
+  assert.deepEqual(await list({ set: { model: 'image-x' } }), ['image-x'])
 })
 
 test('who leaves in mid-stream leaves the provider too', { timeout: 10_000 }, async () => {

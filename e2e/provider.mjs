@@ -5,6 +5,8 @@ import { WebSocketServer } from 'ws'
 
 // Where the presets' providers read their keys.
 const places = {
+  'azure-openai': ['api-key', ''],
+  bedrock: ['authorization', 'Bearer '],
   openai: ['authorization', 'Bearer '],
   anthropic: ['x-api-key', ''],
   gemini: ['x-goog-api-key', ''],

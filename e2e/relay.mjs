@@ -15,7 +15,8 @@ import { Secrets, startProvider } from './provider.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 // startRelay starts a relay in front of one provider, which does what play says.
-export async function startRelay(preset, play) {
+// lines are added to the provider's block.
+export async function startRelay(preset, play, lines = '') {
   const relay = await start(preset, play, ['provider.key'], ({ options, provider, ports: [port, securePort] }) => {
     const origin = `http://127.0.0.1:${port}`
     return {
@@ -31,6 +32,7 @@ ${options}
 	relayapi {
 		provider ${preset} ${provider} {
 			api_key {file.provider.key}
+			${lines}
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (s *sqliteDB) know(tx *sql.Tx, b *batch) error {
 		k.record, k.err = record{fingerprint: t.Fingerprint, callsLimit: noLimit}, nil
 		var limit sql.NullInt64
 		err := stmt.QueryRow(t.Issuer, t.ID, t.Subject, t.Provider,
-			t.Fingerprint[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix()).Scan(&k.record.expires, &k.record.disabled, &limit)
+			t.Fingerprint[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix(), t.CallsLimit).Scan(&k.record.expires, &k.record.disabled, &limit)
 		if limit.Valid {
 			k.record.callsLimit = limit.Int64
 		}

@@ -344,10 +344,14 @@ func TestStoreOfTheFirstVersionIsBroughtForward(t *testing.T) {
 	downgrade(t, path)
 	s = openAt(t, path)
 	wantUsed(t, s, TokenCounter("acme", "a"), 3)
-	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.CallsCounted != 3 || r.Status != Active {
-		t.Errorf("%+v, %v", r, err)
+	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.CallsCounted != 3 || r.Status != Active || r.ClaimedCalls != nil {
+		t.Errorf("%+v, %v, want 3 calls counted under a limit that is not known", r, err)
 	}
+	tok.CallsLimit = 10
 	admit(t, s, tok, tok.calls(7, 10))
+	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.ClaimedCalls == nil || *r.ClaimedCalls != 10 {
+		t.Errorf("%+v, %v, want the claimed limit 10 after the next call", r, err)
+	}
 	wantRefused(t, s, ErrExhausted, tok, tok.calls(1, 10))
 }
 

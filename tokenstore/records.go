@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,11 +19,37 @@ type Record struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	FirstSeen time.Time `json:"first_seen"`
 	LastSeen  time.Time `json:"last_seen,omitzero"`
-	// CallsLimit is in force instead of the one in the claims; nil: that one is.
+	// CallsLimit overrides the limit in the claims; nil means that it does not.
 	CallsLimit *int64 `json:"calls_limit,omitempty"`
+	// ClaimedCalls is the limit in the claims; 0 means none. nil means that the
+	// token was last made known by a version that did not keep it.
+	ClaimedCalls *int64 `json:"claimed_calls,omitempty"`
+	// Limits are all limits in force, see [Record.SetLimits].
+	Limits []LimitUse `json:"limits,omitempty"`
 	// CallsCounted is what counts against the limit; an unlimited token has none.
 	CallsCounted int64 `json:"calls_counted"`
 	Usage        Usage `json:"usage"`
+}
+
+// LimitUse is a limit in force for a token, and how much of it is used.
+type LimitUse struct {
+	Scope Scope  `json:"scope"`         // whose calls it counts
+	Per   string `json:"per,omitempty"` // day or month; empty means in all
+	Calls int64  `json:"calls"`
+	Used  int64  `json:"used"`
+}
+
+// Left is how many calls the limit still permits.
+func (l LimitUse) Left() int64 { return max(0, l.Calls-l.Used) }
+
+// SetLimits adds the limits in force, which the caller knows, and makes an
+// active token [Exhausted] if one of them permits no further call.
+func (r *Record) SetLimits(limits []LimitUse) {
+	r.Limits = limits
+	spent := slices.ContainsFunc(limits, func(l LimitUse) bool { return l.Left() == 0 })
+	if spent && r.Status == Active {
+		r.Status = Exhausted
+	}
 }
 
 // Status is whether a token can be used.
@@ -33,15 +60,21 @@ const (
 	Revoked  Status = "revoked"
 	Disabled Status = "disabled"
 	Expired  Status = "expired"
-	Active   Status = "active"
+	// Exhausted means that a limit in force permits no further call. Only the
+	// caller knows the limits, see [Record.SetLimits].
+	Exhausted Status = "exhausted"
+	Active    Status = "active"
 )
 
 // Filter selects records. Empty fields select all.
 type Filter struct {
 	Issuer, Subject, Provider string
 	Status                    Status
-	After                     string // cursor of the page before
-	Limit                     int    // records in a page, 1 to 1000; 0: 100
+	// Complete sets the limits of a record before its status is compared; nil
+	// leaves them out.
+	Complete func(*Record) error
+	After    string // cursor of the page before
+	Limit    int    // records in a page, 1 to 1000; 0: 100
 }
 
 // Page is a part of a list, and the cursor of the next one, if any.
@@ -73,6 +106,11 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 		}
 		for _, r := range records {
 			l.complete(&r)
+			if f.Complete != nil {
+				if err := f.Complete(&r); err != nil {
+					return Page{}, err
+				}
+			}
 			if f.Status != "" && r.Status != f.Status {
 				continue
 			}

@@ -8,7 +8,7 @@ import (
 
 const (
 	selectRecord = `
-		SELECT t.issuer, t.id, subject, provider, label, disabled, issued_at, expires_at, first_seen, last_seen, calls_limit,
+		SELECT t.issuer, t.id, subject, provider, label, disabled, issued_at, expires_at, first_seen, last_seen, calls_limit, claimed_calls,
 			coalesce(c.used, 0), calls, succeeded, client_errors, provider_errors, bytes_in, bytes_out, duration_us
 		FROM tokens AS t LEFT JOIN counters AS c
 			ON c.scope = 'token' AND c.id = t.issuer || '/' || t.id AND c.unit = 'calls' AND c.window_start = 0 `
@@ -38,9 +38,9 @@ func scanRecord(row scanner) (Record, error) {
 	var r Record
 	var disabled bool
 	var issued, expires, first, last, micros int64
-	var limit sql.NullInt64
+	var limit, claimed sql.NullInt64
 	u := &r.Usage
-	err := row.Scan(&r.Issuer, &r.ID, &r.Subject, &r.Provider, &r.Label, &disabled, &issued, &expires, &first, &last, &limit,
+	err := row.Scan(&r.Issuer, &r.ID, &r.Subject, &r.Provider, &r.Label, &disabled, &issued, &expires, &first, &last, &limit, &claimed,
 		&r.CallsCounted, &u.Calls, &u.Succeeded, &u.ClientErrors, &u.ProviderErrors, &u.BytesIn, &u.BytesOut, &micros)
 	r.IssuedAt, r.ExpiresAt, r.FirstSeen = unixTime(issued), unixTime(expires), unixTime(first)
 	if last != 0 {
@@ -48,6 +48,9 @@ func scanRecord(row scanner) (Record, error) {
 	}
 	if limit.Valid {
 		r.CallsLimit = &limit.Int64
+	}
+	if claimed.Valid {
+		r.ClaimedCalls = &claimed.Int64
 	}
 	if disabled {
 		r.Status = Disabled

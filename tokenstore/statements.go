@@ -7,13 +7,14 @@ import (
 )
 
 const (
-	// A token that is there already changes only its expiry, and only if it
-	// is the same token. No row changed: it is another one.
+	// A token that is there already changes only its times, and only if it is
+	// the same token. If no row changed, it is another one. claimed_calls is the
+	// same in both rows, unless an earlier version left it out.
 	knowToken = `
-		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen, claimed_calls)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (issuer, id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at),
-			issued_at = max(issued_at, excluded.issued_at)
+			issued_at = max(issued_at, excluded.issued_at), claimed_calls = excluded.claimed_calls
 		WHERE fingerprint = excluded.fingerprint
 		RETURNING expires_at, disabled, calls_limit`
 

@@ -59,6 +59,9 @@ type Token struct {
 	// again with new times is the same token; one that claims the same
 	// identity with another fingerprint is refused.
 	Fingerprint [32]byte
+	// CallsLimit is the limit of calls in the claims, which is shown to the
+	// operator; 0 means none. Charges name the limit in force.
+	CallsLimit int64
 	// IssuedAt and ExpiresAt are kept to the second.
 	IssuedAt, ExpiresAt time.Time
 

@@ -22,7 +22,7 @@ const (
 // column is a member of an exported line: a column, and of which type.
 type column struct {
 	name string
-	kind byte // 'i'nteger that is not negative, 't'ext, 'b'ytes (base64), or 'n'ull or an integer
+	kind byte // 'i'nteger that is not negative, 't'ext, 'b'ytes (base64), 'n'ull or an integer, or 'o'ptional: the same, and null where the line has no such member
 }
 
 // transfers are the tables of an export, in its order. How rows are numbered or
@@ -34,6 +34,7 @@ var transfers = []struct {
 	{"meta", "meta", []column{{"key", 't'}, {"value", 'i'}}},
 	{"token", "tokens", []column{{"issuer", 't'}, {"id", 't'}, {"subject", 't'}, {"provider", 't'}, {"fingerprint", 'b'},
 		{"issued_at", 'i'}, {"expires_at", 'i'}, {"first_seen", 'i'}, {"label", 't'}, {"disabled", 'i'}, {"calls_limit", 'n'},
+		{"claimed_calls", 'o'}, // earlier exports lack it
 		{"last_seen", 'i'}, {"calls", 'i'}, {"succeeded", 'i'}, {"client_errors", 'i'}, {"provider_errors", 'i'},
 		{"bytes_in", 'i'}, {"bytes_out", 'i'}, {"duration_us", 'i'}}},
 	{"counter", "counters", []column{{"scope", 't'}, {"id", 't'}, {"unit", 't'}, {"window_start", 'i'}, {"used", 'i'}}},
@@ -206,6 +207,11 @@ func importLine(ctx context.Context, tx *sql.Tx, data []byte) error {
 		if t.kind != kind {
 			continue
 		}
+		for _, c := range t.columns {
+			if c.kind == 'o' && line[c.name] == nil {
+				line[c.name] = json.RawMessage("null")
+			}
+		}
 		if len(line) != len(t.columns)+1 {
 			return fmt.Errorf("a %s has %d members", kind, len(t.columns))
 		}
@@ -228,7 +234,7 @@ func (c column) parse(data json.RawMessage) (any, error) {
 	switch {
 	case data == nil:
 		return nil, errors.New("is missing")
-	case c.kind == 'n' && bytes.Equal(data, []byte("null")):
+	case (c.kind == 'n' || c.kind == 'o') && bytes.Equal(data, []byte("null")):
 		return nil, nil
 	case c.kind == 't':
 		var s *string

@@ -82,6 +82,22 @@ func TestImportedStoreIsTheExportedOne(t *testing.T) {
 	}
 }
 
+// Earlier exports have no claimed_calls.
+func TestImport_EarlierExport(t *testing.T) {
+	var earlier []string
+	for _, line := range lines(t, filled(t)) {
+		earlier = append(earlier, strings.Replace(line, `"claimed_calls":0,`, "", 1))
+	}
+	path := filepath.Join(t.TempDir(), "new.db")
+	if _, err := Import(t.Context(), path, strings.NewReader(strings.Join(earlier, "")), nil); err != nil {
+		t.Fatal(err)
+	}
+	r, err := openAt(t, path).Token(t.Context(), "acme", "t1")
+	if err != nil || r.ClaimedCalls != nil || r.CallsLimit == nil || *r.CallsLimit != 10 {
+		t.Errorf("got %+v, %v, want the override 10 and no claimed limit", r, err)
+	}
+}
+
 func TestImportRefuses(t *testing.T) {
 	good := lines(t, filled(t))
 	edit := func(from, to string) []string {
