@@ -77,7 +77,7 @@ func (h *Handler) settle(rt *route, r *http.Request) {
 		h.logger.Error("a call could not be given back", zap.String("token_id", rt.grant.ID), zap.Error(err))
 	}
 	switch status := rt.status.Load(); {
-	case status == 0 || status >= 500:
+	case status == 0 || status >= 500 || status == int32(answers[codeProviderRefusedKey].status):
 		used.ProviderErrors = 1
 	case status >= 400:
 		used.ClientErrors = 1

@@ -15,6 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
+	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 )
@@ -238,12 +240,12 @@ func logShows(r *http.Request, key string) bool {
 	if server != nil && server.Logs != nil && server.Logs.ShouldLogCredentials {
 		return true
 	}
-	s := &secret{key: key}
-	if s.in(r.RequestURI) {
+	s := realkey.New(key, provider.Placement{}, "", false)
+	if s.In(r.RequestURI) {
 		return true
 	}
 	for name, values := range r.Header {
-		if name != authorization && (s.in(name) || slices.ContainsFunc(values, s.in)) {
+		if name != authorization && (s.In(name) || slices.ContainsFunc(values, s.In)) {
 			return true
 		}
 	}

@@ -60,6 +60,8 @@ func parseFrameHeader(p []byte) (h frameHeader, size int) {
 type frameTracker struct {
 	header []byte // of the frame that has begun, while it is incomplete
 	left   uint64 // of its payload
+
+	payload func(p []byte) // is told of payloads; nil: nobody is
 }
 
 // follow takes what comes next in the stream.
@@ -67,6 +69,9 @@ func (t *frameTracker) follow(p []byte) {
 	for len(p) > 0 {
 		if t.left > 0 {
 			n := min(t.left, uint64(len(p)))
+			if t.payload != nil {
+				t.payload(p[:n])
+			}
 			t.left -= n
 			p = p[n:]
 			continue

@@ -214,6 +214,8 @@ func (h *Handler) checkRequest(rt *route, r *http.Request) *refusal {
 	if err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	rt.prefix, rt.host, rt.secure = h.Prefix, r.Host, clientIsSecure(r, trusted)
 
 	rt.request = grant.Request{
 		Now: rt.start, Method: method(r), Path: path, WebSocket: rt.socket, Provider: named,
@@ -279,7 +281,7 @@ func (h *Handler) decideTarget(rt *route, r *http.Request) *refusal {
 	rt.method, rt.path, rt.rawPath = rt.request.Method, r.URL.Path, r.URL.RawPath
 	rt.protocol = rt.found.protocol
 	if rt.secret = rt.permit.carried; rt.secret == nil {
-		rt.secret = rt.provider.keys.pick(rt.countedAt)
+		rt.secret = rt.provider.keys.Pick(rt.countedAt)
 	}
 	return nil
 }
@@ -370,9 +372,9 @@ func (h *Handler) conclude(r *http.Request, rt *route, err error) error {
 		rt.writer.WriteHeader(handlerErr.StatusCode) // the client is gone
 		return nil
 	case errors.As(err, &netErr) && netErr.Timeout():
-		refused = refuse(codeProviderTimeout, rt.secret.mask(err.Error()))
+		refused = refuse(codeProviderTimeout, rt.secret.Mask(err.Error()))
 	default:
-		refused = refuse(codeProviderUnreachable, rt.secret.mask(err.Error()))
+		refused = refuse(codeProviderUnreachable, rt.secret.Mask(err.Error()))
 	}
 	return h.refuse(r, rt, refused)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 )
 
 // send writes a request as it is and returns the answer and its body.
@@ -192,11 +193,11 @@ func TestKeyInBrokenAnswer(t *testing.T) {
 			if res, err := relay.client.Do(relay.request(bearer(relay.mint()))); err == nil {
 				body, err := io.ReadAll(res.Body)
 				res.Body.Close()
-				if res.StatusCode != tc.status || res.StatusCode == 200 && err == nil || leak(string(body)+fmt.Sprint(err), realKey, gramSize) {
+				if res.StatusCode != tc.status || res.StatusCode == 200 && err == nil || leak(string(body)+fmt.Sprint(err), realKey, realkey.PieceSize) {
 					t.Errorf("got %d %s, %v", res.StatusCode, body, err)
 				}
 			}
-			if !relay.logged(tc.logged) || leak(relay.log(), realKey, gramSize) {
+			if !relay.logged(tc.logged) || leak(relay.log(), realKey, realkey.PieceSize) {
 				t.Error("the log shows a piece of the key, or nothing of the error")
 			}
 		})

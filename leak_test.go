@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 )
 
 // lockedBuffer is a buffer that a process writes to while it is read.
@@ -101,7 +102,7 @@ func TestNothingLeaks(t *testing.T) {
 				t.Errorf("a piece of the %s token is in the %s", name, where)
 			}
 		}
-		if leak(text, realKey, gramSize) {
+		if leak(text, realKey, realkey.PieceSize) {
 			t.Errorf("a piece of the key is in the %s", where)
 		}
 	}

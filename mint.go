@@ -78,7 +78,7 @@ func inspect(open func(token string) (*grant.Claims, error), token string) inspe
 		i.Code, i.Rule = f.code, f.rule
 	}
 	if claims != nil && claims.APIKey != "" {
-		claims.APIKey = masked
+		claims.APIKey = "***"
 	}
 	return i
 }

@@ -30,6 +30,7 @@ const (
 	codeStoreUnavailable    = "store_unavailable"
 	codeProviderRefusedKey  = "provider_refused_key"
 	codeAnswerWithheld      = "provider_answer_withheld"
+	codeAnswerUnreadable    = "provider_error_unreadable"
 	codeProviderUnreachable = "provider_unreachable"
 	codeProviderTimeout     = "provider_timeout"
 )

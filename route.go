@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
@@ -34,7 +35,7 @@ type route struct {
 	grant    *grant.Grant
 	token    *tokenstore.Token
 	provider *Provider
-	secret   *secret // the real key; only the transport reads it
+	secret   *realkey.Key // the real key
 
 	rateLimit rateLimitHeader // zero: the token's rate is not limited
 	messages  *messageGuard   // nil: no message is looked into
@@ -55,6 +56,10 @@ type route struct {
 	body heldBody // where it was read
 
 	// For the transport.
+	prefix, host string // of the relay, as the client called it
+	secure       bool   // over HTTPS
+	complaint    string // of the provider about the key
+
 	url           url.URL
 	trace         httptrace.ClientTrace
 	retraced      retraced

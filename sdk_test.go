@@ -23,6 +23,7 @@ import (
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/responses"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"google.golang.org/genai"
 )
 
@@ -340,7 +341,7 @@ func TestSDKs(t *testing.T) {
 				t.Error("the log holds a piece of a token")
 			}
 		}
-		if leak(log, realKey, gramSize) {
+		if leak(log, realKey, realkey.PieceSize) {
 			t.Error("the log holds a piece of the key")
 		}
 	})
@@ -432,7 +433,7 @@ func TestSDKsShowRefusals(t *testing.T) {
 					if want := answers[tc.code].message; status != tc.status || !strings.Contains(message, want) {
 						t.Errorf("shows %d %q (%v), want %d %q", status, message, err, tc.status, want)
 					}
-					if leak(fmt.Sprint(err, message), realKey, gramSize) {
+					if leak(fmt.Sprint(err, message), realKey, realkey.PieceSize) {
 						t.Error("shows the key")
 					}
 					// The line is written before the answer.

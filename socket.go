@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -22,6 +23,7 @@ type tapConn struct {
 	leaving  sync.Once
 	left     chan struct{} // closed when the client has closed its side
 	said     frameTracker  // by the provider
+	holdsKey bool          // what it said
 	farewell []byte        // what is left to be said to the client
 	parting  bool          // it is being said
 }
@@ -32,19 +34,31 @@ func newTapConn(t *tap, res *http.Response) *tapConn {
 	if !ok || res.StatusCode != http.StatusSwitchingProtocols {
 		return nil
 	}
-	return &tapConn{tap: t, conn: conn, messages: t.rt.messages, left: make(chan struct{})}
+	c := &tapConn{tap: t, conn: conn, messages: t.rt.messages, left: make(chan struct{})}
+	finder := t.rt.secret.Finder()
+	c.said.payload = func(p []byte) { c.holdsKey = c.holdsKey || finder.Find(p) }
+	return c
 }
 
 // afterFarewell is how long a client may take to answer a close frame. If its
 // connection were closed at once, it could lose the frame.
 const afterFarewell = 500 * time.Millisecond
 
+var errKeyInMessage = errors.New("relayapi: a message of the provider's holds the key")
+
 func (c *tapConn) Read(p []byte) (int, error) {
 	if !c.parting {
+		between := c.said.between()
 		n, err := c.tap.Read(p)
 		c.said.follow(p[:n])
+		if c.holdsKey { // what was read does not pass, and the client is told only where a frame can begin
+			c.rt.end(refuse(codeAnswerWithheld, "a message of the provider's holds the key"))
+			n, err = 0, errKeyInMessage
+		} else {
+			between = c.said.between()
+		}
 		f := ended(c.ctx)
-		if err == nil || n > 0 || f == nil || !c.said.between() {
+		if err == nil || n > 0 || f == nil || !between {
 			return n, err
 		}
 		c.parting, c.farewell = true, closeFrame(closePolicy, f.code+": "+answers[f.code].message)

@@ -524,31 +524,6 @@ func TestAnswersWithoutBody(t *testing.T) {
 	})
 }
 
-// What succeeds passes as the provider has packed it, for a client that reads
-// this; another one gets it unpacked.
-func TestZippedAnswer(t *testing.T) {
-	var zipped bytes.Buffer
-	z := gzip.NewWriter(&zipped)
-	_, _ = io.WriteString(z, strings.Repeat("content ", 1000))
-	_ = z.Close()
-	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-			_, _ = io.WriteString(w, strings.Repeat("content ", 1000))
-			return
-		}
-		w.Header().Set("Content-Encoding", "gzip")
-		_, _ = w.Write(zipped.Bytes())
-	}).URL))
-	res, body := relay.do(relay.request(bearer(relay.mint()), header("Accept-Encoding", "gzip, br")))
-	if body != zipped.String() || res.Header.Get("Content-Encoding") != "gzip" {
-		t.Errorf("got %d bytes as %q, want %d as they are", len(body), res.Header.Get("Content-Encoding"), zipped.Len())
-	}
-	res, body = relay.do(relay.request(bearer(relay.mint())))
-	if body != strings.Repeat("content ", 1000) || res.Header.Get("Content-Encoding") != "" {
-		t.Errorf("got %d bytes as %q for a client that does not unzip", len(body), res.Header.Get("Content-Encoding"))
-	}
-}
-
 // The header and the body of a small call leave in one write: two cost more.
 func TestSmallCallIsOneWrite(t *testing.T) {
 	t.Setenv("RELAYAPI_TEST_KEY", realKey)
@@ -801,7 +776,7 @@ func TestWebSocketNotAccepted(t *testing.T) {
 	if err == nil || res == nil {
 		t.Fatal("the handshake succeeds", err)
 	}
-	if body, _ := io.ReadAll(res.Body); res.StatusCode != 426 || string(body) != "no key like "+masked {
+	if body, _ := io.ReadAll(res.Body); res.StatusCode != 426 || string(body) != "no key like "+strings.Repeat("*", len(realKey)) {
 		t.Errorf("got %d %q", res.StatusCode, body)
 	}
 }

@@ -1,79 +1,12 @@
 package relayapi
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 )
-
-// withheldHeaders of an answer are about the relay's account, or would speak for
-// the relay's own site.
-var withheldHeaders = []string{
-	"Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Public-Key-Pins", "Clear-Site-Data",
-	"Openai-Organization", "Openai-Project", "Anthropic-Organization-Id", "X-Goog-User-Project",
-}
-
-// cleanHeader removes what must not be passed on from an answer's header, and
-// returns the name of a field that holds the key, or "".
-func cleanHeader(header http.Header, key *secret) string {
-	for _, name := range withheldHeaders {
-		delete(header, name)
-	}
-	for name, values := range header {
-		if strings.HasPrefix(name, "Access-Control-") {
-			delete(header, name)
-			continue
-		}
-		for _, value := range values {
-			if key.in(value) {
-				return name
-			}
-		}
-	}
-	return ""
-}
-
-// maxErrorBody is how much of an error's body is passed on.
-const maxErrorBody = 64 << 10
-
-// maskBody reads the body of an error and masks every piece of the key in it:
-// providers quote keys when they complain about them.
-func maskBody(res *http.Response, key *secret) error {
-	reader := io.Reader(res.Body)
-	switch encoding := strings.ToLower(res.Header.Get("Content-Encoding")); encoding {
-	case "", "identity":
-	case "gzip":
-		unzipped, err := gzip.NewReader(res.Body)
-		if errors.Is(err, io.EOF) { // no body at all, as after HEAD
-			return nil
-		}
-		if err != nil {
-			res.Body.Close()
-			return refuse(codeAnswerWithheld, "its error body does not unzip")
-		}
-		reader = unzipped
-	default:
-		res.Body.Close()
-		return refuse(codeAnswerWithheld, "its error body is encoded, which was not asked for")
-	}
-	body, err := io.ReadAll(io.LimitReader(reader, maxErrorBody))
-	res.Body.Close()
-	if err != nil {
-		return refuse(codeProviderUnreachable, "its error body broke off")
-	}
-	text := key.mask(string(body))
-	res.Body = io.NopCloser(strings.NewReader(text))
-	if len(body) > 0 {
-		res.Header.Del("Content-Encoding")
-		res.Header.Set("Content-Length", strconv.Itoa(len(text)))
-		res.ContentLength = int64(len(text))
-	}
-	return nil
-}
 
 // tapped returns the answer's body as it is passed on: counted, ended in words where
 // it is ended from here, and with trailers cleaned at its end.
@@ -118,7 +51,7 @@ func (t *tap) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
-	if err != nil && err != io.EOF && t.rt.secret.mask(err.Error()) != err.Error() {
+	if err != nil && err != io.EOF && t.rt.secret.PieceIn(err.Error()) {
 		err = &maskedError{err, t.rt.secret} // the standard library quotes a trailer that it cannot parse
 	}
 	if err == io.EOF && cleanHeader(*t.trailer, t.rt.secret) != "" {

@@ -12,6 +12,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
@@ -46,7 +47,7 @@ type permit struct {
 	*grant.Grant
 	token    *tokenstore.Token // as the ledger knows it
 	provider *Provider
-	carried  *secret // nil: the provider's own keys
+	carried  *realkey.Key // nil: the provider's own keys
 
 	tokenID, subjectID string // of their counters
 
@@ -178,7 +179,7 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	}
 	switch {
 	case p.APIKey != "":
-		p.carried = newSecret(p.APIKey, p.provider.credential.Prefix, "the key in the token")
+		p.carried = realkey.New(p.APIKey, p.provider.credential, "the key in the token", false)
 	case p.provider.keyMissing:
 		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token brings none"}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 )
 
 func init() {
@@ -122,10 +123,10 @@ var errNotAsked = errors.New("the provider switched protocols without having bee
 // standard library quotes what it cannot parse of an answer.
 type maskedError struct {
 	error
-	key *secret
+	key *realkey.Key
 }
 
-func (e *maskedError) Error() string { return e.key.mask(e.error.Error()) }
+func (e *maskedError) Error() string { return e.key.Mask(e.error.Error()) }
 func (e *maskedError) Unwrap() error { return e.error }
 
 // Timeout implements net.Error, which reverse_proxy asks without unwrapping.
@@ -161,6 +162,9 @@ func (rt *route) outgoing(r *http.Request) *http.Request {
 func (rt *route) gotConn(info httptrace.GotConnInfo) {
 	if rt.exclusive(info.Conn) {
 		rt.conn = info.Conn
+		if info.WasIdle && info.IdleTime < settleTime {
+			time.Sleep(settleTime - info.IdleTime)
+		}
 	}
 	if why := rt.stillPermitted(time.Now()); why != nil {
 		rt.end(why)
@@ -176,6 +180,12 @@ func (rt *route) gotConn(info httptrace.GotConnInfo) {
 		rt.conn.Close()
 	}
 }
+
+// settleTime is how long a connection to a provider over HTTP/1.1 rests between
+// two calls. If the provider sent more than its answer, net/http finds that in the
+// meantime and closes the connection. Without the pause, the next call might take
+// it for its own answer.
+const settleTime = 500 * time.Microsecond
 
 // exclusive reports whether a connection to the provider has no other call on
 // it: whether it speaks HTTP/1.1.
@@ -210,7 +220,7 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 		case canonical == place.Header, privateHeaders[canonical], strings.HasPrefix(canonical, "X-Forwarded-"):
 			// left out
 		case canonical == "Accept-Encoding":
-			out[name] = readableEncoding(values)
+			// replaced
 		case canonical == "Idempotency-Key" || canonical == "X-Idempotency-Key":
 			// In any other spelling the standard library does not take it for
 			// leave to send a request twice; on the wire it means the same.
@@ -219,12 +229,8 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 			out[name] = values
 		}
 	}
-	if rt.lists { // it is filtered
-		out["Accept-Encoding"] = []string{"identity"}
-	}
-	if place.Header != "" && rt.secret.key != "" {
-		out[place.Header] = rt.secret.placed
-	}
+	out["Accept-Encoding"] = unencoded
+	rt.secret.SetHeader(out)
 	return out
 }
 
@@ -239,18 +245,9 @@ var privateHeaders = func() map[string]bool {
 	return m
 }()
 
-// readableEncoding narrows Accept-Encoding to what the relay can read itself,
-// so that it can look for the key in an error's body.
-func readableEncoding(accept []string) []string {
-	if len(accept) == 1 && accept[0] == "gzip" {
-		return accept
-	}
-	all := strings.ToLower(strings.Join(accept, ","))
-	if strings.Contains(all, "gzip") && !strings.Contains(strings.ReplaceAll(all, " ", ""), "gzip;q=0") {
-		return []string{"gzip"}
-	}
-	return []string{"identity"}
-}
+// unencoded asks for an answer that is not encoded, so that it can be searched for
+// the key.
+var unencoded = []string{"identity"}
 
 func (rt *route) outgoingURL(u *url.URL) *url.URL {
 	base := rt.provider.base
@@ -261,12 +258,7 @@ func (rt *route) outgoingURL(u *url.URL) *url.URL {
 		out.Path = base.Path + u.Path
 		out.RawPath = base.EscapedPath() + u.EscapedPath()
 	}
-	if name := rt.provider.credential.Query; name != "" && rt.secret.key != "" {
-		if out.RawQuery != "" {
-			out.RawQuery += "&"
-		}
-		out.RawQuery += url.QueryEscape(name) + "=" + url.QueryEscape(rt.secret.key)
-	}
+	out.RawQuery = rt.secret.AppendQuery(out.RawQuery)
 	return out
 }
 

@@ -3,7 +3,6 @@ package relayapi
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -20,38 +19,8 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 )
-
-// What a provider says about the relay's account, or in the name of the relay's
-// site, stops here; the rest passes.
-func TestAnswerIsCleaned(t *testing.T) {
-	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
-		for name, value := range map[string]string{
-			"Set-Cookie": "a=b", "Alt-Svc": `h3=":443"`, "Strict-Transport-Security": "max-age=1", "Clear-Site-Data": "*",
-			"Access-Control-Allow-Origin": "https://provider.example", "Access-Control-Allow-Credentials": "true",
-			"Openai-Organization": "org-1", "Openai-Project": "proj-1", "Anthropic-Organization-Id": "org-2",
-			"X-Request-Id": "req-1", "X-Ratelimit-Remaining-Requests": "9", "Retry-After": "7",
-		} {
-			w.Header().Set(name, value)
-		}
-		w.WriteHeader(429)
-	}).URL))
-	res, _ := relay.do(relay.request(bearer(relay.mint())))
-	for _, name := range []string{"Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data",
-		"Access-Control-Allow-Credentials", "Openai-Organization", "Openai-Project", "Anthropic-Organization-Id"} {
-		if res.Header.Get(name) != "" {
-			t.Errorf("%s passes", name)
-		}
-	}
-	if got := res.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "*" {
-		t.Errorf("a page may read it from %v", got)
-	}
-	for _, name := range []string{"X-Request-Id", "X-Ratelimit-Remaining-Requests", "Retry-After"} {
-		if res.Header.Get(name) == "" {
-			t.Errorf("%s does not pass", name)
-		}
-	}
-}
 
 // Browsers refuse an answer with two. A site that knows its only page may say so,
 // with a header that is set last.
@@ -70,37 +39,6 @@ func TestAnswerAllowsOneOrigin(t *testing.T) {
 			}
 		}
 	}
-}
-
-// A provider that repeats the key in a header gets no further.
-func TestKeyInAnswerHeader(t *testing.T) {
-	for name, value := range map[string]string{
-		"raw":                 "see " + realKey,
-		"escaped for a query": "https://x.example/?key=" + url.QueryEscape(realKey),
-		"escaped for a path":  "https://x.example/" + url.PathEscape(realKey),
-		"lower-case escapes":  strings.ToLower("https://x.example/?key=") + lowerEscapes(url.QueryEscape(realKey)),
-		"escaped for JSON":    `{"a":"` + strings.ReplaceAll(realKey, "/", `\/`) + `"}`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Location", value)
-				w.WriteHeader(302)
-			}).URL))
-			res, body := relay.do(relay.request(bearer(relay.mint())))
-			wantRefusal(t, res, body, "provider_answer_withheld")
-			if res.Header.Get("Location") != "" {
-				t.Error("the header passes")
-			}
-		})
-	}
-}
-
-func lowerEscapes(s string) string {
-	for _, c := range "/+&=" {
-		upper := url.QueryEscape(string(c))
-		s = strings.ReplaceAll(s, upper, strings.ToLower(upper))
-	}
-	return s
 }
 
 func TestRedirectIsPassedOnNotFollowed(t *testing.T) {
@@ -133,48 +71,6 @@ func TestKeyInTrailerBreaksTheStream(t *testing.T) {
 	}
 }
 
-// Providers quote keys when they complain about them.
-func TestErrorBodyIsMasked(t *testing.T) {
-	quote := `{"error":"key ` + realKey[:12] + `… is over its quota; ` + url.QueryEscape(realKey) + `"}`
-	for name, respond := range map[string]http.HandlerFunc{
-		"plain": func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(403)
-			_, _ = io.WriteString(w, quote)
-		},
-		"zipped because it was asked for": func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Accept-Encoding") != "gzip" {
-				t.Errorf("the provider is asked for %q", r.Header.Get("Accept-Encoding"))
-			}
-			w.Header().Set("Content-Encoding", "gzip")
-			w.WriteHeader(500)
-			z := gzip.NewWriter(w)
-			_, _ = io.WriteString(z, quote)
-			_ = z.Close()
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			relay := startRelay(t, simple(newUpstream(t, respond).URL))
-			res, body := relay.do(relay.request(bearer(relay.mint()), header("Accept-Encoding", "br, gzip, zstd")))
-			if !strings.Contains(body, "is over its quota") || res.Header.Get("Content-Encoding") != "" {
-				t.Errorf("got %q as %q", body, res.Header.Get("Content-Encoding"))
-			}
-			if leak(body, realKey, gramSize) || leak(body, url.QueryEscape(realKey), gramSize) {
-				t.Errorf("the key shows in %q", body)
-			}
-		})
-	}
-}
-
-func TestErrorBodyThatCannotBeReadIsWithheld(t *testing.T) {
-	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Encoding", "br")
-		w.WriteHeader(400)
-		_, _ = io.WriteString(w, "\x0b\x02\x80")
-	}).URL))
-	res, body := relay.do(relay.request(bearer(relay.mint())))
-	wantRefusal(t, res, body, "provider_answer_withheld")
-}
-
 func TestProviderRefusesKey(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(401)
@@ -182,10 +78,10 @@ func TestProviderRefusesKey(t *testing.T) {
 	}).URL))
 	res, body := relay.do(relay.request(bearer(relay.mint())))
 	wantRefusal(t, res, body, "provider_refused_key")
-	if leak(body, realKey, gramSize) || strings.Contains(body, "RELAYAPI_TEST_KEY") || res.Header.Get("X-Should-Retry") != "false" {
+	if leak(body, realKey, realkey.PieceSize) || strings.Contains(body, "RELAYAPI_TEST_KEY") || res.Header.Get("X-Should-Retry") != "false" {
 		t.Errorf("got %s %v", body, res.Header)
 	}
-	if !relay.logged(`"level":"warn"`, "answered 401 to the key of {env.RELAYAPI_TEST_KEY}") {
+	if !relay.logged(`"level":"warn"`, "answered 401 to the key of {env.RELAYAPI_TEST_KEY}", "Incorrect API key provided: ***") {
 		t.Error("the log does not say which key")
 	}
 }
@@ -398,7 +294,7 @@ func TestTransportWithoutHandlerGoesNowhere(t *testing.T) {
 
 // A JSON config can ask reverse_proxy to retry; a call goes out once even so.
 func TestNoSecondRoundTrip(t *testing.T) {
-	rt := &route{Context: context.Background(), provider: &Provider{base: new(url.URL)}, secret: noKey}
+	rt := &route{Context: context.Background(), provider: &Provider{base: new(url.URL)}, secret: realkey.None}
 	rt.connected.Store(true)
 	req := httptest.NewRequest("GET", "/", nil)
 	if _, err := new(Transport).RoundTrip(req.WithContext(rt)); err == nil {
@@ -437,51 +333,6 @@ func TestSlowProviderTimesOut(t *testing.T) {
 	wantRefusal(t, res, body, "provider_timeout")
 }
 
-func TestSecretMask(t *testing.T) {
-	key := &secret{key: "sk-ABCDEFGHIJKLMNOP"}
-	for text, want := range map[string]string{
-		"nothing":                             "nothing",
-		"":                                    "",
-		"sk-ABCDEFGHIJKLMNOP":                 "***",
-		"a sk-ABCDEFGHIJKLMNOP b":             "a *** b",
-		"a sk-ABCDEFGHIJKLMNOPsk-ABCDEFGHI b": "a *** b",
-		"BCDEFGHI":                            "***",
-		"BCDEFGH":                             "BCDEFGH", // seven characters
-		"xBCDEFGHIJKLx ABCDEFG CDEFGHIJx":     "x***x ABCDEFG ***x",
-		"sk-ABCDEFGH and IJKLMNOP":            "*** and ***",
-		strings.Repeat("sk-ABCDEFGHIJKLMNOP,", 2): "***,***,",
-	} {
-		if got := key.mask(text); got != want {
-			t.Errorf("%q is masked as %q, want %q", text, got, want)
-		}
-	}
-	cased := &secret{key: "AbCdEfG/HiJkLmN+OpQrStU="}
-	for _, quoted := range []string{`AbCdEfG%2fHiJkLmN%2bOpQrStU%3d`, `AbCdEfG%2FHiJkLmN%2BOpQrStU%3D`, `AbCdEfG\/HiJkLmN\u002BOpQrStU=`,
-		`AbCdEfG\u002fHiJkLmN\u002bOpQrStU\u003d`} {
-		if got := cased.mask(quoted); strings.ContainsAny(got, "AbCdEfGHiJkLmNOpQrStU") && got != masked+"b"+masked {
-			t.Errorf("%q is masked as %q", quoted, got)
-		}
-	}
-	if got := (&secret{key: "short"}).mask("a short one"); got != "a *** one" {
-		t.Errorf("a short key is masked as %q", got)
-	}
-	if got := noKey.mask("anything"); got != "anything" || noKey.in("anything") {
-		t.Error("no key is found everywhere")
-	}
-}
-
-func FuzzSecretMask(f *testing.F) {
-	f.Add(realKey, "x"+realKey+"y"+realKey[3:])
-	f.Fuzz(func(t *testing.T, key, text string) {
-		if len(key) < gramSize || strings.Contains(key, "*") {
-			return
-		}
-		if got := (&secret{key: key}).mask(text); leak(got, key, gramSize) && !bytes.Contains([]byte(key), []byte(masked[:1])) {
-			t.Errorf("%q shows in %q", key, got)
-		}
-	})
-}
-
 // Whoever follows a link with a token gets no page of the relay's origin, whatever the
 // provider answers with.
 func TestAnswerToALinkIsSandboxed(t *testing.T) {
@@ -496,9 +347,9 @@ func TestAnswerToALinkIsSandboxed(t *testing.T) {
 		status int
 		policy []string
 	}{
-		"in the query":    {target("GET", "/v1/models?key="+token), 200, []string{"sandbox", "img-src *"}},
+		"in the query":    {target("GET", "/v1/models?key="+token), 200, []string{"sandbox"}},
 		"that is refused": {target("GET", "/v1/models?key="+token[:len(token)-4]+"AAAA"), 401, []string{"sandbox"}},
-		"in a header":     {bearer(token), 200, []string{"img-src *"}},
+		"in a header":     {bearer(token), 200, nil},
 	} {
 		res, body := relay.do(relay.request(tc.put))
 		if policy := res.Header.Values("Content-Security-Policy"); res.StatusCode != tc.status || !slices.Equal(policy, tc.policy) {

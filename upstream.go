@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
@@ -71,7 +72,7 @@ type Provider struct {
 	credential provider.Placement
 	query      map[string]bool // parameters that could select a credential or an account
 	foreign    []string        // headers that could
-	keys       *keyPool
+	keys       *realkey.Pool
 	keyMissing bool // it wants a key, and tokens must bring theirs
 	routes     *grant.Routes
 }
@@ -230,7 +231,7 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 		}
 	}
 	keys, err := p.readKeys(preset)
-	p.keys = &keyPool{keys: keys}
+	p.keys = realkey.NewPool(keys)
 	p.keyMissing = len(keys) == 0 && !preset.NoKey
 	return err
 }
@@ -241,7 +242,7 @@ var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
 
 // readKeys resolves the placeholders. Its errors quote no value, which might be
 // a key that was put in the wrong place.
-func (p *Provider) readKeys(preset provider.Preset) ([]*secret, error) {
+func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 	if p.NoAPIKey {
 		if len(p.APIKeys) > 0 {
 			return nil, errors.New("api_key: either none or keys")
@@ -259,7 +260,7 @@ func (p *Provider) readKeys(preset provider.Preset) ([]*secret, error) {
 		refs = []string{"{env." + preset.Env + "}"}
 	}
 	repl := caddy.NewReplacer()
-	keys := make([]*secret, 0, len(refs))
+	keys := make([]*realkey.Key, 0, len(refs))
 	for _, ref := range refs {
 		if !placeholder.MatchString(ref) {
 			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}: a literal key would show up in the config ({$NAME} makes one)")
@@ -271,10 +272,12 @@ func (p *Provider) readKeys(preset provider.Preset) ([]*secret, error) {
 			return nil, fmt.Errorf("%s is not set or empty: set it, or write `api_key none` when tokens bring their keys", ref)
 		case !grant.ValidAPIKey(value):
 			return nil, fmt.Errorf("%s does not hold one word of printable ASCII", ref)
-		case slices.ContainsFunc(keys, func(s *secret) bool { return s.key == value }):
+		}
+		key := realkey.New(value, p.credential, "the key of "+ref, true)
+		if slices.ContainsFunc(keys, key.Equal) {
 			return nil, fmt.Errorf("%s holds the same key as another entry", ref)
 		}
-		keys = append(keys, newSecret(value, p.credential.Prefix, "the key of "+ref))
+		keys = append(keys, key)
 	}
 	return keys, nil
 }
