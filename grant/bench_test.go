@@ -2,6 +2,7 @@ package grant
 
 import (
 	"net/netip"
+	"net/url"
 	"testing"
 	"time"
 )
@@ -13,8 +14,8 @@ func BenchmarkPermit(b *testing.B) {
 		b.Fatal(err)
 	}
 	for name, allow := range map[string]string{
-		"provider only": "",
-		"all rules": `{"methods":["POST"],"paths":["/v1/chat/**"],"ips":["192.0.2.0/24","2001:db8::/32"],` +
+		"provider only": "{}",
+		"all rules": `{"methods":["POST"],"paths":["/v1/chat/*"],"ips":["192.0.2.0/24","2001:db8::/32"],` +
 			`"origins":["https://app.example.com"],"models":["gpt-*"]}`,
 	} {
 		b.Run(name, func(b *testing.B) {
@@ -60,5 +61,26 @@ func BenchmarkCompile(b *testing.B) {
 		if _, err := Compile(c, issuer, keyID, routes); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkPolicyPath is what reading the path costs, for each request.
+func BenchmarkPolicyPath(b *testing.B) {
+	for name, target := range map[string]string{
+		"plain":         "/v1/chat/completions",
+		"encoded slash": "/model/arn%3Aaws%3Abedrock%3A%3A%3Aapplication-inference-profile%2Fabc/converse",
+	} {
+		b.Run(name, func(b *testing.B) {
+			u, err := url.ParseRequestURI(target)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := PolicyPath(u); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

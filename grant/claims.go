@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"io"
 	"regexp"
 	"strconv"
@@ -53,17 +52,24 @@ type Set struct {
 	Model string `json:"model,omitempty"`
 }
 
-// members is the profile: every name that claims may hold, and below an
-// object's name the names in it.
-type members map[string]members
+// members is the profile: every name that claims may hold, and what it holds.
+type members map[string]member
+
+// member is one claim.
+type member struct {
+	holds kind
+	below members // of an object
+}
 
 var (
 	profile = members{
-		"iss": nil, "sub": nil, "aud": nil, "jti": nil, "iat": nil, "nbf": nil, "exp": nil,
-		"provider": nil, "api_key": nil,
-		"limits": {"calls": nil, "rpm": nil, "concurrency": nil},
-		"allow":  {"models": nil, "paths": nil, "methods": nil, "ips": nil, "origins": nil},
-		"set":    {"model": nil},
+		"iss": {holds: text}, "sub": {holds: text}, "aud": {holds: audience}, "jti": {holds: text},
+		"iat": {holds: date}, "nbf": {holds: date}, "exp": {holds: date},
+		"provider": {holds: text}, "api_key": {holds: text},
+		"limits": {object, members{"calls": {holds: count}, "rpm": {holds: count}, "concurrency": {holds: count}}},
+		"allow": {object, members{"models": {holds: list}, "paths": {holds: list}, "methods": {holds: list},
+			"ips": {holds: list}, "origins": {holds: list}}},
+		"set": {object, members{"model": {holds: text}}},
 	}
 	// reserved names mean something that this version does not enforce. A token
 	// that carries one is refused: half-obeyed is not obeyed.
@@ -108,11 +114,7 @@ func ParseDraft(data []byte) (*Claims, error) {
 		return nil, deny(Invalid, "data after the claims")
 	}
 	var c Claims
-	if err := json.Unmarshal(data, &c); err != nil {
-		var typeErr *json.UnmarshalTypeError
-		if errors.As(err, &typeErr) {
-			return nil, deny(Invalid, "claim %s has the wrong type", typeErr.Field)
-		}
+	if err := json.Unmarshal(data, &c); err != nil { // what kinds miss, such as a number that is too large
 		return nil, deny(Invalid, "claims do not parse")
 	}
 	return &c, nil
@@ -128,7 +130,7 @@ func checkMembers(dec *jsontext.Decoder, known members, prefix string) error {
 			return parsed(err)
 		}
 		key := t.String()
-		below, ok := known[key]
+		m, ok := known[key]
 		switch {
 		case reserved[prefix+key]:
 			return deny(Invalid, "claim %s is not supported by this relay", prefix+key)
@@ -138,7 +140,7 @@ func checkMembers(dec *jsontext.Decoder, known members, prefix string) error {
 			return deny(Invalid, "claim %s%s appears twice", prefix, key)
 		}
 		seen[key] = true
-		if err := checkValue(dec, below, prefix+key); err != nil {
+		if err := checkValue(dec, m, prefix+key); err != nil {
 			return err
 		}
 	}
@@ -146,31 +148,51 @@ func checkMembers(dec *jsontext.Decoder, known members, prefix string) error {
 	return parsed(err)
 }
 
-func checkValue(dec *jsontext.Decoder, below members, path string) error {
+// checkValue reads the value of a claim.
+func checkValue(dec *jsontext.Decoder, m member, path string) error {
 	t, err := dec.ReadToken()
 	if err != nil {
 		return parsed(err)
 	}
-	switch t.Kind() {
-	case 'n':
-		return deny(Invalid, "claim %s is null", path)
-	case '{':
-		return checkMembers(dec, below, path+".")
-	case '[':
-		for dec.PeekKind() != ']' {
-			if err := checkValue(dec, nil, path); err != nil {
-				return err
-			}
-		}
-		_, err = dec.ReadToken()
+	if slip := m.holds.slip(t); slip != "" {
+		return deny(Invalid, "claim %s %s", path, slip)
 	}
-	return parsed(err)
+	switch t.Kind() {
+	case '{':
+		return checkMembers(dec, m.below, path+".")
+	case '[':
+		return checkList(dec, m.holds, path)
+	}
+	return nil
+}
+
+// checkList reads the members of a list, of which the opening bracket was read,
+// and its closing bracket.
+func checkList(dec *jsontext.Decoder, holds kind, path string) error {
+	n := 0
+	for dec.PeekKind() != ']' {
+		t, err := dec.ReadToken()
+		if err != nil {
+			return parsed(err)
+		}
+		if t.Kind() != '"' {
+			return deny(Invalid, "claim %s holds %s; write %s", path, typeNames[t.Kind()], wants[holds])
+		}
+		n++
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return parsed(err)
+	}
+	if holds == audience && n != 1 {
+		return deny(Invalid, "claim %s names %d audiences; write %s", path, n, wants[holds])
+	}
+	return nil
 }
 
 // parsed turns an error of the parser into a denial.
 func parsed(err error) error {
 	if err != nil {
-		return deny(Invalid, "claims do not parse")
+		return deny(Invalid, "claims do not parse as JSON")
 	}
 	return nil
 }
@@ -186,32 +208,51 @@ func printable(s string) string {
 // Validate checks the values of c. A back-end that mints may call it first.
 func (c *Claims) Validate() error {
 	switch {
+	case c.Issuer == "":
+		return deny(Invalid, "iss is missing or empty; write the issuer's name")
 	case !ValidName(c.Issuer):
 		return deny(Invalid, "iss must match %s", name)
+	case c.ID == "":
+		return deny(Invalid, "jti is missing or empty; write an id that no other token has")
 	case !ValidName(c.ID):
 		return deny(Invalid, "jti must match %s", name)
 	case !ValidSubject(c.Subject):
 		return deny(Invalid, "sub must be printable and at most %d bytes", maxSubject)
 	case c.Audience == "":
-		return deny(Invalid, "aud is missing")
-	case c.IssuedAt <= 0:
-		return deny(Invalid, "iat is missing")
-	case c.ExpiresAt <= 0:
-		return deny(Invalid, "exp is missing")
-	case c.ExpiresAt <= c.IssuedAt:
-		return deny(Invalid, "exp is not after iat")
+		return deny(Invalid, "aud is missing or empty; write %s", wants[audience])
 	case c.Provider == "":
-		return deny(Invalid, "provider is missing")
+		return deny(Invalid, "provider is missing or empty; write the name of one of the relay's providers")
 	case !ValidAPIKey(c.APIKey):
-		return deny(Invalid, "api_key is not one word of printable ASCII")
+		return deny(Invalid, "api_key is not one word of printable ASCII; write the key alone")
 	case c.Set != nil && !validModel(c.Set.Model):
 		return deny(Invalid, "set.model must be the name of a model")
+	}
+	if err := c.validateTimes(); err != nil {
+		return err
 	}
 	if err := c.Limits.Validate(); err != nil {
 		return deny(Invalid, "limits.%v", err)
 	}
 	if err := c.Allow.Validate(); err != nil {
 		return deny(Invalid, "allow.%v", err)
+	}
+	return nil
+}
+
+// maxLifespan is ten years. A time before 1980 is a lifespan that someone took
+// for a time: "exp" is a time.
+const maxLifespan = 10 * 366 * 24 * 60 * 60
+
+func (c *Claims) validateTimes() error {
+	switch {
+	case c.IssuedAt <= 0:
+		return deny(Invalid, "iat is missing or 0; write %s", wants[date])
+	case c.ExpiresAt <= 0:
+		return deny(Invalid, "exp is missing or 0; write %s", wants[date])
+	case c.ExpiresAt <= c.IssuedAt && c.ExpiresAt <= maxLifespan:
+		return deny(Invalid, "exp is not after iat: it seems to be a lifespan; write %s, such as iat plus the lifespan", wants[date])
+	case c.ExpiresAt <= c.IssuedAt:
+		return deny(Invalid, "exp is not after iat")
 	}
 	return nil
 }

@@ -15,8 +15,10 @@ package grant
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -40,6 +42,12 @@ const (
 	NoModel     Reason = "model_not_permitted"
 	NoIP        Reason = "ip_not_permitted"
 	NoOrigin    Reason = "origin_not_permitted"
+
+	// NoUpgrade means that a WebSocket is not open where one was asked for. The
+	// path may be open without one.
+	NoUpgrade Reason = "upgrade_not_permitted"
+	// NeedsUpgrade means that a GET would be permitted as a WebSocket.
+	NeedsUpgrade Reason = "upgrade_required"
 )
 
 // Denial is a refusal by the policy. Rule names the broken rule for the
@@ -104,9 +112,9 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 	case ttl > maxTTL:
 		return nil, deny(BeyondGrant, "its lifetime, exp − iat, is longer than the %s that issuer %s may give", issuer.MaxTTL, issuer.Name)
 	case provider < 0:
-		return nil, deny(NoProvider, "issuer %s may not grant provider %q", issuer.Name, c.Provider)
+		return nil, deny(NoProvider, "issuer %s may not grant provider %s", issuer.Name, printable(c.Provider))
 	case routes == nil:
-		return nil, deny(NoProvider, "there is no provider %q", c.Provider)
+		return nil, deny(NoProvider, "there is no provider %s", printable(c.Provider))
 	case c.APIKey != "" && !issuer.CarriedKeys:
 		return nil, deny(BeyondGrant, "issuer %s may not put a key of its own in a token", issuer.Name)
 	}
@@ -152,12 +160,13 @@ func (g *Grant) narrow(who string, allow *Allow) error {
 
 // Request is what the policy looks at in a request.
 type Request struct {
-	Now      time.Time
-	Method   string
-	Path     string // as the provider will see it, decoded once; see [CheckPath]
-	Provider string // that the request's path names; empty: it names none
-	ClientIP netip.Addr
-	Origin   string // the header; empty: there is none
+	Now       time.Time
+	Method    string // of a WebSocket GET, over every version of HTTP
+	Path      string // as [PolicyPath] returns it
+	WebSocket bool   // an upgrade to a WebSocket is asked for
+	Provider  string // that the request's path names; empty: it names none
+	ClientIP  netip.Addr
+	Origin    string // the header; empty: there is none
 }
 
 // Permit returns nil when the token permits the request, else a [*Denial].
@@ -168,17 +177,49 @@ func (g *Grant) Permit(r Request) error {
 	switch {
 	case r.Provider != "" && r.Provider != g.Provider:
 		return deny(NoProvider, "the path is for another provider than the token, which is for %s", g.Provider)
-	case !g.provider.Match(r.Method, r.Path):
-		return deny(NoPath, "%s %.200s is not open at provider %s", r.Method, r.Path, g.Provider)
+	case !g.provider.permits(r):
+		closed := func(r Request) bool { return !g.provider.permits(r) }
+		return deny(upgradeReason(NoPath, r, closed), "%s is not open at provider %s", r.target(), g.Provider)
 	}
 	for i := range g.narrowed {
 		for _, rule := range g.narrowed[i].rules {
 			if what := rule.denies(r); what != "" {
-				return deny(rule.reason, "%s does not allow %s", g.narrowed[i].who, what)
+				closed := func(r Request) bool { return rule.denies(r) != "" }
+				return deny(upgradeReason(rule.reason, r, closed), "%s does not allow %s", g.narrowed[i].who, what)
 			}
 		}
 	}
 	return nil
+}
+
+// upgradeReason returns the reason for a denial that is about a method or a
+// path. Where the upgrade makes the difference, or may, it says so: clients that
+// try a WebSocket first then go on without one at once.
+func upgradeReason(reason Reason, r Request, closed func(Request) bool) Reason {
+	if reason != NoPath && reason != NoMethod {
+		return reason
+	}
+	if r.WebSocket {
+		return NoUpgrade
+	}
+
+	r.WebSocket = true
+	if r.Method == http.MethodGet && !closed(r) {
+		return NeedsUpgrade
+	}
+	return reason
+}
+
+// target names what was asked for, for a rule.
+func (r Request) target() string {
+	var note string
+	if r.WebSocket {
+		note = " as a WebSocket"
+	}
+	if strings.Contains(r.Path, encodedSlash) {
+		note += ", with its encoded slash,"
+	}
+	return fmt.Sprintf("%s %.200s%s", r.Method, r.Path, note)
 }
 
 // AddressBound reports whether it matters from which address a request comes.

@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"strings"
@@ -43,88 +44,123 @@ func TestParseClaims(t *testing.T) {
 		claims string
 		rule   string // of the denial; empty: accepted
 	}{
-		"typical":                      {claims: claims()},
-		"with limits and paths":        {claims: claims("limits", `{"calls":3}`, "allow", `{"paths":["/v1/x"]}`)},
-		"aud as an array of one":       {claims: claims("aud", `["`+keyID+`"]`)},
-		"times with a fraction":        {claims: claims("iat", "1800000000.7", "exp", "1.8000036e9")},
-		"empty limits":                 {claims: claims("limits", `{}`)},
-		"no subject":                   {claims: claims("sub", "")},
-		"escaped name":                 {claims: strings.Replace(claims(), `"iss"`, `"\u0069ss"`, 1)},
-		"not an object":                {`[]`, "not a JSON object"},
-		"empty":                        {``, "not a JSON object"},
-		"cut short":                    {claims()[:40], "do not parse"},
-		"trailing object":              {claims() + `{}`, "data after"},
-		"trailing garbage":             {claims() + `x`, "data after"},
-		"byte order mark":              {"\ufeff" + claims(), "not a JSON object"},
-		"invalid UTF-8":                {claims("sub", "\"\xff\""), "UTF-8"},
-		"unknown claim":                {claims("admin", "true"), "unknown claim admin"},
-		"unknown limit":                {claims("limits", `{"call":3}`), "unknown claim limits.call"},
-		"wrongly cased claim":          {claims("Limits", `{"calls":3}`), "unknown claim Limits"},
-		"wrongly cased limit":          {claims("limits", `{"Calls":3}`), "unknown claim limits.Calls"},
-		"dotted name at the top":       {claims("limits.calls", "3"), "unknown claim limits.calls"},
-		"unprintable unknown claim":    {claims(`\n`, "3"), "unknown claim (unprintable)"},
-		"duplicate claim":              {claims()[:len(claims())-1] + `,"provider":"demo"}`, "provider appears twice"},
-		"duplicate by escape":          {claims()[:len(claims())-1] + `,"\u0070rovider":"demo"}`, "provider appears twice"},
-		"duplicate limit":              {claims("limits", `{"calls":3,"calls":4}`), "limits.calls appears twice"},
-		"null limit":                   {claims("limits", `{"calls":null}`), "limits.calls is null"},
-		"null limits":                  {claims("limits", `null`), "limits is null"},
-		"null in a list":               {claims("allow", `{"paths":[null]}`), "allow.paths is null"},
-		"object in a list":             {claims("allow", `{"paths":[{"a":1}]}`), "unknown claim allow.paths.a"},
-		"object for a string":          {claims("sub", `{"a":1}`), "unknown claim sub.a"},
-		"string for limits":            {claims("limits", `"3"`), "limits has the wrong type"},
-		"fractional calls":             {claims("limits", `{"calls":2.5}`), "limits.calls has the wrong type"},
-		"zero calls":                   {claims("limits", `{"calls":0}`), "limits.calls must be"},
-		"negative calls":               {claims("limits", `{"calls":-1}`), "limits.calls must be"},
-		"calls beyond exact integers":  {claims("limits", `{"calls":9007199254740992}`), "limits.calls must be"},
-		"calls beyond int64":           {claims("limits", `{"calls":1e30}`), "wrong type"},
-		"tokens, of a later version":   {claims("limits", `{"tokens":3}`), "limits.tokens is not supported"},
-		"all limits":                   {claims: claims("limits", `{"calls":3,"rpm":1,"concurrency":1}`)},
-		"zero rpm":                     {claims("limits", `{"rpm":0}`), "limits.rpm must be"},
-		"too much rpm":                 {claims("limits", `{"rpm":1000001}`), "limits.rpm must be"},
-		"fractional rpm":               {claims("limits", `{"rpm":0.5}`), "limits.rpm has the wrong type"},
-		"negative concurrency":         {claims("limits", `{"concurrency":-1}`), "limits.concurrency must be"},
-		"all lists":                    {claims: claims("allow", `{"models":["a","b*"],"methods":["POST"],"ips":["2001:db8::/32","192.0.2.1"],"origins":["https://a.example","app://x"]}`)},
-		"no models":                    {claims("allow", `{"models":[]}`), "allow.models is empty"},
-		"an empty model":               {claims("allow", `{"models":[""]}`), "allow.models: \"\" is neither"},
-		"a star within a model":        {claims("allow", `{"models":["a*b"]}`), "allow.models: \"a*b\" is neither"},
-		"two stars":                    {claims("allow", `{"models":["a**"]}`), "allow.models"},
-		"a model that does not print":  {claims("allow", `{"models":["a\u0007"]}`), "allow.models"},
-		"every model":                  {claims: claims("allow", `{"models":["*"]}`)},
-		"no methods":                   {claims("allow", `{"methods":[]}`), "allow.methods is empty"},
-		"a method in small letters":    {claims("allow", `{"methods":["post"]}`), "allow.methods: \"post\" is not"},
-		"no ips":                       {claims("allow", `{"ips":[]}`), "allow.ips is empty"},
-		"a host name as ip":            {claims("allow", `{"ips":["localhost"]}`), "allow.ips: \"localhost\" is neither"},
-		"a prefix with host bits":      {claims("allow", `{"ips":["192.0.2.1/24"]}`), "allow.ips"},
-		"IPv4 within IPv6":             {claims("allow", `{"ips":["::ffff:192.0.2.1"]}`), "allow.ips"},
-		"an address with a zone":       {claims("allow", `{"ips":["fe80::1%eth0"]}`), "allow.ips"},
-		"no origins":                   {claims("allow", `{"origins":[]}`), "allow.origins is empty"},
-		"an origin with a path":        {claims("allow", `{"origins":["https://a.example/"]}`), "allow.origins"},
-		"an origin with capitals":      {claims("allow", `{"origins":["https://A.example"]}`), "allow.origins"},
-		"an origin without scheme":     {claims("allow", `{"origins":["a.example"]}`), "allow.origins"},
-		"an origin with usual port":    {claims("allow", `{"origins":["https://a.example:443"]}`), "allow.origins"},
-		"every origin":                 {claims("allow", `{"origins":["*"]}`), "allow.origins"},
-		"set":                          {claims: claims("set", `{"model":"a"}`)},
-		"set nothing":                  {claims("set", `{}`), "set.model must be"},
-		"set a pattern":                {claims("set", `{"model":"a*"}`), "set.model must be"},
-		"set something else":           {claims("set", `{"temperature":1}`), "unknown claim set.temperature"},
-		"cnf, reserved":                {claims("cnf", `{}`), "cnf is not supported"},
-		"no iss":                       {claims("iss", ""), "iss must match"},
-		"iss with a slash":             {claims("iss", `"a/b"`), "iss must match"},
-		"no jti":                       {claims("jti", ""), "jti must match"},
-		"jti too long":                 {claims("jti", `"`+strings.Repeat("a", 65)+`"`), "jti must match"},
-		"sub with a line break":        {claims("sub", `"a\nb"`), "sub must be printable"},
-		"sub too long":                 {claims("sub", `"`+strings.Repeat("a", 256)+`"`), "sub must be printable"},
-		"no aud":                       {claims("aud", ""), "aud is missing"},
-		"two audiences":                {claims("aud", `["a","`+keyID+`"]`), "do not parse"},
-		"no iat":                       {claims("iat", ""), "iat is missing"},
-		"no exp":                       {claims("exp", ""), "exp is missing"},
-		"exp as a string":              {claims("exp", `"1800003600"`), "do not parse"},
-		"exp before iat":               {claims("exp", "1799999999"), "exp is not after iat"},
-		"exp beyond the year 9999":     {claims("exp", "1e18"), "do not parse"},
-		"no provider":                  {claims("provider", ""), "provider is missing"},
-		"api_key with a line break":    {claims("api_key", `"sk-a\nb"`), "api_key is not"},
-		"no paths":                     {claims("allow", `{"paths":[]}`), "allow.paths is empty"},
-		"a path without leading slash": {claims("allow", `{"paths":["v1"]}`), "allow.paths"},
+		"typical":                       {claims: claims()},
+		"with limits and paths":         {claims: claims("limits", `{"calls":3}`, "allow", `{"paths":["/v1/x"]}`)},
+		"aud as an array of one":        {claims: claims("aud", `["`+keyID+`"]`)},
+		"times with a fraction":         {claims: claims("iat", "1800000000.7", "exp", "1.8000036e9")},
+		"empty limits":                  {claims: claims("limits", `{}`)},
+		"no subject":                    {claims: claims("sub", "")},
+		"escaped name":                  {claims: strings.Replace(claims(), `"iss"`, `"\u0069ss"`, 1)},
+		"not an object":                 {`[]`, "not a JSON object"},
+		"empty":                         {``, "not a JSON object"},
+		"cut short":                     {claims()[:40], "do not parse"},
+		"trailing object":               {claims() + `{}`, "data after"},
+		"trailing garbage":              {claims() + `x`, "data after"},
+		"byte order mark":               {"\ufeff" + claims(), "not a JSON object"},
+		"invalid UTF-8":                 {claims("sub", "\"\xff\""), "UTF-8"},
+		"unknown claim":                 {claims("admin", "true"), "unknown claim admin"},
+		"unknown limit":                 {claims("limits", `{"call":3}`), "unknown claim limits.call"},
+		"wrongly cased claim":           {claims("Limits", `{"calls":3}`), "unknown claim Limits"},
+		"wrongly cased limit":           {claims("limits", `{"Calls":3}`), "unknown claim limits.Calls"},
+		"dotted name at the top":        {claims("limits.calls", "3"), "unknown claim limits.calls"},
+		"unprintable unknown claim":     {claims(`\n`, "3"), "unknown claim (unprintable)"},
+		"duplicate claim":               {claims()[:len(claims())-1] + `,"provider":"demo"}`, "provider appears twice"},
+		"duplicate by escape":           {claims()[:len(claims())-1] + `,"\u0070rovider":"demo"}`, "provider appears twice"},
+		"duplicate limit":               {claims("limits", `{"calls":3,"calls":4}`), "limits.calls appears twice"},
+		"null limit":                    {claims("limits", `{"calls":null}`), "limits.calls is null"},
+		"null limits":                   {claims("limits", `null`), "limits is null"},
+		"null in a list":                {claims("allow", `{"paths":[null]}`), "allow.paths holds null"},
+		"object in a list":              {claims("allow", `{"paths":[{"a":1}]}`), "claim allow.paths holds an object; write a list of strings"},
+		"object for a string":           {claims("sub", `{"a":1}`), "claim sub is an object; write a string"},
+		"string for limits":             {claims("limits", `"3"`), "claim limits is a string; write an object"},
+		"fractional calls":              {claims("limits", `{"calls":2.5}`), "claim limits.calls has a fraction or an exponent; write a whole number"},
+		"zero calls":                    {claims("limits", `{"calls":0}`), "limits.calls must be"},
+		"negative calls":                {claims("limits", `{"calls":-1}`), "limits.calls must be"},
+		"calls beyond exact integers":   {claims("limits", `{"calls":9007199254740992}`), "limits.calls must be"},
+		"calls beyond int64":            {claims("limits", `{"calls":1e30}`), "claim limits.calls must be from 1 to"},
+		"tokens, of a later version":    {claims("limits", `{"tokens":3}`), "limits.tokens is not supported"},
+		"all limits":                    {claims: claims("limits", `{"calls":3,"rpm":1,"concurrency":1}`)},
+		"zero rpm":                      {claims("limits", `{"rpm":0}`), "limits.rpm must be"},
+		"too much rpm":                  {claims("limits", `{"rpm":1000001}`), "limits.rpm must be"},
+		"fractional rpm":                {claims("limits", `{"rpm":0.5}`), "claim limits.rpm has a fraction"},
+		"negative concurrency":          {claims("limits", `{"concurrency":-1}`), "limits.concurrency must be"},
+		"all lists":                     {claims: claims("allow", `{"models":["a","b*"],"methods":["POST"],"ips":["2001:db8::/32","192.0.2.1"],"origins":["https://a.example","app://x"]}`)},
+		"no models":                     {claims("allow", `{"models":[]}`), "allow.models is empty"},
+		"an empty model":                {claims("allow", `{"models":[""]}`), "allow.models: \"\" is neither"},
+		"a star within a model":         {claims("allow", `{"models":["a*b"]}`), "allow.models: \"a*b\" is neither"},
+		"two stars":                     {claims("allow", `{"models":["a**"]}`), "allow.models"},
+		"a model that does not print":   {claims("allow", `{"models":["a\u0007"]}`), "allow.models"},
+		"every model":                   {claims: claims("allow", `{"models":["*"]}`)},
+		"no methods":                    {claims("allow", `{"methods":[]}`), "allow.methods is empty"},
+		"a method in small letters":     {claims("allow", `{"methods":["post"]}`), "allow.methods: \"post\" is not"},
+		"no ips":                        {claims("allow", `{"ips":[]}`), "allow.ips is empty"},
+		"a host name as ip":             {claims("allow", `{"ips":["localhost"]}`), "allow.ips: \"localhost\" is neither"},
+		"a prefix with host bits":       {claims("allow", `{"ips":["192.0.2.1/24"]}`), "allow.ips"},
+		"IPv4 within IPv6":              {claims("allow", `{"ips":["::ffff:192.0.2.1"]}`), "allow.ips"},
+		"an address with a zone":        {claims("allow", `{"ips":["fe80::1%eth0"]}`), "allow.ips"},
+		"no origins":                    {claims("allow", `{"origins":[]}`), "allow.origins is empty"},
+		"an origin with a path":         {claims("allow", `{"origins":["https://a.example/"]}`), "allow.origins"},
+		"an origin with capitals":       {claims("allow", `{"origins":["https://A.example"]}`), "allow.origins"},
+		"an origin without scheme":      {claims("allow", `{"origins":["a.example"]}`), "allow.origins"},
+		"an origin with usual port":     {claims("allow", `{"origins":["https://a.example:443"]}`), "allow.origins"},
+		"every origin":                  {claims("allow", `{"origins":["*"]}`), "allow.origins"},
+		"set":                           {claims: claims("set", `{"model":"a"}`)},
+		"set nothing":                   {claims("set", `{}`), "set.model must be"},
+		"set a pattern":                 {claims("set", `{"model":"a*"}`), "set.model must be"},
+		"set something else":            {claims("set", `{"temperature":1}`), "unknown claim set.temperature"},
+		"cnf, reserved":                 {claims("cnf", `{}`), "cnf is not supported"},
+		"no iss":                        {claims("iss", ""), "iss is missing or empty"},
+		"iss with a slash":              {claims("iss", `"a/b"`), "iss must match"},
+		"no jti":                        {claims("jti", ""), "jti is missing or empty"},
+		"jti too long":                  {claims("jti", `"`+strings.Repeat("a", 65)+`"`), "jti must match"},
+		"sub with a line break":         {claims("sub", `"a\nb"`), "sub must be printable"},
+		"sub too long":                  {claims("sub", `"`+strings.Repeat("a", 256)+`"`), "sub must be printable"},
+		"no aud":                        {claims("aud", ""), "aud is missing"},
+		"two audiences":                 {claims("aud", `["a","`+keyID+`"]`), "claim aud names 2 audiences; write the id of one relay key"},
+		"no iat":                        {claims("iat", ""), "iat is missing"},
+		"no exp":                        {claims("exp", ""), "exp is missing"},
+		"exp as a string":               {claims("exp", `"1800003600"`), "claim exp is a string; write a number, seconds since 1970"},
+		"exp before iat":                {claims("exp", "1799999999"), "exp is not after iat"},
+		"exp beyond the year 9999":      {claims("exp", "1e30"), "claim exp is beyond the year 9999"},
+		"exp in milliseconds":           {claims("exp", "1800003600000"), "claim exp is in milliseconds; write seconds since 1970"},
+		"iat in microseconds":           {claims("iat", "1800000000000000"), "claim iat is in microseconds; write seconds"},
+		"nbf in nanoseconds":            {claims("nbf", "1.8e18"), "claim nbf is in nanoseconds; write seconds"},
+		"exp as a date":                 {claims("exp", `"2027-01-15T09:00:00Z"`), "claim exp is a string; write a number"},
+		"exp as a lifespan":             {claims("exp", "3600"), "exp is not after iat: it seems to be a lifespan"},
+		"exp of zero":                   {claims("exp", "0"), "exp is missing or 0"},
+		"exp as a boolean":              {claims("exp", "true"), "claim exp is a boolean; write a number"},
+		"exp in a list":                 {claims("exp", "[1800003600]"), "claim exp is a list; write a number"},
+		"negative nbf":                  {claims("nbf", "-1"), "claim nbf is negative; write a number"},
+		"nbf of null":                   {claims("nbf", "null"), "claim nbf is null; leave it out, or write a number"},
+		"iat beyond floats":             {claims("iat", "1e999"), "claim iat is beyond the year 9999"},
+		"no audience":                   {claims("aud", "[]"), "claim aud names 0 audiences"},
+		"aud of a number":               {claims("aud", "1"), "claim aud is a number; write the id of one relay key as a string"},
+		"aud of a list of numbers":      {claims("aud", "[1]"), "claim aud holds a number"},
+		"an empty aud":                  {claims("aud", `""`), "aud is missing or empty"},
+		"iss as a number":               {claims("iss", "1"), "claim iss is a number; write a string"},
+		"an empty iss":                  {claims("iss", `""`), "iss is missing or empty"},
+		"jti as a number":               {claims("jti", "17"), "claim jti is a number; write a string"},
+		"an empty jti":                  {claims("jti", `""`), "jti is missing or empty"},
+		"sub as a number":               {claims("sub", "17"), "claim sub is a number; write a string"},
+		"provider as a list":            {claims("provider", `["demo"]`), "claim provider is a list; write a string"},
+		"an empty provider":             {claims("provider", `""`), "provider is missing or empty"},
+		"api_key with its scheme":       {claims("api_key", `"Bearer sk-1"`), "api_key is not one word of printable ASCII; write the key alone"},
+		"api_key as an object":          {claims("api_key", `{}`), "claim api_key is an object; write a string"},
+		"limits as a number":            {claims("limits", "3"), "claim limits is a number; write an object"},
+		"limits as a list":              {claims("limits", "[]"), "claim limits is a list; write an object"},
+		"calls as a string":             {claims("limits", `{"calls":"3"}`), "claim limits.calls is a string; write a whole number"},
+		"calls with an exponent":        {claims("limits", `{"calls":1e3}`), "claim limits.calls has a fraction or an exponent"},
+		"allow as a list":               {claims("allow", `["/v1/x"]`), "claim allow is a list; write an object"},
+		"models as a string":            {claims("allow", `{"models":"a"}`), "claim allow.models is a string; write a list of strings, also for one"},
+		"models of numbers":             {claims("allow", `{"models":["a",4]}`), "claim allow.models holds a number; write a list of strings"},
+		"paths within a list":           {claims("allow", `{"paths":[["/v1/x"]]}`), "claim allow.paths holds a list"},
+		"set as a string":               {claims("set", `"a"`), "claim set is a string; write an object"},
+		"set.model as a list":           {claims("set", `{"model":["a"]}`), "claim set.model is a list; write a string"},
+		"a path of the former notation": {claims("allow", `{"paths":["/v1/**"]}`), "write /v1/* instead of /v1/**"},
+		"no provider":                   {claims("provider", ""), "provider is missing"},
+		"api_key with a line break":     {claims("api_key", `"sk-a\nb"`), "api_key is not"},
+		"no paths":                      {claims("allow", `{"paths":[]}`), "allow.paths is empty"},
+		"a path without leading slash":  {claims("allow", `{"paths":["v1"]}`), "allow.paths"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := ParseClaims([]byte(tc.claims))
@@ -174,7 +210,7 @@ func TestCompile(t *testing.T) {
 		"provider not configured":  {claims(), nil, nil, NoProvider, "there is no provider"},
 		"carried key not granted":  {claims("api_key", `"sk-1"`), nil, routes, BeyondGrant, "key of its own"},
 		"carried key that may be":  {claims: claims("api_key", `"sk-1"`), issuer: func(i *Issuer) { i.CarriedKeys = true }, routes: routes},
-		"narrowed to other paths":  {claims: claims("allow", `{"paths":["/v2/**"]}`), routes: routes},
+		"narrowed to other paths":  {claims: claims("allow", `{"paths":["/v2/*"]}`), routes: routes},
 		"empty key is not carried": {claims: claims("api_key", `""`), routes: routes},
 		"calls over the ceiling":   {claims("limits", `{"calls":11}`), ceiling, routes, BeyondGrant, "limits.calls is more than 10"},
 		"rpm over the ceiling":     {claims("limits", `{"rpm":21}`), ceiling, routes, BeyondGrant, "limits.rpm is more than 20"},
@@ -222,7 +258,10 @@ func TestPermit(t *testing.T) {
 		"closed method":               {claims(), Request{Now: issued, Method: "DELETE", Path: "/v1/x", Provider: ""}, NoPath, "not open"},
 		"narrowed, inside":            {claims: claims("allow", `{"paths":["/v1/*"]}`), request: request},
 		"narrowed, outside":           {claims("allow", `{"paths":["/v1/*"]}`), Request{Now: issued, Method: "POST", Path: "/v2/x", Provider: ""}, NoPath, "token does not allow"},
-		"never widened":               {claims("allow", `{"paths":["/**"]}`), Request{Now: issued, Method: "GET", Path: "/v1/x", Provider: ""}, NoPath, "not open"},
+		"encoded slash in a star":     {claims: claims("allow", `{"paths":["/m/*/run"]}`), request: Request{Now: issued, Method: "POST", Path: "/m/a%2Fb/run"}},
+		"encoded slash, narrowed":     {claims("allow", `{"paths":["/m/{id}/run"]}`), Request{Now: issued, Method: "POST", Path: "/m/a%2Fb/run"}, NoPath, "token does not allow POST /m/a%2Fb/run, with its encoded slash,"},
+		"encoded slash, closed":       {claims(), Request{Now: issued, Method: "POST", Path: "/v1%2Fx"}, NoPath, "POST /v1%2Fx, with its encoded slash, is not open"},
+		"never widened":               {claims("allow", `{"paths":["/*"]}`), Request{Now: issued, Method: "GET", Path: "/v1/x", Provider: ""}, NoPath, "not open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := ParseClaims([]byte(tc.claims))
@@ -230,7 +269,55 @@ func TestPermit(t *testing.T) {
 				t.Fatal(err)
 			}
 			g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour}, keyID,
-				mustRoutes(t, "POST /v1/x", "POST /v2/x"))
+				mustRoutes(t, "POST /v1/x", "POST /v2/x", "POST /m/*/run"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkDenial(t, g.Permit(tc.request), tc.reason, tc.rule)
+		})
+	}
+}
+
+// Where the upgrade makes the difference, the denial says so.
+func TestPermit_Upgrades(t *testing.T) {
+	get := Request{Now: issued, Method: "GET", Path: "/v1/responses"}
+	socket := get
+	socket.WebSocket = true
+	post := Request{Now: issued, Method: "POST", Path: "/v1/responses"}
+	at := func(r Request, path string) Request { r.Path = path; return r }
+	named := get
+	named.Method = MethodWS
+	for name, tc := range map[string]struct {
+		allow   string
+		request Request
+		reason  Reason
+		rule    string
+	}{
+		"a WebSocket":                       {request: socket},
+		"a GET of it":                       {"", get, NeedsUpgrade, "GET /v1/responses is not open"},
+		"a POST of it":                      {request: post},
+		"a method of that name":             {"", named, NoPath, "WS /v1/responses is not open"},
+		"where only POST is open":           {"", at(socket, "/v1/chat"), NoUpgrade, "GET /v1/chat as a WebSocket is not open"},
+		"where nothing is open":             {"", at(socket, "/v1/files"), NoUpgrade, "is not open"},
+		"where GET is open":                 {request: at(socket, "/v1/models")},
+		"GET where GET is open":             {request: at(get, "/v1/models")},
+		"GET where nothing is open":         {"", at(get, "/v1/files"), NoPath, "is not open"},
+		"a token for POST":                  {`{"paths":["POST /v1/*"]}`, socket, NoUpgrade, "the token does not allow GET /v1/responses as a WebSocket"},
+		"a token for POST, by methods":      {`{"methods":["POST"]}`, socket, NoUpgrade, "the token does not allow the method GET as a WebSocket"},
+		"a token for GET":                   {allow: `{"methods":["GET"],"paths":["GET /v1/*"]}`, request: socket},
+		"a token for WebSockets":            {allow: `{"methods":["WS"],"paths":["WS /v1/*"]}`, request: socket},
+		"a token for WebSockets, GET":       {`{"paths":["WS /v1/*"]}`, at(get, "/v1/models"), NeedsUpgrade, "the token does not allow GET /v1/models"},
+		"a token for WebSockets, by method": {`{"methods":["WS"]}`, at(get, "/v1/models"), NeedsUpgrade, "the token does not allow the method GET"},
+		"a token for WebSockets, POST":      {`{"methods":["WS"]}`, post, NoMethod, "the token does not allow the method POST"},
+		"another origin":                    {`{"origins":["https://a.example"]}`, socket, NoOrigin, "a request without Origin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := ParseClaims([]byte(claims("allow", cmp.Or(tc.allow, "{}"))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour}, keyID,
+				mustRoutes(t, "POST /v1/responses", "WS /v1/responses", "POST /v1/chat", "GET /v1/models"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -326,7 +413,7 @@ func TestLimitsUnderTheCeiling(t *testing.T) {
 		t.Fatal(err)
 	}
 	g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour,
-		Limits: Limits{Calls: &most, RPM: &most}}, keyID, mustRoutes(t, "/**"))
+		Limits: Limits{Calls: &most, RPM: &most}}, keyID, mustRoutes(t, "/*"))
 	if err != nil || g.Calls != 7 || g.RPM != 3 || g.Concurrency != 0 {
 		t.Errorf("limits %+v, %v", g, err)
 	}
@@ -339,7 +426,7 @@ func compiled(t *testing.T, claims string, allow Allow) *Grant {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour, Allow: allow}, keyID, mustRoutes(t, "/**"))
+	g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour, Allow: allow}, keyID, mustRoutes(t, "/*"))
 	if err != nil {
 		t.Fatal(err)
 	}

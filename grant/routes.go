@@ -1,89 +1,171 @@
 package grant
 
 import (
-	"errors"
 	"fmt"
-	"net/url"
+	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 )
 
+// MethodWS stands in a pattern where a method does, and means a WebSocket: not
+// a GET without an upgrade.
+const MethodWS = "WS"
+
 // Routes is a set of path patterns, each with or without a method.
 type Routes struct {
-	exact    map[string][]string // path → methods; "" is any method
+	exact    map[string][]string // path → methods; "" is any
 	patterns []pattern
 }
 
 type pattern struct {
 	method   string   // "" is any
-	segments []string // each may hold '*'
-	below    bool     // ended in "/**": everything below matches too
+	segments []string // each may hold '*', or be one parameter, "{}"
+	below    bool     // ended in "/*": everything below matches too
 }
 
-// ParseRoutes compiles patterns of the form "[METHOD ]/path". In a path, '*'
-// stands for one or more characters of one segment, and a last segment "**" for
-// everything below.
+// parameter is what [pattern] keeps of a "{name}".
+const parameter = "{}"
+
+// parameterForm is a segment that stands for one value.
+var parameterForm = regexp.MustCompile(`^\{[a-z][a-z0-9_-]*\}$`)
+
+// ParseRoutes compiles patterns of the form "[METHOD ]/path". Paths are read as
+// Caddy's path matcher reads them
+// (https://caddyserver.com/docs/caddyfile/matchers#path), or more narrowly:
+//
+//   - "/v1/*", a last "/*", is everything below: /v1/ and /v1/x/y, not /v1.
+//   - "*" elsewhere stays within one segment. It stands for one or more
+//     characters, or for none at the very end: "/v1/models*" is /v1/models and
+//     /v1/models2. For Caddy it would be /v1/models/x too.
+//   - "{name}" is one whole segment.
+//   - All else is literal, and its case matters.
+//
+// Where a star is followed by more of the pattern, it also stands for an encoded
+// slash: "/model/*/converse" is /model/a%2Fb/converse as well. A provider that
+// takes it for a slash sees further segments in the place of the star, between
+// the same beginning and the same ending. "{name}", and a star that ends the
+// pattern within its segment, never stand for one: nothing would hold the ending.
+// Below a last "/*" an encoded slash passes, because what a slash would lead to
+// is open as well.
+//
+// The method [MethodWS] permits WebSockets only, GET permits them too.
 func ParseRoutes(patterns ...string) (*Routes, error) {
 	r := new(Routes)
 	for _, s := range patterns {
-		method, path, ok := strings.Cut(s, " ")
-		if !ok {
-			method, path = "", s
+		method, path, err := parsePattern(s)
+		if err != nil {
+			return nil, err
 		}
-		switch {
-		case !strings.HasPrefix(path, "/"):
-			return nil, fmt.Errorf("pattern %q does not start with a slash", s)
-		case method != strings.ToUpper(method) || strings.ContainsAny(path, " ?#%\\"):
-			return nil, fmt.Errorf("pattern %q is not of the form [METHOD ]/path", s)
-		case CheckPath(strings.ReplaceAll(path, "*", "x"), "") != nil:
-			return nil, fmt.Errorf("pattern %q has an empty or dot segment", s)
-		}
-		if !strings.Contains(path, "*") {
+		if !strings.ContainsAny(path, "*{") {
 			if r.exact == nil {
 				r.exact = make(map[string][]string)
 			}
 			r.exact[path] = append(r.exact[path], method)
 			continue
 		}
-		base, below := strings.CutSuffix(path, "/**")
-		if strings.Contains(base, "**") {
-			return nil, fmt.Errorf("pattern %q has ** elsewhere than as its last segment", s)
-		}
-		p := pattern{method: method, below: below}
-		if base != "" {
-			p.segments = strings.Split(base[1:], "/")
-		}
-		r.patterns = append(r.patterns, p)
+		r.patterns = append(r.patterns, compilePattern(method, path))
 	}
 	return r, nil
 }
 
-// Match reports whether a method and a path, decoded once and checked by
-// [CheckPath], match one of the routes.
-func (r *Routes) Match(method, path string) bool {
-	for _, m := range r.exact[path] {
-		if m == "" || m == method {
-			return true
+var patternMethod = regexp.MustCompile(`^[A-Z][A-Z-]{0,19}$`)
+
+// parsePattern divides a pattern into its method and its path, and checks both.
+func parsePattern(s string) (method, path string, err error) {
+	method, path, ok := strings.Cut(s, " ")
+	if !ok {
+		method, path = "", s
+	}
+
+	switch {
+	case path == "*":
+		return "", "", fmt.Errorf("pattern %q does not start with a slash; write /* for all paths", s)
+	case !strings.HasPrefix(path, "/"):
+		return "", "", fmt.Errorf("pattern %q does not start with a slash; write [METHOD ]/path", s)
+	case ok && !patternMethod.MatchString(method) || strings.ContainsAny(path, " ?#%\\"):
+		return "", "", fmt.Errorf("pattern %q is not of the form [METHOD ]/path", s)
+	case strings.HasSuffix(path, "/**"):
+		return "", "", fmt.Errorf("pattern %q ends in /**; write %s instead of %s", s, path[:len(path)-1], path)
+	case strings.Contains(path, "**"):
+		return "", "", fmt.Errorf("pattern %q has two stars together; write one", s)
+	}
+
+	for segment := range strings.SplitSeq(path, "/") {
+		if strings.ContainsAny(segment, "{}") && !parameterForm.MatchString(segment) {
+			return "", "", fmt.Errorf("pattern %q has a brace within a segment; write {name} for one whole segment, or *", s)
 		}
 	}
+	if err := CheckPath(strings.ReplaceAll(path, "*", "x")); err != nil {
+		return "", "", fmt.Errorf("pattern %q: %w", s, err)
+	}
+	return method, path, nil
+}
+
+func compilePattern(method, path string) pattern {
+	base, below := strings.CutSuffix(path, "/*")
+	p := pattern{method: method, below: below}
+	if base == "" {
+		return p
+	}
+
+	p.segments = strings.Split(base[1:], "/")
+	for i, segment := range p.segments {
+		if segment[:min(1, len(segment))] == "{" {
+			p.segments[i] = parameter
+		}
+	}
+	return p
+}
+
+// slashByte stands for an encoded slash while a path is matched. No path has it:
+// [CheckPath] refuses control characters.
+const slashByte = "\x00"
+
+// Match reports whether a method and a path, as [PolicyPath] returns it, match
+// one of the routes. Of a WebSocket the method is GET.
+func (r *Routes) Match(method, path string, webSocket bool) bool {
+	if strings.IndexByte(path, '%') >= 0 {
+		path = strings.ReplaceAll(path, encodedSlash, slashByte)
+	}
+	matches := func(m string) bool { return matchMethod(m, method, webSocket) }
+	if slices.ContainsFunc(r.exact[path], matches) {
+		return true
+	}
 	for i := range r.patterns {
-		if p := &r.patterns[i]; (p.method == "" || p.method == method) && p.match(path) {
+		if p := &r.patterns[i]; matches(p.method) && p.match(path) {
 			return true
 		}
 	}
 	return false
 }
 
+// permits reports whether one of the routes matches a request.
+func (r *Routes) permits(q Request) bool { return r.Match(q.Method, q.Path, q.WebSocket) }
+
+// matchMethod reports whether a pattern's method, "" for any, permits a request's.
+func matchMethod(want, method string, webSocket bool) bool {
+	switch want {
+	case "":
+		return true
+	case MethodWS:
+		return webSocket && method == http.MethodGet
+	}
+	return want == method
+}
+
 func (p *pattern) match(path string) bool {
 	rest := path
-	for _, want := range p.segments {
+	for i, want := range p.segments {
 		if rest == "" {
 			return false
 		}
 		segment, tail := rest[1:], ""
-		if i := strings.IndexByte(segment, '/'); i >= 0 {
-			segment, tail = segment[:i], segment[i:]
+		if j := strings.IndexByte(segment, '/'); j >= 0 {
+			segment, tail = segment[:j], segment[j:]
 		}
-		if !matchSegment(want, segment) {
+		last := i == len(p.segments)-1 && !p.below
+		if !matchSegment(want, segment, last) {
 			return false
 		}
 		rest = tail
@@ -94,10 +176,25 @@ func (p *pattern) match(path string) bool {
 	return rest == ""
 }
 
-// matchSegment matches a segment against literals with stars between them, each
-// star for one or more characters. Taking every literal as far left as it goes
-// is enough, so the time is linear whatever issuer and client come up with.
-func matchSegment(want, s string) bool {
+// matchSegment matches a segment against one of a pattern, which may be its last.
+func matchSegment(want, s string, last bool) bool {
+	if want == parameter {
+		return s != "" && !strings.Contains(s, slashByte)
+	}
+	base, open := strings.CutSuffix(want, "*")
+	if !last || !open {
+		return matchStars(want, s)
+	}
+	if strings.Contains(s, slashByte) {
+		return false
+	}
+	return matchStars(want, s) || matchStars(base, s)
+}
+
+// matchStars matches text against literals with stars between them, each star
+// for one or more characters. Taking every literal as far left as it goes is
+// enough, so the time is linear whatever issuer and client come up with.
+func matchStars(want, s string) bool {
 	literal, want, starred := strings.Cut(want, "*")
 	if !starred {
 		return s == literal
@@ -120,41 +217,4 @@ func matchSegment(want, s string) bool {
 		}
 		s = s[1+i+len(literal):]
 	}
-}
-
-// CheckPath refuses a path that a provider could read as another one than the
-// policy did: dot and empty segments, a backslash, control characters, an
-// encoded slash or backslash, and a percent sign that is left after decoding
-// once. escaped is the path as it came on the wire, or empty.
-func CheckPath(path, escaped string) error {
-	if !strings.HasPrefix(path, "/") {
-		return errors.New("the path does not start with a slash")
-	}
-	if strings.Contains(path, "//") {
-		return errors.New("the path has an empty segment")
-	}
-	for segment := range strings.SplitSeq(path, "/") {
-		// Some servers cut parameters off before they resolve dots.
-		segment, _, _ = strings.Cut(segment, ";")
-		if segment == "." || segment == ".." {
-			return errors.New("the path has a dot segment")
-		}
-	}
-	for i := range len(path) {
-		if c := path[i]; c < ' ' || c == 0x7f || c == '\\' || c == '%' {
-			return errors.New("the path has an encoded or control character")
-		}
-	}
-	if lower := strings.ToLower(escaped); strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") {
-		return errors.New("the path has an encoded slash")
-	}
-	return nil
-}
-
-// CheckURLPath is [CheckPath] for a request's URL.
-func CheckURLPath(u *url.URL) error {
-	if u.Opaque != "" { // the target was "http:v1/x", which is sent instead of the path
-		return errors.New("the request target has no path")
-	}
-	return CheckPath(u.Path, u.RawPath)
 }

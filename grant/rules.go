@@ -69,10 +69,10 @@ func (a *Allow) compile() (compiled []rule, err error) {
 func compilePaths(values []string) (func(Request) string, error) {
 	routes, err := ParseRoutes(values...)
 	return func(r Request) string {
-		if routes.Match(r.Method, r.Path) {
+		if routes.permits(r) {
 			return ""
 		}
-		return fmt.Sprintf("%s %.200s", r.Method, r.Path)
+		return r.target()
 	}, err
 }
 
@@ -85,8 +85,12 @@ func compileMethods(values []string) (func(Request) string, error) {
 		}
 	}
 	return func(r Request) string {
-		if slices.Contains(values, r.Method) {
+		permits := func(m string) bool { return matchMethod(m, r.Method, r.WebSocket) }
+		switch {
+		case slices.ContainsFunc(values, permits):
 			return ""
+		case r.WebSocket:
+			return "the method " + r.Method + " as a WebSocket"
 		}
 		return "the method " + r.Method
 	}, nil

@@ -36,9 +36,9 @@ func compareMembers(t *testing.T, path string, want members, got *schema) {
 	if got.AdditionalProperties == nil || *got.AdditionalProperties {
 		t.Errorf("%q allows other members in the schema", path)
 	}
-	for name, below := range want {
-		if below != nil {
-			compareMembers(t, path+"."+name, below, got.Properties[name])
+	for name, m := range want {
+		if m.below != nil {
+			compareMembers(t, path+"."+name, m.below, got.Properties[name])
 		}
 	}
 }
