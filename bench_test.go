@@ -25,7 +25,7 @@ func BenchmarkCall(b *testing.B) {
 		"limited": func(c *grant.Claims) {
 			calls, rpm, concurrency := int64(grant.MaxCalls), int64(grant.MaxRate), int64(grant.MaxRate)
 			c.Limits = &grant.Limits{Calls: &calls, RPM: &rpm, Concurrency: &concurrency}
-			c.Allow = &grant.Allow{Methods: []string{"POST"}, Paths: []string{"/v1/**"}, IPs: []string{"192.0.2.0/24"}}
+			c.Allow = &grant.Allow{Methods: []string{"POST"}, Paths: []string{"/v1/*"}, IPs: []string{"192.0.2.0/24"}}
 		},
 		"model-bound": func(c *grant.Claims) { c.Allow = &grant.Allow{Models: []string{"m*"}} },
 	} {

@@ -50,7 +50,7 @@ var (
 		of          func(*grant.Allow) *[]string
 	}{
 		{"models", "Models that it is narrowed to, such as gpt-4o or gpt-4o*", func(a *grant.Allow) *[]string { return &a.Models }},
-		{"paths", "Paths that it is narrowed to, such as /v1/chat/completions or /v1/**", func(a *grant.Allow) *[]string { return &a.Paths }},
+		{"paths", "Paths that it is narrowed to, such as /v1/chat/completions or /v1/*", func(a *grant.Allow) *[]string { return &a.Paths }},
 		{"methods", "Methods that it is narrowed to, such as POST", func(a *grant.Allow) *[]string { return &a.Methods }},
 		{"ips", "Addresses that it is narrowed to, such as 203.0.113.7 or 2001:db8::/32", func(a *grant.Allow) *[]string { return &a.IPs }},
 		{"origins", "Pages that it is narrowed to, such as https://app.example.com", func(a *grant.Allow) *[]string { return &a.Origins }},

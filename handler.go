@@ -62,7 +62,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	h.access = h.logger.Named("access")
-	if h.Prefix != "" && (grant.CheckPath(h.Prefix, "") != nil || strings.HasSuffix(h.Prefix, "/") || strings.Contains(h.Prefix, "*")) {
+	if h.Prefix != "" && (grant.CheckPath(h.Prefix) != nil || strings.HasSuffix(h.Prefix, "/") || strings.Contains(h.Prefix, "*")) {
 		return fmt.Errorf("prefix %q must be a path such as /api", h.Prefix)
 	}
 	app, err := ctx.App("relayapi")
@@ -184,11 +184,12 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 	if err != nil {
 		return nil, refuse(string(grant.NoPath), err.Error())
 	}
-	if err := grant.CheckURLPath(r.URL); err != nil {
+	path, err := grant.PolicyPath(r.URL)
+	if err != nil {
 		return nil, refuse(codeInvalidRequest, err.Error())
 	}
 	request := grant.Request{
-		Now: now, Method: method(r), Path: r.URL.Path, Provider: named,
+		Now: now, Method: method(r), Path: path, WebSocket: rt.socket, Provider: named,
 		ClientIP: clientAddr(r), Origin: r.Header.Get("Origin"),
 	}
 	if err := permit.Permit(request); err != nil {
@@ -201,9 +202,13 @@ func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, 
 // decide holds the request against the grant as it is going to be sent, and
 // decides what is sent where.
 func (rt *route) decide(r *http.Request, permit *permit, found found, now time.Time) *refusal {
-	err := permit.ValidAt(now)
-	if err == nil && r.URL.Path != rt.request.Path { // the model that the token sets stands in it
-		rt.request.Now, rt.request.Path = now, r.URL.Path
+	path, err := grant.PolicyPath(r.URL)
+	if err != nil {
+		return refuse(codeInvalidRequest, err.Error())
+	}
+	err = permit.ValidAt(now)
+	if err == nil && path != rt.request.Path { // the model that the token sets stands in it
+		rt.request.Now, rt.request.Path = now, path
 		err = permit.Permit(rt.request)
 	}
 	if err != nil {

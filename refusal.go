@@ -82,6 +82,10 @@ var answers = map[string]answer{
 		message: "The relay token does not permit this request."},
 	string(grant.NoMethod): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit this method."},
+	string(grant.NoUpgrade): {status: 426, kind: permission, detail: true,
+		message: "A WebSocket is not open here. Send the request without an upgrade."},
+	string(grant.NeedsUpgrade): {status: 426, kind: permission, detail: true,
+		message: "This is open as a WebSocket only."},
 	string(grant.NoModel): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit this model."},
 	string(grant.NoIP): {status: 403, kind: permission, // not the address: behind a proxy that is the operator's

@@ -54,7 +54,7 @@ type Provider struct {
 	Credential *Credential `json:"credential,omitempty"`
 
 	// The paths that tokens may reach, as patterns `[METHOD ]/path` in which `*`
-	// stands for part of one segment and a last `/**` for everything below.
+	// stands for part of one segment and a last `/*` for everything below.
 	// Default: the preset's inference routes; without a preset, all.
 	Paths []string `json:"paths,omitempty"`
 
@@ -124,7 +124,7 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	case preset.Name != "":
 		paths = preset.Routes
 	default:
-		paths = []string{"/**"}
+		paths = []string{"/*"}
 	}
 	p.routes, err = grant.ParseRoutes(paths...)
 	return err

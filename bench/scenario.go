@@ -108,7 +108,7 @@ func allPolicy(c *grant.Claims) {
 	calls, rpm, concurrency := int64(100_000_000), int64(grant.MaxRate), int64(1000)
 	c.Limits = &grant.Limits{Calls: &calls, RPM: &rpm, Concurrency: &concurrency}
 	c.Allow = &grant.Allow{
-		Models: []string{"bench-*"}, Paths: []string{"POST /v1/**"}, Methods: []string{"POST"}, IPs: []string{"127.0.0.0/8"},
+		Models: []string{"bench-*"}, Paths: []string{"POST /v1/*"}, Methods: []string{"POST"}, IPs: []string{"127.0.0.0/8"},
 	}
 }
 
@@ -121,7 +121,7 @@ func exceptModels(c *grant.Claims) {
 // model.
 func upgradePolicy(c *grant.Claims) {
 	allPolicy(c)
-	c.Allow.Models, c.Allow.Paths, c.Allow.Methods = nil, []string{"GET /v1/**"}, []string{"GET"}
+	c.Allow.Models, c.Allow.Paths, c.Allow.Methods = nil, []string{"GET /v1/*"}, []string{"GET"}
 }
 
 // warmUp is for how long each subject works before it is measured.

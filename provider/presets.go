@@ -28,9 +28,12 @@ var coreRoutes = []string{
 //
 // Where a provider has routes under a name like an inference route's but of
 // another kind, they are absent on purpose: /v1/realtime/client_secrets mints a
-// credential, /v1/realtime/calls moves the media past the relay, and a GET
-// below /v1/responses reads what the account has stored. So is GET /v1/models,
-// which names the account's fine-tunes.
+// credential, /v1/realtime/calls moves the media past the relay, and a GET at or
+// below /v1/responses that is no WebSocket reads what the account has stored.
+//
+// Lists of models are open, because they are what many clients ask for first.
+// They also name the account's own fine-tunes. An operator who minds writes
+// routes without them; a token that is bound to models sees only those.
 var presets = []Preset{
 	{
 		Name:       "anthropic",
@@ -46,6 +49,8 @@ var presets = []Preset{
 			"POST /v1/messages",
 			"POST /v1/messages/count_tokens",
 			"POST /v1/complete",
+			"GET /v1/models",
+			"GET /v1/models/{id}",
 		},
 		Dialect: "anthropic",
 		Docs:    "https://platform.claude.com/docs/en/api/overview",
@@ -61,6 +66,7 @@ var presets = []Preset{
 			// Realtime takes the key from the query, for browsers:
 			// https://learn.microsoft.com/azure/ai-services/openai/how-to/realtime-audio-websockets
 			{Query: "api-key"},
+			{Query: "Authorization"}, // "Bearer …", as OpenAI's SDK sends Entra ID tokens from browsers
 			// The gateway that Azure's AI services share:
 			// https://learn.microsoft.com/azure/ai-services/authentication
 			{Header: "Ocp-Apim-Subscription-Key"},
@@ -77,7 +83,11 @@ var presets = []Preset{
 			"POST /openai/v1/audio/speech",
 			"POST /openai/v1/audio/transcriptions",
 			"POST /openai/v1/audio/translations",
-			"GET /openai/v1/realtime",
+			"WS /openai/v1/realtime",
+			// https://learn.microsoft.com/azure/foundry/openai/how-to/websockets
+			"WS /openai/v1/responses",
+			"GET /openai/v1/models",
+			"GET /openai/v1/models/{id}",
 
 			// With an api-version; the deployment is in the path, except where
 			// the API came later than that scheme.
@@ -90,7 +100,9 @@ var presets = []Preset{
 			"POST /openai/deployments/*/audio/transcriptions",
 			"POST /openai/deployments/*/audio/translations",
 			"POST /openai/responses",
-			"GET /openai/realtime",
+			"WS /openai/realtime",
+			"GET /openai/models",
+			"GET /openai/models/{id}",
 		},
 		Dialect: "azure",
 		Docs:    "https://learn.microsoft.com/azure/ai-services/openai/reference",
@@ -110,6 +122,9 @@ var presets = []Preset{
 			{Query: "X-Amz-Security-Token"},
 		},
 		Env: "AWS_BEARER_TOKEN_BEDROCK",
+		// A model may be an inference profile's ARN, with its slash escaped. Lists
+		// of models are at another host.
+		//
 		// invoke-with-bidirectional-stream does not take an API key; async-invoke
 		// writes to the account's storage.
 		Routes: []string{
@@ -138,6 +153,7 @@ var presets = []Preset{
 			"POST /v1/completions",
 			"POST /v1/responses",
 			"POST /v1/embeddings",
+			"GET /v1/models",
 		},
 		Dialect: "openai",
 		Docs:    "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
@@ -159,11 +175,14 @@ var presets = []Preset{
 		Env: "DEEPGRAM_API_KEY",
 		Routes: []string{
 			"POST /v1/listen",
-			"GET /v1/listen",
-			"GET /v2/listen",
+			"WS /v1/listen",
+			"WS /v2/listen",
 			"POST /v1/speak",
-			"GET /v1/speak",
+			"WS /v1/speak",
 			"POST /v1/read",
+			// The public models; the account's own are below /v1/projects.
+			"GET /v1/models",
+			"GET /v1/models/{id}",
 		},
 		Dialect: "deepgram",
 		Docs:    "https://developers.deepgram.com/reference/authentication",
@@ -183,6 +202,8 @@ var presets = []Preset{
 			"POST /beta/chat/completions",
 			"POST /beta/completions",
 			"POST /anthropic/v1/messages",
+			"GET /models",
+			"GET /v1/models",
 		},
 		Dialect: "openai",
 		Docs:    "https://api-docs.deepseek.com/",
@@ -201,20 +222,20 @@ var presets = []Preset{
 			{Query: "token"},
 		},
 		Env: "ELEVENLABS_API_KEY",
-		// The segment after text-to-speech and speech-to-speech is the voice.
 		Routes: []string{
-			"POST /v1/text-to-speech/*",
-			"POST /v1/text-to-speech/*/with-timestamps",
-			"POST /v1/text-to-speech/*/stream",
-			"POST /v1/text-to-speech/*/stream/with-timestamps",
-			"GET /v1/text-to-speech/*/stream-input",
-			"GET /v1/text-to-speech/*/multi-stream-input",
+			"POST /v1/text-to-speech/{voice}",
+			"POST /v1/text-to-speech/{voice}/with-timestamps",
+			"POST /v1/text-to-speech/{voice}/stream",
+			"POST /v1/text-to-speech/{voice}/stream/with-timestamps",
+			"WS /v1/text-to-speech/{voice}/stream-input",
+			"WS /v1/text-to-speech/{voice}/multi-stream-input",
 			"POST /v1/text-to-dialogue",
 			"POST /v1/text-to-dialogue/stream",
-			"POST /v1/speech-to-speech/*",
-			"POST /v1/speech-to-speech/*/stream",
+			"POST /v1/speech-to-speech/{voice}",
+			"POST /v1/speech-to-speech/{voice}/stream",
 			"POST /v1/speech-to-text",
-			"GET /v1/speech-to-text/realtime",
+			"WS /v1/speech-to-text/realtime",
+			"GET /v1/models",
 			"POST /v1/sound-generation",
 			"POST /v1/audio-isolation",
 			"POST /v1/audio-isolation/stream",
@@ -265,10 +286,19 @@ var presets = []Preset{
 			"POST /v1beta/openai/embeddings",
 			"POST /v1beta/openai/images/generations",
 
+			// One segment is a model; below it are its operations. OpenAI's SDK
+			// asks for "models/<id>", which is two.
+			"GET /v1beta/models",
+			"GET /v1beta/models/{id}",
+			"GET /v1/models",
+			"GET /v1/models/{id}",
+			"GET /v1beta/openai/models",
+			"GET /v1beta/openai/models/*",
+
 			// The Live API. BidiGenerateContentConstrained is missing: it is
 			// for Google's own ephemeral tokens.
-			"GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
-			"GET /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent",
+			"WS /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+			"WS /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent",
 		},
 		Dialect: "gemini",
 		Docs:    "https://ai.google.dev/api",
@@ -286,6 +316,8 @@ var presets = []Preset{
 			"POST /v1/audio/speech",
 			"POST /v1/audio/transcriptions",
 			"POST /v1/audio/translations",
+			"GET /v1/models",
+			"GET /v1/models/*", // ids have slashes
 		},
 		Dialect: "openai",
 		Docs:    "https://console.groq.com/docs/api-reference",
@@ -310,6 +342,8 @@ var presets = []Preset{
 			"POST /v1/ocr",
 			"POST /v1/audio/speech",
 			"POST /v1/audio/transcriptions",
+			"GET /v1/models",
+			"GET /v1/models/{id}",
 		},
 		Dialect: "openai",
 		Docs:    "https://docs.mistral.ai/api/",
@@ -325,6 +359,7 @@ var presets = []Preset{
 			"POST /v1/chat/completions",
 			"POST /v1/tokenizers/estimate-token-count",
 			"POST /anthropic/v1/messages",
+			"GET /v1/models",
 		},
 		Dialect: "openai",
 		Docs:    "https://platform.kimi.ai/docs/overview",
@@ -339,7 +374,7 @@ var presets = []Preset{
 		// ollama.com, not for this address.
 		NoKey: true,
 		// /api/pull, /api/create, /api/delete and their like change what is
-		// installed.
+		// installed; /api/show tells a model's system prompt.
 		Routes: []string{
 			"POST /api/chat",
 			"POST /api/generate",
@@ -350,6 +385,9 @@ var presets = []Preset{
 			"POST /v1/responses",
 			"POST /v1/embeddings",
 			"POST /v1/messages",
+			"GET /api/tags",
+			"GET /v1/models",
+			"GET /v1/models/*", // ids have slashes
 		},
 		Dialect: "openai",
 		Docs:    "https://docs.ollama.com/api/introduction",
@@ -367,8 +405,11 @@ var presets = []Preset{
 			"POST /v1/responses/compact",
 			"POST /v1/responses/input_tokens",
 			"POST /v1/images/variations",
-			"GET /v1/realtime",
-			"GET /v1/realtime/translations",
+			"WS /v1/realtime",
+			"WS /v1/realtime/translations",
+			"WS /v1/responses", // https://developers.openai.com/api/docs/guides/websocket-mode
+			"GET /v1/models",
+			"GET /v1/models/{id}",
 		}, coreRoutes...),
 		Dialect: "openai",
 		Docs:    "https://developers.openai.com/api/reference/overview",
@@ -379,9 +420,13 @@ var presets = []Preset{
 		// The base URL that goes with these routes ends before /v1.
 		Credential: bearer,
 		AlsoReads:  openaiAccount,
-		Routes:     append([]string{"POST /v1/rerank"}, coreRoutes...),
-		Dialect:    "openai",
-		Docs:       "https://developers.openai.com/api/reference/overview",
+		Routes: append([]string{
+			"POST /v1/rerank",
+			"GET /v1/models",
+			"GET /v1/models/*", // ids may have slashes
+		}, coreRoutes...),
+		Dialect: "openai",
+		Docs:    "https://developers.openai.com/api/reference/overview",
 	},
 	{
 		Name:       "openrouter",
@@ -398,6 +443,9 @@ var presets = []Preset{
 			"POST /v1/embeddings",
 			"POST /v1/audio/speech",
 			"POST /v1/audio/transcriptions",
+			"GET /v1/models",
+			"GET /v1/models/*", // ids have slashes
+			"GET /v1/embeddings/models",
 		},
 		Dialect: "openai",
 		Docs:    "https://openrouter.ai/docs/api-reference/overview",
@@ -417,6 +465,7 @@ var presets = []Preset{
 			"POST /v1/audio/speech",
 			"POST /v1/audio/transcriptions",
 			"POST /v1/audio/translations",
+			"GET /v1/models",
 		},
 		Dialect: "openai",
 		Docs:    "https://docs.together.ai/reference/chat-completions",
@@ -438,8 +487,11 @@ var presets = []Preset{
 			"POST /v1/tokenize-text",
 			"POST /v1/tts",
 			"POST /v1/stt",
-			"GET /v1/stt",
-			"GET /v1/realtime",
+			"WS /v1/stt",
+			"WS /v1/realtime",
+			"WS /v1/responses", // https://docs.x.ai/developers/advanced-api-usage/websocket-mode
+			"GET /v1/models",
+			"GET /v1/models/{id}",
 		},
 		Dialect: "openai",
 		Docs:    "https://docs.x.ai/developers/rest-api-reference/inference",

@@ -7,22 +7,59 @@
 // conversations, start batches. A preset lists only calls whose answer is made
 // from what the request carries; everything else is the operator's decision.
 //
-// The table states facts and decides nothing. It imports nothing and knows
-// nothing of tokens or HTTP.
+// The table states facts and decides nothing. It knows nothing of tokens or
+// requests.
 package provider
 
 import (
 	"cmp"
+	"encoding/base64"
 	"slices"
 	"strings"
 )
 
 // Placement is where a provider reads its credential: a header or a query
-// parameter, never both.
+// parameter, never both. [Placement.Value] is what stands there.
 type Placement struct {
 	Header string `json:"header,omitempty"` // as the provider spells it, "Authorization"; empty if Query is set
 	Query  string `json:"query,omitempty"`  // query parameter name; empty if Header is set
 	Prefix string `json:"prefix,omitempty"` // before the key in the header, with its trailing space: "Bearer ", or ""
+
+	// Basic makes the header that of HTTP Basic (RFC 7617). Then Prefix is empty.
+	Basic bool `json:"basic,omitempty"`
+
+	// User is the user of HTTP Basic, such as Twilio's account SID, with the key
+	// as password. If it is empty, the key is the user and the password is empty,
+	// as Stripe has it.
+	User string `json:"user,omitempty"`
+}
+
+// BasicPlacement returns the placement of a key in HTTP Basic, see
+// [Placement.User].
+func BasicPlacement(user string) Placement {
+	return Placement{Header: "Authorization", Basic: true, User: user}
+}
+
+// ValidUser reports whether s can be the user of HTTP Basic: a colon would end
+// it, and what is not printable ASCII has no encoding that all servers agree on.
+func ValidUser(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' || s[i] == ':' {
+			return false
+		}
+	}
+	return len(s) <= 255
+}
+
+// Value returns what goes in the header or in the query parameter for a key.
+func (p Placement) Value(key string) string {
+	switch {
+	case !p.Basic:
+		return p.Prefix + key
+	case p.User == "":
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(key+":"))
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(p.User+":"+key))
 }
 
 // Preset is what the relay knows about one provider.
@@ -56,9 +93,9 @@ type Preset struct {
 	// NoKey is set if the provider answers without a key.
 	NoKey bool `json:"no_key,omitempty"`
 
-	// Routes are the inference routes as "METHOD /path", relative to BaseURL.
-	// In a path, * stands for one or more characters of one segment; nothing
-	// crosses a slash, also not a * at the end.
+	// Routes are the inference routes as "METHOD /path", relative to BaseURL. The
+	// method WS is a WebSocket. In a path, {name} is one segment, * is one or more
+	// characters of one segment, and a last /* is everything below.
 	Routes []string `json:"routes"`
 
 	// Dialect is how requests name their model, by its name in package dialect.

@@ -14,7 +14,7 @@ var (
 	envForm         = regexp.MustCompile(`^[A-Z0-9_]+$`)
 	placeholderForm = regexp.MustCompile(`\{([a-z]+)\}`)
 	headerForm      = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
-	routeForm       = regexp.MustCompile(`^(GET|POST) (/[A-Za-z0-9._:*/-]+)$`)
+	routeForm       = regexp.MustCompile(`^(GET|POST|WS) (/[A-Za-z0-9._:*{}/-]+)$`)
 )
 
 func TestTable(t *testing.T) {
@@ -89,6 +89,9 @@ func checkPlacement(t *testing.T, p Placement) {
 	if p.Prefix != "" && (p.Header == "" || !strings.HasSuffix(p.Prefix, " ")) {
 		t.Errorf("prefix %q of %+v", p.Prefix, p)
 	}
+	if p.Basic && (p.Header != "Authorization" || p.Prefix != "") || p.User != "" && !p.Basic || !ValidUser(p.User) {
+		t.Errorf("%+v is no placement of HTTP Basic", p)
+	}
 }
 
 func checkRoutes(t *testing.T, routes []string) {
@@ -113,17 +116,17 @@ func checkRoutes(t *testing.T, routes []string) {
 		if strings.HasSuffix(r, "/") {
 			t.Errorf("route %q ends in a slash", r)
 		}
-		if strings.HasSuffix(r, "*") && !endsInParameter[r] {
+		if strings.HasSuffix(r, "*") && !listsModels[r] {
 			t.Errorf("route %q ends in *", r)
 		}
 	}
 }
 
-// endsInParameter are the only routes that end in a *. There it is one path
-// segment, the voice, and no other kind of route is a sibling of theirs.
-var endsInParameter = map[string]bool{
-	"POST /v1/text-to-speech/*":   true,
-	"POST /v1/speech-to-speech/*": true,
+// listsModels are the only routes that end in a *, which is everything below.
+// There it is a model's id, which may have slashes.
+var listsModels = map[string]bool{
+	"GET /v1/models/*":            true,
+	"GET /v1beta/openai/models/*": true,
 }
 
 // matches says whether any route of the preset covers the call. It is written
@@ -135,7 +138,11 @@ func matches(t *testing.T, preset, call string) bool {
 		t.Fatalf("no preset %q", preset)
 	}
 	return slices.ContainsFunc(p.Routes, func(route string) bool {
-		pattern := strings.ReplaceAll(regexp.QuoteMeta(route), `\*`, `[^/]+`)
+		pattern := regexp.QuoteMeta(route)
+		if base, below := strings.CutSuffix(pattern, `/\*`); below {
+			pattern = base + `/.*`
+		}
+		pattern = strings.NewReplacer(`\*`, `[^/]+`, `\{id\}`, `[^/]+`, `\{voice\}`, `[^/]+`).Replace(pattern)
 		return regexp.MustCompile(`^` + pattern + `$`).MatchString(call)
 	})
 }
@@ -152,9 +159,9 @@ var dangerous = map[string][]string{
 		"POST /realtime/calls",
 		"POST /realtime/calls/rtc_1/accept",
 		"POST /chatkit/sessions",
-		"GET /models",
-		"GET /models/ft:gpt-4o:acme::1",
+		"POST /models",
 		"DELETE /models/ft:gpt-4o:acme::1",
+		"GET /realtime",
 		"GET /responses",
 		"GET /responses/resp_1",
 		"GET /responses/resp_1/input_items",
@@ -203,7 +210,8 @@ var dangerous = map[string][]string{
 		"GET /openai/deployments",
 		"PUT /openai/deployments/d",
 		"GET /openai/deployments/d",
-		"GET /openai/models",
+		"GET /openai/models/m/x",
+		"DELETE /openai/models/m",
 		"POST /openai/files",
 		"POST /openai/batches",
 		"POST /openai/assistants",
@@ -219,6 +227,7 @@ var dangerous = map[string][]string{
 		"POST /async-invoke",
 		"GET /async-invoke",
 		"GET /foundation-models",
+		"GET /v1/models",
 		"POST /model/m/invoke-with-bidirectional-stream",
 		"POST /model/a/b/invoke",
 		"GET /openai/v1/responses/resp_1",
@@ -234,10 +243,13 @@ var dangerous = map[string][]string{
 		"GET /v1/projects",
 		"POST /v1/projects/p_1/keys",
 		"GET /v1/projects/p_1/requests",
+		"GET /v1/projects/p_1/models",
+		"GET /v1/listen",
+		"GET /v2/listen",
+		"GET /v1/speak",
 	},
 	"deepseek": {
 		"GET /user/balance",
-		"GET /models",
 		"POST /anthropic/v1/files",
 	},
 	"elevenlabs": {
@@ -253,6 +265,9 @@ var dangerous = map[string][]string{
 		"GET /v1/convai/conversation/token",
 		"GET /v1/convai/conversation/get-signed-url",
 		"GET /v1/text-to-speech/v_1",
+		"POST /v1/text-to-speech/v_1/x",
+		"POST /v1/speech-to-speech/v_1/x/y",
+		"GET /v1/text-to-speech/v_1/stream-input",
 		"POST /v1/service-accounts/s_1/api-keys",
 		"POST /v1/workspace/invites/add",
 	},
@@ -260,7 +275,9 @@ var dangerous = map[string][]string{
 		"POST /v1alpha/auth_tokens",
 		"POST /v1beta/auth_tokens",
 		"POST /v1beta/authTokens",
-		"GET /v1beta/models",
+		"GET /v1beta/models/m/operations/o",
+		"GET /v1/models/m/operations",
+		"GET /v1beta/tunedModels",
 		"GET /v1beta/files",
 		"POST /upload/v1beta/files",
 		"GET /v1beta/files/f_1:download",
@@ -278,9 +295,9 @@ var dangerous = map[string][]string{
 		"DELETE /v1beta/interactions/i_1",
 		"POST /v1beta/webhooks",
 		"POST /v1beta/openai/files",
-		"GET /v1beta/openai/models",
 		"POST /v1beta/openai/batches",
-		"GET /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContentConstrained",
+		"WS /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContentConstrained",
+		"GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
 	},
 	"mistral": {
 		"POST /v1/agents",
@@ -302,7 +319,6 @@ var dangerous = map[string][]string{
 		"DELETE /api/delete",
 		"POST /api/blobs/sha256:0",
 		"POST /api/show",
-		"GET /api/tags",
 		"GET /api/ps",
 	},
 	"openrouter": {
@@ -312,6 +328,7 @@ var dangerous = map[string][]string{
 		"POST /v1/auth/keys",
 		"GET /v1/credits",
 		"GET /v1/generation",
+		"WS /v1/responses",
 	},
 	"together": {
 		"POST /v1/fine-tunes",
@@ -321,6 +338,7 @@ var dangerous = map[string][]string{
 	},
 	"xai": {
 		"GET /v1/api-key",
+		"GET /v1/stt",
 		"GET /v1/chat/deferred-completion/r_1",
 		"GET /v1/videos/r_1",
 		"POST /v1/documents/search",
@@ -351,15 +369,19 @@ func TestDangerousCallsAreNotRouted(t *testing.T) {
 
 // needed are calls that the provider's documentation or its SDK makes.
 var needed = map[string][]string{
-	"anthropic": {"POST /v1/messages", "POST /v1/messages/count_tokens"},
+	"anthropic": {"POST /v1/messages", "POST /v1/messages/count_tokens", "GET /v1/models", "GET /v1/models/claude-x"},
 	"azure-openai": {
 		"POST /openai/deployments/my-gpt/chat/completions",
 		"POST /openai/deployments/my-embedding/embeddings",
 		"POST /openai/deployments/whisper/audio/transcriptions",
 		"POST /openai/v1/chat/completions",
 		"POST /openai/v1/responses",
-		"GET /openai/v1/realtime",
-		"GET /openai/realtime",
+		"WS /openai/v1/realtime",
+		"WS /openai/realtime",
+		"WS /openai/v1/responses",
+		"GET /openai/models",
+		"GET /openai/v1/models",
+		"GET /openai/v1/models/gpt-x",
 	},
 	"bedrock": {
 		"POST /model/us.anthropic.claude-3-5-haiku-20241022-v1:0/converse",
@@ -368,13 +390,14 @@ var needed = map[string][]string{
 		"POST /model/m/invoke-with-response-stream",
 		"POST /openai/v1/chat/completions",
 	},
-	"dashscope": {"POST /v1/chat/completions", "POST /v1/embeddings"},
-	"deepgram":  {"POST /v1/listen", "GET /v1/listen", "GET /v2/listen", "POST /v1/speak", "GET /v1/speak"},
-	"deepseek":  {"POST /chat/completions", "POST /v1/chat/completions", "POST /anthropic/v1/messages"},
+	"dashscope": {"POST /v1/chat/completions", "POST /v1/embeddings", "GET /v1/models"},
+	"deepgram":  {"POST /v1/listen", "WS /v1/listen", "WS /v2/listen", "POST /v1/speak", "WS /v1/speak", "GET /v1/models"},
+	"deepseek":  {"POST /chat/completions", "POST /v1/chat/completions", "POST /anthropic/v1/messages", "GET /models", "GET /v1/models"},
 	"elevenlabs": {
 		"POST /v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb",
 		"POST /v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream",
-		"GET /v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream-input",
+		"WS /v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream-input",
+		"GET /v1/models",
 		"POST /v1/speech-to-text",
 	},
 	"gemini": {
@@ -385,12 +408,16 @@ var needed = map[string][]string{
 		"POST /v1beta/models/gemini-2.5-flash:countTokens",
 		"POST /v1beta/models/imagen-4.0-generate-001:predict",
 		"POST /v1beta/openai/chat/completions",
-		"GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+		"GET /v1beta/models",
+		"GET /v1beta/models/gemini-2.5-flash",
+		"GET /v1beta/openai/models",
+		"GET /v1beta/openai/models/models/gemini-2.5-flash",
+		"WS /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
 	},
-	"groq":     {"POST /v1/chat/completions", "POST /v1/audio/transcriptions"},
-	"mistral":  {"POST /v1/chat/completions", "POST /v1/fim/completions", "POST /v1/embeddings", "POST /v1/ocr"},
-	"moonshot": {"POST /v1/chat/completions"},
-	"ollama":   {"POST /api/chat", "POST /api/generate", "POST /api/embed", "POST /v1/chat/completions"},
+	"groq":     {"POST /v1/chat/completions", "POST /v1/audio/transcriptions", "GET /v1/models", "GET /v1/models/openai/gpt-x"},
+	"mistral":  {"POST /v1/chat/completions", "POST /v1/fim/completions", "POST /v1/embeddings", "POST /v1/ocr", "GET /v1/models"},
+	"moonshot": {"POST /v1/chat/completions", "GET /v1/models"},
+	"ollama":   {"POST /api/chat", "POST /api/generate", "POST /api/embed", "POST /v1/chat/completions", "GET /api/tags", "GET /v1/models/hf.co/a/b"},
 	"openai": {
 		"POST /v1/chat/completions",
 		"POST /v1/responses",
@@ -399,12 +426,15 @@ var needed = map[string][]string{
 		"POST /v1/audio/speech",
 		"POST /v1/audio/transcriptions",
 		"POST /v1/moderations",
-		"GET /v1/realtime",
+		"WS /v1/realtime",
+		"WS /v1/responses",
+		"GET /v1/models",
+		"GET /v1/models/gpt-x",
 	},
-	"openai-compatible": {"POST /v1/chat/completions", "POST /v1/embeddings"},
-	"openrouter":        {"POST /v1/chat/completions", "POST /v1/messages"},
-	"together":          {"POST /v1/chat/completions", "POST /v1/rerank"},
-	"xai":               {"POST /v1/chat/completions", "POST /v1/responses", "GET /v1/realtime"},
+	"openai-compatible": {"POST /v1/chat/completions", "POST /v1/embeddings", "GET /v1/models", "GET /v1/models/org/name"},
+	"openrouter":        {"POST /v1/chat/completions", "POST /v1/messages", "GET /v1/models", "GET /v1/models/org/name"},
+	"together":          {"POST /v1/chat/completions", "POST /v1/rerank", "GET /v1/models"},
+	"xai":               {"POST /v1/chat/completions", "POST /v1/responses", "WS /v1/realtime", "WS /v1/responses", "GET /v1/models"},
 }
 
 func TestNeededCallsAreRouted(t *testing.T) {
@@ -510,6 +540,36 @@ func TestDistance(t *testing.T) {
 	} {
 		if got := distance(test.a, test.b); got != test.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}
+
+func TestPlacement_Value(t *testing.T) {
+	for _, test := range []struct {
+		place     Placement
+		key, want string
+	}{
+		{Placement{Header: "x-api-key"}, "k1", "k1"},
+		{bearer, "k1", "Bearer k1"},
+		{Placement{Query: "key"}, "k1", "k1"},
+		{BasicPlacement("AC1"), "k1", "Basic QUMxOmsx"},               // AC1:k1
+		{BasicPlacement("api"), "key-1", "Basic YXBpOmtleS0x"},        // api:key-1
+		{BasicPlacement("pk-lf-1"), "sk:1", "Basic cGstbGYtMTpzazox"}, // a password may have a colon
+		{BasicPlacement(""), "sk_1", "Basic c2tfMTo="},                // sk_1:
+	} {
+		if got := test.place.Value(test.key); got != test.want {
+			t.Errorf("%+v has %q, want %q", test.place, got, test.want)
+		}
+	}
+}
+
+func TestValidUser(t *testing.T) {
+	for user, want := range map[string]bool{
+		"": true, "api": true, "AC0123": true, "pk-lf-1": true, "a@b.example": true,
+		"a:b": false, ":": false, "a b": false, "a\n": false, "é": false, "\x7f": false, strings.Repeat("a", 256): false,
+	} {
+		if got := ValidUser(user); got != want {
+			t.Errorf("ValidUser(%q) = %v, want %v", user, got, want)
 		}
 	}
 }
