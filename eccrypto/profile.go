@@ -16,6 +16,9 @@ func (o *Opener) checkOuter(token string) (keyID string, err error) {
 	if segments[1] != "" {
 		return "", refuse("encrypted key not empty")
 	}
+	if len(segments[4]) < tagChars { // said before all else: it is what happens to tokens that are copied
+		return "", refuse("tag not %d bytes: the token was cut off", gcmTagLength)
+	}
 	decoded, err := decodeSegments(segments)
 	if err != nil {
 		return "", err

@@ -88,8 +88,10 @@ var profileTests = []struct {
 	{"too long", forgery{edit: join(func(s []string) { s[3] = strings.Repeat("A", MaxTokenSize) })},
 		"longer than 8192 bytes", false},
 	{"short iv", forgery{edit: join(func(s []string) { s[2] = s[2][:12] })}, "iv not 12 bytes", false},
-	{"short tag", forgery{edit: join(func(s []string) { s[4] = s[4][:20] })}, "tag not 16 bytes", false},
-	{"no tag", forgery{edit: join(func(s []string) { s[4] = "" })}, "tag not 16 bytes", false},
+	{"short tag", forgery{edit: join(func(s []string) { s[4] = s[4][:20] })}, "tag not 16 bytes: the token was cut off", false},
+	{"cut by one character", forgery{edit: join(func(s []string) { s[4] = s[4][:21] })}, "tag not 16 bytes: the token was cut off", false},
+	{"no tag", forgery{edit: join(func(s []string) { s[4] = "" })}, "tag not 16 bytes: the token was cut off", false},
+	{"long tag", forgery{edit: join(func(s []string) { s[4] += "AA" })}, "tag not 16 bytes", false},
 
 	// Outer header.
 	{"zip", forgery{deflate: true, outer: member(`"zip":"DEF"`)}, "member zip not accepted", true},
