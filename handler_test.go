@@ -175,7 +175,7 @@ func TestRefusals(t *testing.T) {
 		"method closed":         {[]func(*http.Request){bearer(relay.mint()), target("DELETE", "/v1/x")}, "path_not_permitted", "DELETE /v1/x is not open"},
 		"path not allowed":      {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.Allow = &grant.Allow{Paths: []string{"/v1/y"}} }))}, "path_not_permitted", "the token does not allow"},
 		"dots in the path":      {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/%2e%2e/v2")}, "invalid_request", "dot segment"},
-		"slash in the path":     {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/a%2fb")}, "path_not_permitted", "with its encoded slash"},
+		"slash in the path":     {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/a%2fb")}, "invalid_request", "encoded slash"},
 		"double encoding":       {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/%252e%252e/v2")}, "invalid_request", "encoded"},
 		"broken query":          {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/x?a=%zz")}, "invalid_request", "query"},
 		"query that ends twice": {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/x"), func(r *http.Request) { r.URL.RawQuery = "a=1#&key=2" }}, "invalid_request", "query"},
@@ -233,7 +233,7 @@ func TestNoOracle(t *testing.T) {
 
 func TestEveryReasonOfTheGrantHasAnAnswer(t *testing.T) {
 	for _, reason := range []grant.Reason{grant.Invalid, grant.Expired, grant.NotYetValid, grant.BeyondGrant, grant.NoProvider,
-		grant.NoPath, grant.NoMethod, grant.NoUpgrade, grant.NeedsUpgrade, grant.NoModel, grant.NoIP, grant.NoOrigin} {
+		grant.NoPath, grant.NoMethod, grant.BadPath, grant.NoUpgrade, grant.NeedsUpgrade, grant.NoModel, grant.NoIP, grant.NoOrigin} {
 		if answers[string(reason)].status == 0 {
 			t.Errorf("%s has none", reason)
 		}

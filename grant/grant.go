@@ -43,6 +43,8 @@ const (
 	NoIP        Reason = "ip_not_permitted"
 	NoOrigin    Reason = "origin_not_permitted"
 
+	// BadPath means that the path has an encoded slash where none is open.
+	BadPath Reason = "invalid_request"
 	// NoUpgrade means that a WebSocket is not open where one was asked for. The
 	// path may be open without one.
 	NoUpgrade Reason = "upgrade_not_permitted"
@@ -178,6 +180,9 @@ func (g *Grant) Permit(r Request) error {
 	case r.Provider != "" && r.Provider != g.Provider:
 		return deny(NoProvider, "the path is for another provider than the token, which is for %s", g.Provider)
 	case !g.provider.permits(r):
+		if strings.Contains(r.Path, encodedSlash) {
+			return deny(BadPath, "the path has an encoded slash where no route of provider %s takes one; write /", g.Provider)
+		}
 		closed := func(r Request) bool { return !g.provider.permits(r) }
 		return deny(upgradeReason(NoPath, r, closed), "%s is not open at provider %s", r.target(), g.Provider)
 	}

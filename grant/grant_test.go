@@ -259,8 +259,10 @@ func TestPermit(t *testing.T) {
 		"narrowed, inside":            {claims: claims("allow", `{"paths":["/v1/*"]}`), request: request},
 		"narrowed, outside":           {claims("allow", `{"paths":["/v1/*"]}`), Request{Now: issued, Method: "POST", Path: "/v2/x", Provider: ""}, NoPath, "token does not allow"},
 		"encoded slash in a star":     {claims: claims("allow", `{"paths":["/m/*/run"]}`), request: Request{Now: issued, Method: "POST", Path: "/m/a%2Fb/run"}},
+		"encoded slash, all below":    {claims: claims("allow", `{"paths":["/m/*"]}`), request: Request{Now: issued, Method: "POST", Path: "/m/a%2Fb/run"}},
+		"encoded slash, elsewhere":    {claims("allow", `{"paths":["/m/a/*"]}`), Request{Now: issued, Method: "POST", Path: "/m/a%2Fb/run"}, NoPath, "token does not allow"},
 		"encoded slash, narrowed":     {claims("allow", `{"paths":["/m/{id}/run"]}`), Request{Now: issued, Method: "POST", Path: "/m/a%2Fb/run"}, NoPath, "token does not allow POST /m/a%2Fb/run, with its encoded slash,"},
-		"encoded slash, closed":       {claims(), Request{Now: issued, Method: "POST", Path: "/v1%2Fx"}, NoPath, "POST /v1%2Fx, with its encoded slash, is not open"},
+		"encoded slash, closed":       {claims(), Request{Now: issued, Method: "POST", Path: "/v1%2Fx"}, BadPath, "the path has an encoded slash where no route of provider demo takes one"},
 		"never widened":               {claims("allow", `{"paths":["/*"]}`), Request{Now: issued, Method: "GET", Path: "/v1/x", Provider: ""}, NoPath, "not open"},
 	} {
 		t.Run(name, func(t *testing.T) {

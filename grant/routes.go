@@ -16,19 +16,28 @@ const MethodWS = "WS"
 type Routes struct {
 	exact    map[string][]string // path → methods; "" is any
 	patterns []pattern
+
+	// narrows is set where these routes narrow others, which have decided about
+	// encoded slashes. Then one passes below a last "/*" as well: what it would
+	// lead to if it were a slash is below, too.
+	narrows bool
 }
 
 type pattern struct {
 	method   string   // "" is any
-	segments []string // each may hold '*', or be one parameter, "{}"
+	segments []string // each may hold '*', or be a parameter
 	below    bool     // ended in "/*": everything below matches too
 }
 
-// parameter is what [pattern] keeps of a "{name}".
-const parameter = "{}"
+// What [pattern] keeps of "{name}" and "{+name}".
+const (
+	parameter  = "{}"
+	slashedOne = "{+}" // may hold encoded slashes
+)
 
-// parameterForm is a segment that stands for one value.
-var parameterForm = regexp.MustCompile(`^\{[a-z][a-z0-9_-]*\}$`)
+// parameterForm is a segment that stands for one value. The plus is that of URI
+// templates (RFC 6570, section 3.2.3), where it permits slashes.
+var parameterForm = regexp.MustCompile(`^\{(\+?)[a-z][a-z0-9_-]*\}$`)
 
 // ParseRoutes compiles patterns of the form "[METHOD ]/path". Paths are read as
 // Caddy's path matcher reads them
@@ -38,16 +47,15 @@ var parameterForm = regexp.MustCompile(`^\{[a-z][a-z0-9_-]*\}$`)
 //   - "*" elsewhere stays within one segment. It stands for one or more
 //     characters, or for none at the very end: "/v1/models*" is /v1/models and
 //     /v1/models2. For Caddy it would be /v1/models/x too.
-//   - "{name}" is one whole segment.
+//   - "{name}" is one whole segment, "{+name}" one that may hold encoded slashes.
 //   - All else is literal, and its case matters.
 //
-// Where a star is followed by more of the pattern, it also stands for an encoded
-// slash: "/model/*/converse" is /model/a%2Fb/converse as well. A provider that
-// takes it for a slash sees further segments in the place of the star, between
-// the same beginning and the same ending. "{name}", and a star that ends the
-// pattern within its segment, never stand for one: nothing would hold the ending.
-// Below a last "/*" an encoded slash passes, because what a slash would lead to
-// is open as well.
+// Where a star stands for one value and is followed by more of the pattern, it
+// also stands for an encoded slash: "/model/*/converse" is /model/a%2Fb/converse
+// as well. A provider that takes it for a slash sees further segments in the place
+// of the star, between the same beginning and the same ending. "{name}", a star
+// that ends the pattern, and everything below a last "/*" do not take one: nothing
+// would hold the ending, or there is no telling which value it is part of.
 //
 // The method [MethodWS] permits WebSockets only, GET permits them too.
 func ParseRoutes(patterns ...string) (*Routes, error) {
@@ -111,8 +119,8 @@ func compilePattern(method, path string) pattern {
 
 	p.segments = strings.Split(base[1:], "/")
 	for i, segment := range p.segments {
-		if segment[:min(1, len(segment))] == "{" {
-			p.segments[i] = parameter
+		if m := parameterForm.FindStringSubmatch(segment); m != nil {
+			p.segments[i] = "{" + m[1] + "}"
 		}
 	}
 	return p
@@ -133,7 +141,7 @@ func (r *Routes) Match(method, path string, webSocket bool) bool {
 		return true
 	}
 	for i := range r.patterns {
-		if p := &r.patterns[i]; matches(p.method) && p.match(path) {
+		if p := &r.patterns[i]; matches(p.method) && p.match(path, r.narrows) {
 			return true
 		}
 	}
@@ -154,7 +162,7 @@ func matchMethod(want, method string, webSocket bool) bool {
 	return want == method
 }
 
-func (p *pattern) match(path string) bool {
+func (p *pattern) match(path string, narrows bool) bool {
 	rest := path
 	for i, want := range p.segments {
 		if rest == "" {
@@ -171,15 +179,18 @@ func (p *pattern) match(path string) bool {
 		rest = tail
 	}
 	if p.below {
-		return rest != ""
+		return rest != "" && (narrows || !strings.Contains(rest, slashByte))
 	}
 	return rest == ""
 }
 
 // matchSegment matches a segment against one of a pattern, which may be its last.
 func matchSegment(want, s string, last bool) bool {
-	if want == parameter {
+	switch want {
+	case parameter:
 		return s != "" && !strings.Contains(s, slashByte)
+	case slashedOne:
+		return s != ""
 	}
 	base, open := strings.CutSuffix(want, "*")
 	if !last || !open {

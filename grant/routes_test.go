@@ -77,7 +77,15 @@ func TestRoutesMatch(t *testing.T) {
 		{"/model/*/converse", "POST", "/model%2Fa/converse", false},
 		{"/model/*/converse", "POST", "/model/a%2Fconverse", false},
 		{"/model/x/converse", "POST", "/model%2Fx/converse", false},
-		{"/v1/*", "POST", "/v1/a%2Fb", true}, // a slash would be open as well
+		{"/v1/*", "POST", "/v1/a%2Fb", false},
+		{"/*", "POST", "/v1/a%2Fb", false},
+		{"/x/*/below/*", "POST", "/x/a%2Fb/below/y", true},
+		{"/x/*/below/*", "POST", "/x/a/below/y%2Fz", false},
+		{"/v1/{+id}", "GET", "/v1/x%2Fy", true},
+		{"/v1/{+id}", "GET", "/v1/x", true},
+		{"/v1/{+id}", "GET", "/v1/x/y", false},
+		{"/v1/{+id}", "GET", "/v1/", false},
+		{"/v1/{+id}/z", "GET", "/v1/x%2Fy/z", true},
 		{"/v1/*", "POST", "/v1%2Fa", false},
 		{"/v1/*2Fx", "POST", "/v1/a%2Fx", false}, // an escape is one character
 	} {
@@ -120,7 +128,7 @@ func TestParseRoutesRefuses(t *testing.T) {
 		"/**": "write /* instead of /**", "/v1/**": "write /v1/* instead of /v1/**",
 		"POST /v1/**": "write /v1/* instead of /v1/**", "/v1/*/**": "write /v1/*/* instead of /v1/*/**",
 		"/**/x": "two stars", "/a**": "two stars", "/x**/y": "two stars", "/v1/***": "two stars",
-		"/v1/{": "{name}", "/v1/{}": "{name}", "/v1/a{id}": "{name}", "/v1/{ID}": "{name}", "/v1/{id}:run": "{name}",
+		"/v1/{": "{name}", "/v1/{}": "{name}", "/v1/a{id}": "{name}", "/v1/{ID}": "{name}", "/v1/{++id}": "{name}", "/v1/{+}": "{name}", "/v1/{id}:run": "{name}",
 	} {
 		if _, err := ParseRoutes(pattern); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("pattern %q: %v, want …%s…", pattern, err, want)
@@ -207,7 +215,7 @@ func TestPolicyPath_Refuses(t *testing.T) {
 // hostile are patterns of each kind, for the fuzzers.
 var hostile = []string{
 	"POST /v1/chat", "POST /model/*/converse", "POST /m/*:generate", "POST /t/{voice}", "POST /t/{voice}/stream",
-	"POST /a*b*", "POST /below/*", "POST /x/*/below/*",
+	"POST /t/{+id}/stream", "POST /a*b*", "POST /below/*", "POST /x/*/below/*",
 }
 
 // FuzzPolicyPath holds what is matched against what a provider could make of it:
@@ -252,7 +260,7 @@ func FuzzPolicyPath(f *testing.F) {
 // beginning and ending.
 func loosely(pattern string) *regexp.Regexp {
 	_, p, _ := strings.Cut(pattern, " ")
-	expr := strings.NewReplacer(`\*`, `.+`, `\{voice\}`, `[^/]+`).Replace(regexp.QuoteMeta(p))
+	expr := strings.NewReplacer(`\*`, `.+`, `\{voice\}`, `[^/]+`, `\{\+id\}`, `.+`).Replace(regexp.QuoteMeta(p))
 	if base, open := strings.CutSuffix(expr, ".+"); open {
 		expr = base + "[^/]*" // of one segment
 		if strings.HasSuffix(base, "/") {

@@ -68,12 +68,16 @@ func (a *Allow) compile() (compiled []rule, err error) {
 
 func compilePaths(values []string) (func(Request) string, error) {
 	routes, err := ParseRoutes(values...)
+	if err != nil {
+		return nil, err
+	}
+	routes.narrows = true
 	return func(r Request) string {
 		if routes.permits(r) {
 			return ""
 		}
 		return r.target()
-	}, err
+	}, nil
 }
 
 var methodName = regexp.MustCompile(`^[A-Z]{1,20}$`)

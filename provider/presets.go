@@ -294,6 +294,7 @@ var presets = []Preset{
 			"GET /v1/models/{id}",
 			"GET /v1beta/openai/models",
 			"GET /v1beta/openai/models/*",
+			"GET /v1beta/openai/models/{+id}",
 
 			// The Live API. BidiGenerateContentConstrained is missing: it is
 			// for Google's own ephemeral tokens.
@@ -318,6 +319,7 @@ var presets = []Preset{
 			"POST /v1/audio/translations",
 			"GET /v1/models",
 			"GET /v1/models/*", // ids have slashes
+			"GET /v1/models/{+id}",
 		},
 		Dialect: "openai",
 		Docs:    "https://console.groq.com/docs/api-reference",
@@ -388,6 +390,7 @@ var presets = []Preset{
 			"GET /api/tags",
 			"GET /v1/models",
 			"GET /v1/models/*", // ids have slashes
+			"GET /v1/models/{+id}",
 		},
 		Dialect: "openai",
 		Docs:    "https://docs.ollama.com/api/introduction",
@@ -424,6 +427,7 @@ var presets = []Preset{
 			"POST /v1/rerank",
 			"GET /v1/models",
 			"GET /v1/models/*", // ids may have slashes
+			"GET /v1/models/{+id}",
 		}, coreRoutes...),
 		Dialect: "openai",
 		Docs:    "https://developers.openai.com/api/reference/overview",
@@ -445,6 +449,7 @@ var presets = []Preset{
 			"POST /v1/audio/transcriptions",
 			"GET /v1/models",
 			"GET /v1/models/*", // ids have slashes
+			"GET /v1/models/{+id}",
 			"GET /v1/embeddings/models",
 		},
 		Dialect: "openai",

@@ -94,8 +94,9 @@ type Preset struct {
 	NoKey bool `json:"no_key,omitempty"`
 
 	// Routes are the inference routes as "METHOD /path", relative to BaseURL. The
-	// method WS is a WebSocket. In a path, {name} is one segment, * is one or more
-	// characters of one segment, and a last /* is everything below.
+	// method WS is a WebSocket. In a path, {name} is one segment, {+name} one that
+	// may hold encoded slashes, * is one or more characters of one segment, and a
+	// last /* is everything below.
 	Routes []string `json:"routes"`
 
 	// Dialect is how requests name their model, by its name in package dialect.

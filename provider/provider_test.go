@@ -14,7 +14,7 @@ var (
 	envForm         = regexp.MustCompile(`^[A-Z0-9_]+$`)
 	placeholderForm = regexp.MustCompile(`\{([a-z]+)\}`)
 	headerForm      = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
-	routeForm       = regexp.MustCompile(`^(GET|POST|WS) (/[A-Za-z0-9._:*{}/-]+)$`)
+	routeForm       = regexp.MustCompile(`^(GET|POST|WS) (/[A-Za-z0-9._:*{}+/-]+)$`)
 )
 
 func TestTable(t *testing.T) {
@@ -142,7 +142,7 @@ func matches(t *testing.T, preset, call string) bool {
 		if base, below := strings.CutSuffix(pattern, `/\*`); below {
 			pattern = base + `/.*`
 		}
-		pattern = strings.NewReplacer(`\*`, `[^/]+`, `\{id\}`, `[^/]+`, `\{voice\}`, `[^/]+`).Replace(pattern)
+		pattern = strings.NewReplacer(`\*`, `[^/]+`, `\{id\}`, `[^/]+`, `\{\+id\}`, `[^/]+`, `\{voice\}`, `[^/]+`).Replace(pattern)
 		return regexp.MustCompile(`^` + pattern + `$`).MatchString(call)
 	})
 }
