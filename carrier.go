@@ -36,6 +36,37 @@ var foreignHeaders = []string{
 	"X-Original-Url", "X-Rewrite-Url",
 }
 
+// stopsHere reports whether a header, by its canonical name, never goes to a
+// provider.
+func stopsHere(name string) bool {
+	return privateHeaders[name] || hasAnyPrefix(name, privatePrefixes) && !strings.HasPrefix(name, "Sec-Websocket-")
+}
+
+// privateHeaders do not go out. They are carriers and foreign credentials,
+// which the handler strips and a header_up may bring back; what reverse_proxy and
+// others add about the client; and what a browser says of the page and of itself.
+//
+// A page cannot set the latter: they are the browser's word to the server that the
+// page addressed, which is the relay
+// (https://fetch.spec.whatwg.org/#forbidden-request-header). A provider that
+// reads them takes the call for one to itself: Ollama and Anthropic refuse an
+// Origin that they do not know. No preset's provider needs one.
+var privateHeaders = func() map[string]bool {
+	m := map[string]bool{
+		"Via": true, "Forwarded": true, "X-Real-Ip": true, "Early-Data": true,
+		"Origin": true, "Referer": true, "Dnt": true, "Cookie2": true, "Upgrade-Insecure-Requests": true,
+	}
+	for _, name := range append(carrierHeaders, foreignHeaders...) {
+		m[name] = true
+	}
+	return m
+}()
+
+// privatePrefixes begin the names of headers that do not go out. Sec- is the
+// browser's own (Sec-Fetch-*, Sec-CH-UA*, Sec-GPC, Sec-Purpose), except for a
+// WebSocket's handshake.
+var privatePrefixes = []string{"X-Forwarded-", "Access-Control-Request-", "Proxy-", "Sec-"}
+
 // foreignProtocols are subprotocols that select an account.
 var foreignProtocols = []string{"openai-organization.", "openai-project."}
 

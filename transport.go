@@ -186,7 +186,7 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 	for name, values := range header {
 		// Compared in canonical form: reverse_proxy spells some names otherwise.
 		switch canonical := http.CanonicalHeaderKey(name); {
-		case canonical == place.Header, privateHeaders[canonical], strings.HasPrefix(canonical, "X-Forwarded-"):
+		case canonical == place.Header, stopsHere(canonical):
 			// left out
 		case canonical == "Accept-Encoding":
 			out[name] = readableEncoding(values)
@@ -203,17 +203,6 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 	}
 	return out
 }
-
-// privateHeaders do not go out: carriers and foreign credentials, which the
-// handler has stripped and a header_up may have brought back, and what
-// reverse_proxy adds about the client after us.
-var privateHeaders = func() map[string]bool {
-	m := map[string]bool{"Via": true, "Forwarded": true, "X-Real-Ip": true, "Early-Data": true}
-	for _, name := range append(carrierHeaders, foreignHeaders...) {
-		m[name] = true
-	}
-	return m
-}()
 
 // readableEncoding narrows Accept-Encoding to what the relay can read itself,
 // so that it can look for the key in an error's body.
