@@ -81,6 +81,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	start := time.Now()
 	rt := new(route)
 	found := h.carriers.take(r)
+	rt.known = found.known
 	if h.hideFromLog(r, found.bare) {
 		defer h.logRequest(r, rt, start)
 	}
@@ -157,12 +158,8 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, relay *relay, fo
 // permit decides whether the token permits the request, and fills in its route.
 func (h *Handler) permit(r *http.Request, relay *relay, found found, rt *route, now time.Time) (*permit, *refusal) {
 	switch {
-	case found.err == errBadQuery:
-		return nil, refuse(codeInvalidRequest, found.err.Error())
-	case found.err != nil:
-		return nil, refuse(string(grant.Invalid), found.err.Error())
-	case strings.Contains(r.URL.Path, found.token):
-		return nil, refuse(codeInvalidRequest, "the path holds the token")
+	case found.refused != nil:
+		return nil, found.refused
 	case found.lone && rt.socket:
 		return nil, refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered: offer the provider's too, such as realtime, which can be chosen")
 	}
@@ -217,7 +214,7 @@ func (rt *route) decide(r *http.Request, permit *permit, found found, now time.T
 	if refused := rt.pace.take(permit, rt, now); refused != nil {
 		return refused
 	}
-	if err := cutQuery(r, func(name, _ string) bool { return permit.provider.query[name] }); err != nil {
+	if err := cutQuery(r, func(name, _ string) bool { return permit.provider.readsInQuery(name) }); err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
 	rt.method, rt.path, rt.rawPath = rt.request.Method, r.URL.Path, r.URL.RawPath
@@ -321,6 +318,7 @@ func statusOf(err error, status int) bool {
 
 // refuse answers a request with a refusal and logs it.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rt *route, f *refusal) error {
+	f = f.hiding(rt.known...)
 	f.log(h.logger, h.fields(r, rt)...)
 	rt.status.Store(int32(answers[f.code].status))
 	rt.announce(w.Header())

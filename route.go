@@ -27,6 +27,7 @@ type route struct {
 	provider *Provider
 	secret   *secret // the real key; only the transport reads it
 
+	known     []string        // tokens in the request, of which no piece is quoted
 	rateLimit rateLimitHeader // zero: the token's rate is not limited
 	messages  *messageGuard   // nil: no message is looked into
 	protocol  string          // of the WebSocket's, that the client offered first; empty: none but secrets

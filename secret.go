@@ -117,8 +117,8 @@ const restFor = time.Minute
 // noKey stands for the key of a provider that needs none.
 var noKey = &secret{source: "a request without a key"}
 
-func newSecret(key, prefix, source string) *secret {
-	return &secret{key: key, source: source, placed: []string{prefix + key}}
+func newSecret(key, placed, source string) *secret {
+	return &secret{key: key, source: source, placed: []string{placed}}
 }
 
 // pick returns the next key that does not rest. When all do it returns the

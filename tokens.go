@@ -98,7 +98,7 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	}
 	switch {
 	case p.APIKey != "":
-		p.carried = newSecret(p.APIKey, p.provider.credential.Prefix, "the key in the token")
+		p.carried = newSecret(p.APIKey, p.provider.credential.Value(p.APIKey), "the key in the token")
 	case p.provider.keyMissing:
 		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token brings none"}
 	}
