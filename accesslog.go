@@ -11,10 +11,10 @@ import (
 // fields identifies a request in the log: who, never with what.
 func (h *Handler) fields(r *http.Request, rt *route) []zap.Field {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	fields := []zap.Field{zap.String("method", r.Method), zap.String("client_ip", clientIP)}
+	fields := []zap.Field{zap.String("method", redact(r.Method, rt.found.known...)), zap.String("client_ip", clientIP)}
 	if g := rt.grant; g != nil {
 		fields = append(fields, zap.String("issuer", g.Issuer), zap.String("token_id", g.ID),
-			zap.String("subject", g.Subject), zap.String("provider", g.Provider))
+			zap.String("subject", redact(g.Subject, rt.found.known...)), zap.String("provider", g.Provider))
 	}
 	return fields
 }

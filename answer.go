@@ -259,7 +259,7 @@ func (rt *route) withoutCredential(query string) string {
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
 		name, _, _ := strings.Cut(pair, "=")
-		if plain, err := url.QueryUnescape(name); err != nil || !rt.provider.query[plain] {
+		if plain, err := url.QueryUnescape(name); err != nil || !rt.provider.readsInQuery(plain) {
 			kept = append(kept, pair)
 		}
 	}

@@ -141,7 +141,7 @@ func (own *directive) routes(matcher caddy.ModuleMap, proxy *reverseproxy.Handle
 	}
 	for _, name := range endpointNames {
 		if path := own.endpoints[name]; path != "" {
-			endpoint := &Endpoint{Name: name, LogRequests: own.handler.LogRequests && name == "token_status"}
+			endpoint := &Endpoint{Name: name, LogRequests: own.handler.LogRequests && name != "mint"}
 			add(caddy.ModuleMap{"path": caddyconfig.JSON(caddyhttp.MatchPath{path}, nil)},
 				caddyconfig.JSONModuleObject(endpoint, "handler", "relayapi_endpoint", nil))
 		}

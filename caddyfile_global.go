@@ -32,7 +32,7 @@ import (
 //	    provider <name> [<base-url>] {
 //	        preset <preset> [<account>...]
 //	        api_key {env.X}... | none
-//	        credential header <name> [<prefix>] | query <name>
+//	        credential header <name> [<prefix>] | query <name> | basic [<user>]
 //	        paths <pattern>...
 //	        dialect <name>
 //	    }
@@ -221,19 +221,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 		}
 		p.APIKeys = append(p.APIKeys, keys...)
 	case "credential":
-		args := d.RemainingArgs()
-		switch {
-		case p.Credential != nil:
-			return d.Err("credential is given twice: a request carries one")
-		case len(args) == 2 && args[0] == "header":
-			p.Credential = &Credential{Header: args[1]}
-		case len(args) == 3 && args[0] == "header":
-			p.Credential = &Credential{Header: args[1], Prefix: args[2]}
-		case len(args) == 2 && args[0] == "query":
-			p.Credential = &Credential{Query: args[1]}
-		default:
-			return d.Err("write `credential header <name> [<prefix>]` or `credential query <name>`")
-		}
+		return p.unmarshalCredential(d)
 	case "paths":
 		return unmarshalPatterns(d, &p.Paths)
 	case "dialect":
@@ -248,6 +236,40 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 		}
 	default:
 		return d.Errf("unknown subdirective %s: a provider has preset, api_key, credential, paths and dialect", d.Val())
+	}
+	return nil
+}
+
+// unmarshalCredential reads a line such as `credential header X-Api-Key`.
+func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
+	if p.Credential != nil {
+		return d.Err("credential is given twice: a request carries one")
+	}
+	args := d.RemainingArgs()
+	form := ""
+	if len(args) > 0 {
+		form, args = args[0], args[1:]
+	}
+	switch n := len(args); {
+	case form == "header" && n == 1:
+		p.Credential = &Credential{Header: args[0]}
+	case form == "header" && n == 2:
+		p.Credential = &Credential{Header: args[0], Prefix: args[1]}
+	case form == "query" && n == 1:
+		p.Credential = &Credential{Query: args[0]}
+	case form == "basic" && n == 0:
+		p.Credential = &Credential{Basic: true}
+	case form == "basic" && n == 1:
+		p.Credential = &Credential{Basic: true, User: args[0]}
+	default:
+		return d.Err("write `credential header <name> [<prefix>]`, `credential query <name>` or `credential basic [<user>]`")
+	}
+
+	if err := p.Credential.check(); err != nil {
+		return d.Err(err.Error())
+	}
+	if user := p.Credential.User; !placeholder.MatchString(user) && !provider.ValidUser(user) {
+		return d.Err("credential basic: the user must be printable ASCII without spaces and colons") // quotes nothing: it may be a key
 	}
 	return nil
 }

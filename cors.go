@@ -16,6 +16,18 @@ func (o *ownHeaders) allowAnyOrigin(header http.Header) {
 
 func allowAnyOrigin(header http.Header) { new(ownHeaders).allowAnyOrigin(header) }
 
+// preflightEchoes are headers of a preflight that are answered with another one
+// where they say true. The second name is that of a draft of the first
+// (https://wicg.github.io/private-network-access/). Local Network Access, which
+// follows it, asks the user instead and sends no header.
+var preflightEchoes = []struct{ request, answer string }{
+	{"Access-Control-Request-Private-Network", "Access-Control-Allow-Private-Network"},
+	{"Access-Control-Request-Local-Network", "Access-Control-Allow-Local-Network"},
+}
+
+// maxAsked is the longest list of header names that a preflight is answered with.
+const maxAsked = 8 << 10
+
 // preflight answers a browser that asks whether a page may send a request
 // (https://fetch.spec.whatwg.org/#cors-preflight-request). It asks without the
 // token, and a request without one is refused anyway.
@@ -27,12 +39,22 @@ func preflight(w http.ResponseWriter, r *http.Request) bool {
 	header := w.Header()
 	allowAnyOrigin(header)
 	header.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
+	vary := "Access-Control-Request-Headers"
+
 	// A star would leave out Authorization.
-	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+	asked := r.Header.Get("Access-Control-Request-Headers")
+	if asked != "" && len(asked) <= maxAsked {
 		header.Set("Access-Control-Allow-Headers", asked)
 	}
+	for _, echo := range preflightEchoes {
+		vary += ", " + echo.request
+		if r.Header.Get(echo.request) == "true" {
+			header.Set(echo.answer, "true")
+		}
+	}
+
 	header.Set("Access-Control-Max-Age", "7200") // the longest that Chromium believes
-	header.Set("Vary", "Access-Control-Request-Headers")
+	header.Set("Vary", vary)
 	w.WriteHeader(http.StatusNoContent)
 	return true
 }

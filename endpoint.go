@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"go.uber.org/zap"
 )
 
 func init() {
@@ -23,8 +25,8 @@ type Endpoint struct {
 	// mints for a back-end that shows its issuer's secret.
 	Name string `json:"endpoint"`
 
-	// For `token_status`: leave requests that carry their token outside
-	// `Authorization` in Caddy's access log. See the handler `relayapi`.
+	// Leave requests that carry a token outside `Authorization` in Caddy's access
+	// log. See the handler `relayapi`.
 	LogRequests bool `json:"log_requests,omitempty"`
 
 	app   *App
@@ -51,9 +53,9 @@ func (e *Endpoint) Provision(ctx caddy.Context) error {
 	e.app = app.(*App)
 	switch e.Name {
 	case "health":
-		e.serve = public(e.health, "no-store")
+		e.serve = newDoor(e.app, ctx.Logger(), e.LogRequests).public(e.health, "no-store")
 	case "jwks":
-		e.serve = public(e.jwks, "public, max-age=300") // a new key is in use after that
+		e.serve = newDoor(e.app, ctx.Logger(), e.LogRequests).public(e.jwks, "public, max-age=300") // a new key is in use after that
 	case "token_status":
 		e.serve = newStatusEndpoint(e.app, ctx.Logger(), e.LogRequests).ServeHTTP
 	case "mint":
@@ -75,18 +77,36 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	return nil
 }
 
-// public answers GET and HEAD with what everybody may know.
-func public(answer func() (status int, contentType string, body []byte), cacheControl string) http.HandlerFunc {
+// newDoor returns a handler that finds tokens, refuses and logs for an endpoint as
+// for a call.
+func newDoor(app *App, logger *zap.Logger, logRequests bool) *Handler {
+	return &Handler{
+		LogRequests: logRequests,
+		app:         app, logger: logger, access: logger.Named("access"), carriers: newCarriers(app.Providers),
+	}
+}
+
+// public answers GET and HEAD with what everybody may know. It needs no token, but
+// keeps one that comes all the same out of the log.
+func (h *Handler) public(answer func() (status int, contentType string, body []byte), cacheControl string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		closeUnlessRead(w, r)
+		rt := &route{start: time.Now(), found: h.carriers.take(r)}
+		if h.hideFromLog(r, rt.found.bare) {
+			defer h.logRequest(r, rt)
+		}
+
 		header := w.Header()
 		allowAnyOrigin(header)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			rt.status.Store(http.StatusMethodNotAllowed)
 			header.Set("Allow", "GET, HEAD")
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}
+
 		status, contentType, body := answer()
+		rt.status.Store(int32(status))
 		header.Set("Content-Type", contentType)
 		header.Set("Content-Length", strconv.Itoa(len(body)))
 		header.Set("Cache-Control", "no-store")
@@ -95,7 +115,8 @@ func public(answer func() (status int, contentType string, body []byte), cacheCo
 		}
 		w.WriteHeader(status)
 		if r.Method != http.MethodHead {
-			_, _ = w.Write(body) // a client that is gone needs no answer
+			n, _ := w.Write(body) // a client that is gone needs no answer
+			rt.bytesOut.Store(int64(n))
 		}
 	}
 }

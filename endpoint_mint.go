@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -15,8 +14,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
-	"github.com/relayapi/caddy-relayapi/internal/realkey"
-	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 )
@@ -145,8 +142,10 @@ func (e *mintEndpoint) draft(r *http.Request, issuer *secretIssuer, secret strin
 		return nil, refuse(codeTooLarge, fmt.Sprintf("the claims are longer than %d bytes", maxMintBody))
 	case err != nil:
 		return nil, refuse(codeInvalidRequest, "the request's body broke off")
-	case bytes.Contains(body, []byte(secret)): // answers and logs show claims
+	case holdsSecret(string(body), secret): // answers and logs show claims
 		return nil, refuse(codeInvalidRequest, "the claims hold the secret")
+	case holdsToken(string(body)):
+		return nil, refuse(codeInvalidRequest, "the claims hold a token")
 	}
 	draft, err := grant.ParseDraft(body)
 	if err != nil {
@@ -161,6 +160,13 @@ func (e *mintEndpoint) draft(r *http.Request, issuer *secretIssuer, secret strin
 		return nil, refuse(string(grant.NoProvider), fmt.Sprintf("issuer %s may grant providers [%s]", may.Name, strings.Join(may.Providers, ", ")))
 	}
 	return draft, nil
+}
+
+// holdsSecret reports whether a text holds a piece of a secret, escaped or not.
+func holdsSecret(text, secret string) bool {
+	var secrets pieces
+	secrets.of([]string{secret})
+	return secrets.in(text)
 }
 
 // mint mints the token. What the relay would refuse it does not hand out.
@@ -198,6 +204,7 @@ func unminted(err error) *refusal {
 }
 
 func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *secretIssuer, f *refusal) {
+	f = f.hiding(bearerOf(r))
 	f.log(e.logger, e.fields(r, issuer)...)
 	header := w.Header()
 	switch f.code {
@@ -212,7 +219,7 @@ func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *se
 // fields identifies a request in the log: who, never with what.
 func (e *mintEndpoint) fields(r *http.Request, issuer *secretIssuer) []zap.Field {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	fields := []zap.Field{zap.String("method", r.Method), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientOf(r))}
+	fields := []zap.Field{zap.String("method", redact(r.Method, bearerOf(r))), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientOf(r))}
 	if issuer != nil {
 		fields = append(fields, zap.String("issuer", issuer.minter.issuer.Name))
 	}
@@ -240,12 +247,12 @@ func logShows(r *http.Request, key string) bool {
 	if server != nil && server.Logs != nil && server.Logs.ShouldLogCredentials {
 		return true
 	}
-	s := realkey.New(key, provider.Placement{}, "", false)
-	if s.In(r.RequestURI) {
+	if showsToken(r) || holdsSecret(r.RequestURI, key) || holdsSecret(r.Host, key) {
 		return true
 	}
 	for name, values := range r.Header {
-		if name != authorization && (s.In(name) || slices.ContainsFunc(values, s.In)) {
+		shows := func(value string) bool { return holdsSecret(value, key) }
+		if name != authorization && (shows(name) || slices.ContainsFunc(values, shows)) {
 			return true
 		}
 	}

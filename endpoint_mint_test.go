@@ -218,6 +218,11 @@ func TestMintRefusals(t *testing.T) {
 			"is longer than"},
 		"the secret as a claim":    {shop(`{"provider":"demo","` + shopSecret + `":1}`), codeInvalidRequest, "the claims hold the secret"},
 		"the secret in a claim":    {shop(`{"provider":"demo","sub":"` + shopSecret + `"}`), codeInvalidRequest, "the claims hold the secret"},
+		"the secret, escaped":      {shop(`{"provider":"demo","sub":"\u0073` + shopSecret[1:] + `"}`), codeInvalidRequest, "the claims hold the secret"},
+		"the secret, all escaped":  {shop(`{"provider":"demo","sub":"` + escaped(shopSecret) + `"}`), codeInvalidRequest, "the claims hold the secret"},
+		"a piece of the secret":    {shop(`{"provider":"demo","sub":"` + shopSecret[:pieceSize] + `"}`), codeInvalidRequest, "the claims hold the secret"},
+		"the secret in a URL":      {shop(`{"provider":"demo","sub":"x%` + fmt.Sprintf("%x", shopSecret[0]) + shopSecret[1:] + `"}`), codeInvalidRequest, "the claims hold the secret"},
+		"a token as subject":       {shop(`{"provider":"demo","sub":"` + relay.mint() + `"}`), codeInvalidRequest, "the claims hold a token"},
 		"the secret as a provider": {shop(`{"provider":"` + shopSecret + `"}`), codeInvalidRequest, "the claims hold the secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -298,12 +303,12 @@ func TestMintSecretInWrongPlaces(t *testing.T) {
 // With log_credentials the access log would show Authorization, so that it
 // shows no request that holds a secret or a token there.
 func TestMintWithLogCredentials(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\nlog_credentials\n}")
+	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\nlog_credentials\n}", "log\n", "log\nrespond /plain 204\n")
 	m := relay.mintsAs(shopSecret, `{"provider":"demo"}`)
 	relay.status(bearer(m.Token))
 	relay.do(relay.request(asks(`{}`), bearer("another-secret-0123456789")))
-	relay.do(relay.request(target("GET", "/health"), header("Authorization", "shown")))
-	if !relay.logged(`"handled request"`, `"/health"`, `"Authorization":["shown"]`) {
+	relay.do(relay.request(target("GET", "/plain"), header("Authorization", "shown")))
+	if !relay.logged(`"handled request"`, `"/plain"`, `"Authorization":["shown"]`) {
 		t.Fatal("the access log does not show credentials, so this proves nothing")
 	}
 	relay.keepsQuiet(m.Token, "another-secret-0123456789")
@@ -541,4 +546,13 @@ func TestMintBeforeStart(t *testing.T) {
 	if rec.Code != 503 || !strings.Contains(rec.Body.String(), codeNotReady) || caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar) != true {
 		t.Errorf("got %d %s", rec.Code, rec.Body)
 	}
+}
+
+// escaped writes every character of a text as JSON escapes it.
+func escaped(text string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		fmt.Fprintf(&b, `\u%04x`, text[i])
+	}
+	return b.String()
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
@@ -19,10 +18,7 @@ type statusEndpoint struct {
 }
 
 func newStatusEndpoint(app *App, logger *zap.Logger, logRequests bool) *statusEndpoint {
-	return &statusEndpoint{&Handler{
-		LogRequests: logRequests,
-		app:         app, logger: logger, access: logger.Named("access"), carriers: newCarriers(app.Providers),
-	}}
+	return &statusEndpoint{newDoor(app, logger, logRequests)}
 }
 
 // tokenStatus is what a token's holder is told of it.
@@ -46,6 +42,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt := &route{start: time.Now()}
 	rt.watchBody(w, r)
 	found := e.door.carriers.take(r)
+	rt.found = found
 	if e.door.hideFromLog(r, found.bare) {
 		defer e.door.logRequest(r, rt)
 	}
@@ -70,10 +67,8 @@ func (e *statusEndpoint) status(r *http.Request, found found, rt *route, now tim
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return nil, refuse(codeMethodNotAllowed, "token_status takes GET")
-	case found.err == errBadQuery:
-		return nil, refuse(codeInvalidRequest, found.err.Error())
-	case found.err != nil:
-		return nil, refuse(string(grant.Invalid), found.err.Error())
+	case found.refused != nil:
+		return nil, found.refused
 	}
 	relay := e.door.app.running(r.Context())
 	if relay == nil || !relay.ledger.hold() {

@@ -181,12 +181,8 @@ func (h *Handler) checkProtocol(rt *route, r *http.Request) *refusal {
 // openToken opens the token that was found.
 func (h *Handler) openToken(rt *route, r *http.Request) *refusal {
 	switch found := rt.found; {
-	case found.err == errBadQuery:
-		return refuse(codeInvalidRequest, found.err.Error())
-	case found.err != nil:
-		return refuse(string(grant.Invalid), found.err.Error())
-	case strings.Contains(r.URL.Path, found.token):
-		return refuse(codeInvalidRequest, "the path holds the token")
+	case found.refused != nil:
+		return found.refused
 	case found.lone && rt.socket:
 		return refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered: offer the provider's too, such as realtime, which can be chosen")
 	}
@@ -275,7 +271,7 @@ func (h *Handler) countRate(rt *route, r *http.Request) *refusal {
 
 // decideTarget decides what is sent where, with which key.
 func (h *Handler) decideTarget(rt *route, r *http.Request) *refusal {
-	if err := cutQuery(r, func(name, _ string) bool { return rt.provider.query[name] }); err != nil {
+	if err := cutQuery(r, func(name, _ string) bool { return rt.provider.readsInQuery(name) }); err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
 	rt.method, rt.path, rt.rawPath = rt.request.Method, r.URL.Path, r.URL.RawPath
@@ -392,6 +388,7 @@ func statusOf(err error, status int) bool {
 
 // refuse answers a request with a refusal and logs it.
 func (h *Handler) refuse(r *http.Request, rt *route, f *refusal) error {
+	f = f.hiding(rt.found.known...)
 	f.log(h.logger, h.fields(r, rt)...)
 	rt.status.Store(int32(answers[f.code].status))
 	rt.announce(rt.writer.Header())

@@ -135,10 +135,23 @@ type refusal struct {
 	code string
 	rule string // exactly what was broken; for the log, and for the client where answer.detail says so
 
-	retry int // seconds after which a retry can help, where that is later than the answer says
+	told  bool // the client is told the rule, whatever answer.detail says
+	retry int  // seconds after which a retry can help, where that is later than the answer says
 }
 
-func refuse(code, rule string) *refusal { return &refusal{code: code, rule: rule} }
+// refuse makes a refusal. A rule may quote the client, and so is redacted.
+func refuse(code, rule string) *refusal { return &refusal{code: code, rule: redact(rule)} }
+
+// hiding returns the refusal without pieces of the known secrets in its rule.
+func (f *refusal) hiding(known ...string) *refusal {
+	rule := redact(f.rule, known...)
+	if rule == f.rule {
+		return f
+	}
+	hidden := *f // some refusals are shared
+	hidden.rule = rule
+	return &hidden
+}
 
 // Error makes a refusal an error that the transport can return.
 func (f *refusal) Error() string { return f.code + ": " + f.rule }
@@ -181,7 +194,7 @@ func (f *refusal) write(w http.ResponseWriter) {
 func (f *refusal) body() []byte {
 	a := answers[f.code]
 	message := a.message
-	if a.detail && f.rule != "" {
+	if (a.detail || f.told) && f.rule != "" {
 		message += " (" + f.rule + ")"
 	}
 	body, _ := json.Marshal(errorBody{"error", errorDetail{a.kind, f.code, message}}) // strings marshal

@@ -217,7 +217,7 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 	for name, values := range header {
 		// Compared in canonical form: reverse_proxy spells some names otherwise.
 		switch canonical := http.CanonicalHeaderKey(name); {
-		case canonical == place.Header, privateHeaders[canonical], strings.HasPrefix(canonical, "X-Forwarded-"):
+		case canonical == place.Header, stopsHere(canonical):
 			// left out
 		case canonical == "Accept-Encoding":
 			// replaced
@@ -233,17 +233,6 @@ func (rt *route) outgoingHeader(header http.Header) http.Header {
 	rt.secret.SetHeader(out)
 	return out
 }
-
-// privateHeaders do not go out: carriers and foreign credentials, which the
-// handler has stripped and a header_up may have brought back, and what
-// reverse_proxy adds about the client after us.
-var privateHeaders = func() map[string]bool {
-	m := map[string]bool{"Via": true, "Forwarded": true, "X-Real-Ip": true, "Early-Data": true}
-	for _, name := range append(carrierHeaders, foreignHeaders...) {
-		m[name] = true
-	}
-	return m
-}()
 
 // unencoded asks for an answer that is not encoded, so that it can be searched for
 // the key.

@@ -70,14 +70,15 @@ type Provider struct {
 	base       *url.URL
 	dial       string // host:port
 	credential provider.Placement
-	query      map[string]bool // parameters that could select a credential or an account
-	foreign    []string        // headers that could
+	places     []provider.Placement // of credentials, and of what selects an account or the like
+	query      map[string]bool      // parameters among them, in lower case
 	keys       *realkey.Pool
 	keyMissing bool // it wants a key, and tokens must bring theirs
 	routes     *grant.Routes
 }
 
-// Credential is where a provider reads its key: in a header or in the query.
+// Credential is where a provider reads its key: in a header, in the query, or in
+// HTTP Basic.
 type Credential struct {
 	// The header's name.
 	Header string `json:"header,omitempty"`
@@ -87,6 +88,59 @@ type Credential struct {
 
 	// The query parameter's name.
 	Query string `json:"query,omitempty"`
+
+	// Send the key in the header `Authorization` as HTTP Basic (RFC 7617).
+	Basic bool `json:"basic,omitempty"`
+
+	// The user of HTTP Basic, with the key as password, e.g. Twilio's account SID or
+	// `api` for Mailgun; may be a placeholder `{env.NAME}` or `{file.PATH}`. Default:
+	// the key is the user, and the password is empty.
+	User string `json:"user,omitempty"`
+}
+
+// check says what is wrong with a credential.
+func (c *Credential) check() error {
+	places := 0
+	for _, given := range []bool{c.Header != "", c.Query != "", c.Basic} {
+		if given {
+			places++
+		}
+	}
+	switch {
+	case places != 1:
+		return errors.New("credential: the key goes in one place; write either header, query or basic")
+	case c.Prefix != "" && c.Header == "":
+		return errors.New("credential: only a header has a prefix")
+	case c.User != "" && !c.Basic:
+		return errors.New("credential: only basic has a user")
+	case c.Header != "" && !httpguts.ValidHeaderFieldName(c.Header) || !httpguts.ValidHeaderFieldValue(c.Prefix):
+		return errors.New("credential: no header can have that name or value; write `credential header X-Api-Key`, without a colon")
+	}
+	return nil
+}
+
+// placement returns where the key goes. Its errors do not quote the user, which may
+// be a key that was put in the wrong place.
+func (c *Credential) placement() (provider.Placement, error) {
+	if !c.Basic {
+		place := provider.Placement{Header: c.Header, Query: c.Query}
+		if c.Prefix != "" {
+			place.Prefix = strings.TrimSpace(c.Prefix) + " "
+		}
+		return place, nil
+	}
+
+	user := c.User
+	if placeholder.MatchString(user) {
+		value, _ := caddy.NewReplacer().GetString(user[1 : len(user)-1])
+		if user = strings.TrimSpace(value); user == "" {
+			return provider.Placement{}, fmt.Errorf("credential basic: %s is not set or empty", c.User)
+		}
+	}
+	if !provider.ValidUser(user) || strings.ContainsAny(user, "{}") {
+		return provider.Placement{}, errors.New("credential basic: the user must be printable ASCII without spaces, colons and braces, or a placeholder {env.NAME} or {file.PATH}")
+	}
+	return provider.BasicPlacement(user), nil
 }
 
 // providersFromEnvironment configures every preset whose variable is set.
@@ -147,7 +201,7 @@ func (p *Provider) preset() (provider.Preset, error) {
 		hint = "did you mean " + strings.Join(near, " or ") + "? " + hint
 	}
 	if p.Preset == "" {
-		hint += "; for another API add `credential header <name> [<prefix>]` or `preset openai-compatible`"
+		hint += "; for another API add `credential header <name> [<prefix>]`, `credential basic [<user>]` or `preset openai-compatible`"
 	}
 	return preset, fmt.Errorf("there is no preset %q: %s", name, hint)
 }
@@ -210,31 +264,33 @@ func isLoopback(host string) bool {
 func (p *Provider) provisionCredential(preset provider.Preset) error {
 	p.credential = preset.Credential
 	if c := p.Credential; c != nil {
-		if (c.Header == "") == (c.Query == "") {
-			return errors.New("credential goes either in a header or in the query")
+		if err := c.check(); err != nil {
+			return err
 		}
-		if c.Header != "" && !httpguts.ValidHeaderFieldName(c.Header) || !httpguts.ValidHeaderFieldValue(c.Prefix) {
-			return errors.New("credential: no header can have that name or value; write `credential header X-Api-Key`, without a colon")
-		}
-		p.credential = provider.Placement{Header: c.Header, Query: c.Query, Prefix: c.Prefix}
-		if c.Prefix != "" {
-			p.credential.Prefix = strings.TrimSpace(c.Prefix) + " "
+		var err error
+		if p.credential, err = c.placement(); err != nil {
+			return err
 		}
 	}
 	p.credential.Header = http.CanonicalHeaderKey(p.credential.Header)
+
+	p.places = append(preset.AlsoReads, p.credential)
 	p.query = make(map[string]bool)
-	for _, place := range append(preset.AlsoReads, p.credential) {
+	for _, place := range p.places {
 		if place.Query != "" {
-			p.query[place.Query] = true
-		} else {
-			p.foreign = append(p.foreign, http.CanonicalHeaderKey(place.Header))
+			p.query[strings.ToLower(place.Query)] = true
 		}
 	}
+
 	keys, err := p.readKeys(preset)
 	p.keys = realkey.NewPool(keys)
 	p.keyMissing = len(keys) == 0 && !preset.NoKey
 	return err
 }
+
+// readsInQuery reports whether the provider reads a credential or an account in a
+// query parameter. Some providers do not tell capitals from small letters.
+func (p *Provider) readsInQuery(name string) bool { return p.query[strings.ToLower(name)] }
 
 // placeholder is the only form in which a key is accepted: a literal one would
 // show up in GET /config/, in the autosave and in `caddy adapt`.
@@ -272,6 +328,8 @@ func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 			return nil, fmt.Errorf("%s is not set or empty: set it, or write `api_key none` when tokens bring their keys", ref)
 		case !grant.ValidAPIKey(value):
 			return nil, fmt.Errorf("%s does not hold one word of printable ASCII", ref)
+		case p.credential.Basic && p.credential.User == "" && strings.Contains(value, ":"):
+			return nil, fmt.Errorf("%s holds a colon, which cannot be in the user of HTTP Basic; write `credential basic <user>`", ref)
 		}
 		key := realkey.New(value, p.credential, "the key of "+ref, true)
 		if slices.ContainsFunc(keys, key.Equal) {

@@ -20,6 +20,7 @@ func TestProvisionProviderRefuses(t *testing.T) {
 	}
 	t.Setenv("TEST_KEY", realKey)
 	t.Setenv("TEST_KEY_AGAIN", realKey)
+	t.Setenv("TEST_KEY_COLON", "a:"+realKey)
 	t.Setenv("OPENAI_API_KEY", "")
 	for name, tc := range map[string]struct {
 		name string
@@ -36,7 +37,15 @@ func TestProvisionProviderRefuses(t *testing.T) {
 		"keys and none":               {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, NoAPIKey: true}, "either none or keys"},
 		"unknown preset":              {"x", Provider{Preset: "opnai"}, "did you mean openai"},
 		"neither preset nor place":    {"x", Provider{BaseURL: "https://x.example"}, "credential header"},
-		"two places":                  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Query: "b"}}, "either in a header or in the query"},
+		"two places":                  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Query: "b"}}, "either header, query or basic"},
+		"a header and basic":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Basic: true}}, "either header, query or basic"},
+		"no place":                    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{User: "a"}}, "either header, query or basic"},
+		"a user in a header":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", User: "u"}}, "only basic has a user"},
+		"a prefix in the query":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Query: "a", Prefix: "Bearer"}}, "only a header has a prefix"},
+		"a user with a colon":         {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: realKey + ":x"}}, "without spaces, colons"},
+		"a user that is not set":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.NO_SUCH}"}}, "{env.NO_SUCH} is not set"},
+		"a user of two placeholders":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.A}{env.B}"}}, "without spaces, colons"},
+		"a key with a colon as user":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true}, APIKeys: []string{"{env.TEST_KEY_COLON}"}}, "holds a colon"},
 		"no base URL":                 {"openai-compatible", Provider{NoAPIKey: true}, "no base URL"},
 		"no key for a custom one":     {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a"}}, "api_key {env.NAME}"},
 		"no account":                  {"azure-openai", Provider{}, "resource"},

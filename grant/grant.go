@@ -114,9 +114,9 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 	case ttl > maxTTL:
 		return nil, deny(BeyondGrant, "its lifetime, exp − iat, is longer than the %s that issuer %s may give", issuer.MaxTTL, issuer.Name)
 	case provider < 0:
-		return nil, deny(NoProvider, "issuer %s may not grant provider %q", issuer.Name, printable(c.Provider))
+		return nil, deny(NoProvider, "issuer %s may not grant provider %s", issuer.Name, printable(c.Provider))
 	case routes == nil:
-		return nil, deny(NoProvider, "there is no provider %q", printable(c.Provider))
+		return nil, deny(NoProvider, "there is no provider %s", printable(c.Provider))
 	case c.APIKey != "" && !issuer.CarriedKeys:
 		return nil, deny(BeyondGrant, "issuer %s may not put a key of its own in a token", issuer.Name)
 	}

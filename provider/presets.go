@@ -6,8 +6,8 @@ var bearer = Placement{Header: "Authorization", Prefix: "Bearer "}
 // openaiAccount is how a caller picks the organization or project that an
 // OpenAI key is used for, and thereby the one that is billed.
 var openaiAccount = []Placement{
-	{Header: "OpenAI-Organization"},
-	{Header: "OpenAI-Project"},
+	{Header: "OpenAI-Organization", Option: true},
+	{Header: "OpenAI-Project", Option: true},
 }
 
 // coreRoutes are the OpenAI routes that compatible servers offer too.
@@ -42,7 +42,7 @@ var presets = []Preset{
 		Credential: Placement{Header: "x-api-key"},
 		AlsoReads: []Placement{
 			bearer, // OAuth tokens, ANTHROPIC_AUTH_TOKEN in the SDKs
-			{Header: "anthropic-workspace-id"},
+			{Header: "anthropic-workspace-id", Option: true},
 		},
 		Env: "ANTHROPIC_API_KEY",
 		Routes: []string{
@@ -116,9 +116,9 @@ var presets = []Preset{
 		// A request may be signed in its query instead.
 		AlsoReads: []Placement{
 			{Header: "X-Amz-Security-Token"},
-			{Query: "X-Amz-Algorithm"},
-			{Query: "X-Amz-Credential"},
-			{Query: "X-Amz-Signature"},
+			{Query: "X-Amz-Algorithm", Option: true},
+			{Query: "X-Amz-Credential", Option: true},
+			{Query: "X-Amz-Signature", Option: true},
 			{Query: "X-Amz-Security-Token"},
 		},
 		Env: "AWS_BEARER_TOKEN_BEDROCK",
@@ -146,7 +146,7 @@ var presets = []Preset{
 		// are dashscope.aliyuncs.com and dashscope-us.aliyuncs.com.
 		BaseURL:    "https://dashscope-intl.aliyuncs.com/compatible-mode",
 		Credential: bearer,
-		AlsoReads:  []Placement{{Header: "X-DashScope-WorkSpace"}},
+		AlsoReads:  []Placement{{Header: "X-DashScope-WorkSpace", Option: true}},
 		Env:        "DASHSCOPE_API_KEY",
 		Routes: []string{
 			"POST /v1/chat/completions",
@@ -169,8 +169,8 @@ var presets = []Preset{
 			{Query: "access_token"},
 			// Would send the answer elsewhere, past the relay:
 			// https://developers.deepgram.com/docs/callback
-			{Query: "callback"},
-			{Query: "callback_method"},
+			{Query: "callback", Option: true},
+			{Query: "callback_method", Option: true},
 		},
 		Env: "DEEPGRAM_API_KEY",
 		Routes: []string{
@@ -258,11 +258,11 @@ var presets = []Preset{
 			{Query: "$key"},
 			{Query: "access_token"},
 			{Query: "oauth_token"},
-			{Header: "X-Goog-User-Project"},
-			{Query: "$userProject"},
-			{Query: "userProject"},
-			{Header: "X-HTTP-Method-Override"},
-			{Query: "$httpMethod"},
+			{Header: "X-Goog-User-Project", Option: true},
+			{Query: "$userProject", Option: true},
+			{Query: "userProject", Option: true},
+			{Header: "X-HTTP-Method-Override", Option: true},
+			{Query: "$httpMethod", Option: true},
 		},
 		// The SDKs read GOOGLE_API_KEY too, but that name is also used for keys
 		// of other Google services.
@@ -401,7 +401,7 @@ var presets = []Preset{
 		BaseURL:    "https://api.openai.com",
 		Credential: bearer,
 		AlsoReads: append([]Placement{
-			{Query: "call_id"}, // a socket would join a call whose media go past the relay
+			{Query: "call_id", Option: true}, // a socket would join a call whose media go past the relay
 		}, openaiAccount...),
 		Env: "OPENAI_API_KEY",
 		Routes: append([]string{

@@ -32,6 +32,10 @@ type Placement struct {
 	// as password. If it is empty, the key is the user and the password is empty,
 	// as Stripe has it.
 	User string `json:"user,omitempty"`
+
+	// Option means that something else than a credential stands there, such as an
+	// account, a method or an address.
+	Option bool `json:"option,omitempty"`
 }
 
 // BasicPlacement returns the placement of a key in HTTP Basic, see

@@ -1,0 +1,402 @@
+package relayapi
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+)
+
+// TestStopsHere has what a browser adds to a page's request, and what must go on.
+func TestStopsHere(t *testing.T) {
+	for name, want := range map[string]bool{
+		"Origin": true, "Referer": true, "Dnt": true, "Upgrade-Insecure-Requests": true,
+		"Sec-Fetch-Site": true, "Sec-Fetch-Mode": true, "Sec-Ch-Ua": true, "Sec-Ch-Ua-Full-Version-List": true, "Sec-Gpc": true,
+		"Access-Control-Request-Method": true, "Access-Control-Request-Private-Network": true,
+		"Authorization": true, "Cookie": true, "Proxy-Authorization": true, "Via": true, "X-Forwarded-For": true,
+
+		"Sec-Websocket-Key": false, "Sec-Websocket-Protocol": false, "Sec-Websocket-Version": false, "Sec-Websocket-Extensions": false,
+		"User-Agent": false, "Accept-Language": false, "Content-Type": false, "Anthropic-Version": false, "Security": false,
+	} {
+		if got := stopsHere(name); got != want {
+			t.Errorf("stopsHere(%s) = %v, want %v", name, got, want)
+		}
+	}
+}
+
+// pageHeaders are what a browser adds to a page's request.
+var pageHeaders = []string{"Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Ch-Ua-Platform", "Access-Control-Request-Headers"}
+
+func fromPage(r *http.Request) {
+	for _, name := range pageHeaders {
+		r.Header.Set(name, "https://app.example")
+	}
+}
+
+func TestPageIsNotShownToProvider(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startRelay(t, simple(up.URL))
+	token := relay.mint()
+	for name, edits := range map[string][]func(*http.Request){
+		"POST":        {fromPage},
+		"a stream":    {fromPage, header("Accept", "text/event-stream")},
+		"GET":         {fromPage, target("GET", "/v1/models")},
+		"a WebSocket": {fromPage, target("GET", "/v1/realtime"), webSocket},
+		"OPTIONS":     {fromPage, target("OPTIONS", "/v1/x")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := len(up.requests())
+			res, body := relay.do(relay.request(append(edits, bearer(token))...))
+			seen := up.requests()
+			if len(seen) != before+1 {
+				t.Fatalf("got %d %s, and the provider %d requests", res.StatusCode, body, len(seen)-before)
+			}
+			for _, header := range pageHeaders {
+				if value := seen[before].Header.Get(header); value != "" {
+					t.Errorf("the provider received %s: %s", header, value)
+				}
+			}
+		})
+	}
+}
+
+// webSocket makes a request the handshake of one.
+func webSocket(r *http.Request) {
+	header("Connection", "Upgrade")(r)
+	header("Upgrade", "websocket")(r)
+	header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")(r)
+	header("Sec-WebSocket-Version", "13")(r)
+	r.Body, r.ContentLength = http.NoBody, 0
+}
+
+func TestPreflightOfPrivateNetwork(t *testing.T) {
+	for name, tc := range map[string]struct{ header, value, answer, want string }{
+		"asked":               {"Access-Control-Request-Private-Network", "true", "Access-Control-Allow-Private-Network", "true"},
+		"asked as a draft":    {"Access-Control-Request-Local-Network", "true", "Access-Control-Allow-Local-Network", "true"},
+		"asked otherwise":     {"Access-Control-Request-Private-Network", "KO", "Access-Control-Allow-Private-Network", ""},
+		"not asked":           {"X-Other", "true", "Access-Control-Allow-Private-Network", ""},
+		"asked for the other": {"Access-Control-Request-Local-Network", "true", "Access-Control-Allow-Private-Network", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, w := newServerRequest(t), newRecorder()
+			r.Method = http.MethodOptions
+			r.Header.Set("Origin", "https://app.example")
+			r.Header.Set("Access-Control-Request-Method", "POST")
+			r.Header.Set(tc.header, tc.value)
+			if !preflight(w, r) || w.Code != http.StatusNoContent {
+				t.Fatalf("answers %d", w.Code)
+			}
+			if got := w.Header().Get(tc.answer); got != tc.want {
+				t.Errorf("%s is %q, want %q", tc.answer, got, tc.want)
+			}
+		})
+	}
+}
+
+// testCarriers are those of the presets that read keys in many places, and of two
+// custom providers.
+func testCarriers(t testing.TB) *carriers {
+	t.Helper()
+	providers := map[string]*Provider{
+		"openai": {}, "anthropic": {}, "deepgram": {}, "elevenlabs": {}, "gemini": {},
+		"azure":  {Preset: "azure-openai", Accounts: []string{"mine"}},
+		"twilio": {BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "AC0"}},
+		"custom": {BaseURL: "https://x.example", Credential: &Credential{Query: "Auth"}},
+	}
+	for name, p := range providers {
+		p.NoAPIKey = true
+		if err := p.provision(name, nopLogger()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return newCarriers(providers)
+}
+
+// newToken mints a token that no relay knows.
+func newToken(t testing.TB) string {
+	t.Helper()
+	r := &testRelay{t: t, relayKey: newKey(t), issuerKey: newKey(t)}
+	return r.mint()
+}
+
+// incoming makes a request as a server has read it.
+func incoming(t testing.TB, edits ...func(*http.Request)) *http.Request {
+	t.Helper()
+	r := httptest.NewRequest("POST", "/v1/x", nil)
+	for _, edit := range edits {
+		edit(r)
+	}
+	return r
+}
+
+// uri sets the target of a request that a server has read.
+func uri(target string) func(*http.Request) {
+	return func(r *http.Request) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			panic(err)
+		}
+		r.URL, r.RequestURI = u, target
+	}
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// holds reports whether a request still holds a piece of a token.
+func holds(r *http.Request, token string) bool {
+	var b strings.Builder
+	_ = r.Header.Write(&b)
+	b.WriteString(r.RequestURI + r.URL.String())
+	return leak(b.String(), token, pieceSize) || leak(b.String(), base64.StdEncoding.EncodeToString([]byte(":"+token)), pieceSize)
+}
+
+// TestTakeFindsToken has places of every kind in which providers read keys.
+func TestTakeFindsToken(t *testing.T) {
+	c, token := testCarriers(t), newToken(t)
+	for name, put := range map[string]func(*http.Request){
+		"azure's query":              uri("/openai/realtime?api-version=1&api-key=" + token),
+		"azure's query, capitals":    uri("/openai/realtime?API-Key=" + token),
+		"azure's query, Bearer":      uri("/openai/realtime?Authorization=Bearer%20" + token),
+		"azure's gateway's query":    uri("/x?subscription-key=" + token),
+		"azure's gateway's header":   header("Ocp-Apim-Subscription-Key", token),
+		"elevenlabs' query":          uri("/x?xi-api-key=" + token),
+		"elevenlabs' header":         header("xi-api-key", token),
+		"elevenlabs' authorization":  uri("/x?authorization=Bearer+" + token),
+		"elevenlabs' single use":     uri("/x?single_use_token=" + token),
+		"a query's name as a header": header("single_use_token", token),
+		"deepgram's access token":    uri("/x?access_token=" + token),
+		"gemini's query":             uri("/x?%24key=" + token),
+		"gemini's oauth":             uri("/x?oauth_token=" + token),
+		"a custom query":             uri("/x?auth=" + token),
+		"Basic, password":            header("Authorization", basic("AC0", token)),
+		"Basic, user":                header("Authorization", basic(token, "")),
+		"Basic, user and dummy":      header("Authorization", basic(token, "x")),
+		"Basic, no user":             header("Authorization", basic("", token)),
+		"basic in small letters":     header("Authorization", strings.Replace(basic("api", token), "Basic", "basic", 1)),
+		"Basic without padding":      header("Authorization", strings.TrimRight(basic("api", token), "=")),
+		"Basic, token as it is":      header("Authorization", "Basic "+token),
+		"Basic in another carrier":   header("X-Api-Key", basic("api", token)),
+		"Basic in the query":         uri("/x?authorization=" + url.QueryEscape(basic("api", token))),
+		"user information":           uri("https://relay.example/v1/x?a=1"),
+		"user information, user":     uri("https://" + token + "@relay.example/v1/x"),
+		"user information, both":     uri("https://user:" + token + "@relay.example/v1/x"),
+		"user information, no user":  uri("https://:" + token + "@relay.example/v1/x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := incoming(t, put)
+			if name == "user information" {
+				r.URL.User = url.UserPassword("x", token)
+			}
+			f := c.take(r)
+			if f.token != token || f.refused != nil {
+				t.Errorf("found %t, refused %v", f.token == token, f.refused)
+			}
+			if r.Header.Get(authorization) != "" || r.URL.User != nil || holds(r, token) {
+				t.Error("a piece of the token is left in the request")
+			}
+			if authorized := strings.HasPrefix(name, "Basic") && !strings.Contains(name, " in "); !authorized && !f.bare && name != "basic in small letters" {
+				t.Error("the access log would show it")
+			}
+		})
+	}
+}
+
+// TestOptionsAreNoCarriers has places that select something else than a credential.
+// They are emptied, and a token there is not the request's.
+func TestOptionsAreNoCarriers(t *testing.T) {
+	c, token := testCarriers(t), newToken(t)
+	for name, put := range map[string]func(*http.Request){
+		"a project":     header("OpenAI-Project", token),
+		"a workspace":   header("anthropic-workspace-id", token),
+		"a quota":       uri("/x?$userProject=" + token),
+		"an address":    uri("/x?callback=https://evil.example/" + token),
+		"a method":      header("X-HTTP-Method-Override", token),
+		"a page":        header("Referer", "https://app.example/?key="+token),
+		"a custom name": header("X-Session", token),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := incoming(t, put)
+			f := c.take(r)
+			if f.token != "" || f.refused == nil || f.refused.code != string(grant.Invalid) {
+				t.Errorf("found %t, refused %v", f.token == token, f.refused)
+			}
+			if !f.bare || holds(r, token) {
+				t.Error("the request holds the token, or the log would show it")
+			}
+		})
+	}
+}
+
+// TestTakeSaysWhatIsWrong has values that are nearly a token, and two of them.
+func TestTakeSaysWhatIsWrong(t *testing.T) {
+	c, token, other := testCarriers(t), newToken(t), newToken(t)
+	for name, tc := range map[string]struct {
+		put  []func(*http.Request)
+		says string
+	}{
+		"in quotes":        {[]func(*http.Request){bearer(`"` + token + `"`)}, "Authorization has a token in quotes"},
+		"a comma":          {[]func(*http.Request){header("X-Api-Key", token+",")}, "X-Api-Key has a token with a comma after it"},
+		"cut in half":      {[]func(*http.Request){bearer(token[:len(token)/2])}, "Authorization has a token that was cut off"},
+		"percent-encoded":  {[]func(*http.Request){bearer(strings.ReplaceAll(token, ".", "%2E"))}, "Authorization has a percent-encoded token"},
+		"with a space":     {[]func(*http.Request){bearer(token[:200] + " " + token[200:])}, "Authorization has a token with a line break or a space in it"},
+		"in the query":     {[]func(*http.Request){uri("/x?key=" + url.QueryEscape(`"`+token+`"`))}, "the query parameter key has a token in quotes"},
+		"in Basic":         {[]func(*http.Request){header("Authorization", basic("api", token+","))}, "Authorization has a token with a comma after it"},
+		"in a subprotocol": {[]func(*http.Request){header("Sec-WebSocket-Protocol", "realtime, "+carrierPrefix+token[:300])}, "the WebSocket subprotocols has a token that was cut off"},
+		"two tokens": {[]func(*http.Request){bearer(token), uri("/x?key=" + other)},
+			"two different tokens: in Authorization and in the query parameter key"},
+		"two tokens in one value": {[]func(*http.Request){bearer(token + " " + other)}, "two different tokens in Authorization"},
+		"two tokens in a pair":    {[]func(*http.Request){header("Authorization", basic(token, other))}, "two different tokens in Authorization"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := incoming(t, tc.put...)
+			f := c.take(r)
+			if f.refused == nil || f.refused.code != string(grant.Invalid) || f.refused.rule != tc.says || !f.refused.told {
+				t.Fatalf("refuses %+v, want %q", f.refused, tc.says)
+			}
+			if body := string(f.refused.body()); !strings.Contains(body, tc.says) {
+				t.Errorf("the client is told %s", body)
+			}
+			if holds(r, token) || holds(r, other) {
+				t.Error("a piece of a token is left in the request")
+			}
+		})
+	}
+	for name, put := range map[string]func(*http.Request){
+		"nothing":        header("X-Other", "x"),
+		"a dummy":        bearer("sk-unused"),
+		"Basic of words": header("Authorization", basic("user", "password")),
+		"other base64":   bearer("eyJ1c2VyIjoiYWxpY2UiLCJwYWdlIjo3fQ"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if f := c.take(incoming(t, put)); f.refused == nil || f.refused.told || f.refused.rule != "no token in any of its places" {
+				t.Errorf("refuses %+v", f.refused)
+			}
+		})
+	}
+}
+
+// TestTakeRefusesTokenElsewhere has parts of a request that cannot be stripped.
+func TestTakeRefusesTokenElsewhere(t *testing.T) {
+	c, token, other := testCarriers(t), newToken(t), newToken(t)
+	for name, put := range map[string]func(*http.Request){
+		"in the path":            uri("/v1/" + token),
+		"half in the path":       uri("/v1/" + token[len(token)/2:]),
+		"another in the path":    uri("/v1/" + other + "/x"),
+		"in Host":                func(r *http.Request) { r.Host = token },
+		"in Host with a port":    func(r *http.Request) { r.Host = other + ":80" },
+		"in the method":          func(r *http.Request) { r.Method = token },
+		"in the protocol":        func(r *http.Request) { r.Proto = token },
+		"escaped in the path":    uri("/v1/%2565yJ" + token[3:]),
+		"a piece of it in Host":  func(r *http.Request) { r.Host = token[500:520] + ".example" },
+		"a piece in the method":  func(r *http.Request) { r.Method = token[500:530] },
+		"in a path below others": uri("/v1/x/y/" + other[:80]),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := c.take(incoming(t, bearer(token), put))
+			if f.refused == nil || f.refused.code != codeInvalidRequest || !f.bare {
+				t.Errorf("refused %v, bare %v", f.refused, f.bare)
+			}
+			if f.refused != nil && (leak(f.refused.rule, token, pieceSize) || leak(f.refused.rule, other, pieceSize)) {
+				t.Error("the rule quotes the token")
+			}
+		})
+	}
+}
+
+// TestTakeStripsCopies has headers and parameters that do not go to the provider.
+func TestTakeStripsCopies(t *testing.T) {
+	c, token, other := testCarriers(t), newToken(t), newToken(t)
+	jws := "eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlc2lnbmF0dXJl"
+	for name, tc := range map[string]struct {
+		value string
+		kept  bool
+	}{
+		"the token":             {token, false},
+		"another token":         {other, false},
+		"half of another":       {other[:len(other)/2], false},
+		"the end of the token":  {token[len(token)-40:], false},
+		"sixteen characters":    {"x=" + token[300:316] + ";", false},
+		"percent-encoded":       {"%65%79%4A" + other[3:], false},
+		"encoded twice":         {"%2565%2579%254a" + token[3:], false},
+		"escaped as in JSON":    {`{"t":"\u0065yJ` + other[3:] + `"}`, false},
+		"escaped twice":         {`\\u0065yJ` + token[3:], false},
+		"in base64":             {base64.StdEncoding.EncodeToString([]byte(other)), false},
+		"in a sentence":         {"my token is " + other + ", really", false},
+		"a signed JWT":          {jws, true},
+		"JSON in base64":        {"eyJ1c2VyIjoiYWxpY2UiLCJwYWdlIjo3fQ", true},
+		"a trace":               {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true},
+		"a percent sign":        {"100%", true},
+		"fifteen characters":    {"x=" + token[300:315] + ";", true},
+		"letters of the header": {token[:12], true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := incoming(t, bearer(token), header("X-Other", tc.value), uri("/x?a=1&other="+url.QueryEscape(tc.value)+"&b=2"))
+			f := c.take(r)
+			if f.refused != nil || f.token != token {
+				t.Fatalf("refused %v", f.refused)
+			}
+			if got := r.Header.Get("X-Other") != ""; got != tc.kept {
+				t.Errorf("the header is kept: %v, want %v", got, tc.kept)
+			}
+			if got := r.URL.Query().Has("other"); got != tc.kept || r.URL.Query().Get("a")+r.URL.Query().Get("b") != "12" {
+				t.Errorf("the query is %s", redact(r.URL.RawQuery, token, other))
+			}
+			if !tc.kept && !f.bare {
+				t.Error("the access log would show it")
+			}
+		})
+	}
+}
+
+// TestRedact has texts as refusals quote them.
+func TestRedact(t *testing.T) {
+	token, secret := newToken(t), "a-secret-of-a-back-end-0123456789"
+	for name, tc := range map[string]struct{ text, want string }{
+		"nothing":              {"the token does not allow the model \"gpt-4o\"", ""},
+		"a path":               {"POST /v1/chat/completions is not open at provider openai", ""},
+		"a long name":          {"GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", ""},
+		"a model of words":     {`model "Meta-Llama-3.1-405B-Instruct-Turbo-with-many-more-words-in-it"`, ""},
+		"a model's ARN":        {"arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-3-7-sonnet-20250219-v1:0", ""},
+		"an origin":            {"the origin \"https://app.example.com\"", ""},
+		"letters of a start":   {"eyJhbGci", ""},
+		"a token":              {"x " + token + " y", "x *** y"},
+		"cut after 100":        {`model "` + token[:100] + `"`, `model "***"`},
+		"the middle":           {`model "` + token[200:300] + `"`, `model "***"`},
+		"sixteen known":        {`model "` + token[200:216] + `"`, `model "***"`},
+		"with a prefix":        {"a=" + carrierPrefix + token, "a=***"},
+		"percent-encoded":      {"/v1/%65yJ" + token[3:] + "/x", "/v1/***/x"},
+		"escaped":              {`"\u0065yJ` + token[3:] + `"`, `"***"`},
+		"quoted by Go":         {fmt.Sprintf("%q", `"`+token+`"`), `"\"***\""`},
+		"a secret":             {"sub " + secret + "!", "sub ***!"},
+		"a piece of a secret":  {"sub " + secret[8:26] + "!", "sub ***!"},
+		"an escaped secret":    {`sub \u0061` + secret[1:] + "!", "sub ***!"},
+		"two":                  {token + "," + token, "***,***"},
+		"in base64":            {base64.StdEncoding.EncodeToString([]byte(token)), ""},
+		"backslashes":          {strings.Repeat(`\`, 40), ""},
+		"percent signs":        {strings.Repeat("%25", 40), ""},
+		"an escape that ends":  {`x\u00`, ""},
+		"a percent that ends":  {"x%4", ""},
+		"bytes that no escape": {"\xff\u2026…", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := tc.want
+			if want == "" {
+				want = tc.text
+			}
+			got := redact(tc.text, token, secret)
+			if name == "in base64" { // its end may be kept, as padding
+				got, want = strings.TrimRight(got, "="), "***"
+			}
+			if got != want {
+				t.Errorf("redact(%q) = %q, want %q", tc.text, got, want)
+			}
+		})
+	}
+}

@@ -1,0 +1,315 @@
+package relayapi
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// What a client sends may be a token wherever it stands, whole or in part. This
+// file tells such text by its shape, and by the tokens that a request is known to
+// hold. Whatever quotes a client goes through redact.
+
+// pieceSize is the length of the shortest piece of a token that counts as one.
+const pieceSize = 16
+
+// tokenStarts are what tokens begin with: `{"` in base64url, and that in base64
+// once more.
+var tokenStarts = []string{"eyJ", "ZXlK"}
+
+// mixedSize is from which length on a word of capitals, small letters and digits
+// counts as the middle of a token.
+const mixedSize = 48
+
+// redact blanks everything in a text that may be a token or a piece of one, also
+// where it is percent-encoded or escaped as in JSON. The known secrets are blanked
+// wherever pieceSize characters of them stand together.
+func redact(text string, known ...string) string {
+	plain, at := unescape(text)
+	var secrets pieces
+	secrets.of(known)
+	var out strings.Builder
+	kept := 0 // text[:kept] is in out, or was blanked
+	for start, end := range tokenWords(plain) {
+		word := plain[start:end]
+		if !resemblesToken(word) && !secrets.in(word) {
+			continue
+		}
+		if at != nil {
+			start, end = at[start], at[end]
+		}
+		out.WriteString(text[kept:start])
+		out.WriteString("***")
+		kept = end
+	}
+	if kept == 0 {
+		return text
+	}
+	out.WriteString(text[kept:])
+	return out.String()
+}
+
+// tokenWords yields where the runs of a token's characters begin and end that are
+// long enough for a piece of one.
+func tokenWords(text string) func(yield func(start, end int) bool) {
+	return func(yield func(start, end int) bool) {
+		start := 0
+		for i := 0; i <= len(text); i++ {
+			if i < len(text) && inToken[text[i]] {
+				continue
+			}
+			if i-start >= pieceSize && !yield(start, i) {
+				return
+			}
+			start = i + 1
+		}
+	}
+}
+
+// inToken are the characters of tokens, and the one in which base64 differs that
+// does not separate the segments of paths.
+var inToken = func() (is [256]bool) {
+	for _, c := range []byte("+.-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		is[c] = true
+	}
+	return is
+}()
+
+// resemblesToken reports whether a word could be a token or a piece of one. It says
+// yes to much that is neither.
+func resemblesToken(word string) bool {
+	for _, start := range tokenStarts {
+		if at := strings.Index(word, start); at >= 0 && len(word)-at >= pieceSize {
+			return true
+		}
+	}
+	return len(word) >= mixedSize && slices.ContainsFunc(strings.Split(word, "."), isMixed)
+}
+
+func isMixed(segment string) bool {
+	has := func(from, to rune) bool {
+		return strings.ContainsFunc(segment, func(r rune) bool { return from <= r && r <= to })
+	}
+	joined := strings.Count(segment, "-") + strings.Count(segment, "_") // names of several words have more
+	return len(segment) >= mixedSize && joined <= len(segment)/8 && has('a', 'z') && has('A', 'Z') && has('0', '9')
+}
+
+// pieces finds pieces of secrets. A piece of pieceSize characters holds a whole
+// block of half its size of whatever text it stands in, so that only blocks are
+// looked up, in a table of the hashes of all blocks of the secrets.
+type pieces struct {
+	secrets []string
+	blocks  [1 << 10]uint64 // one bit for each hash; small enough for the stack
+}
+
+const (
+	blockSize = pieceSize / 2
+	// maxDoubts is how many blocks of one text may be in a secret without a piece
+	// around them, and how often one block is looked for. A text with more is made to
+	// cost time.
+	maxDoubts = 64
+)
+
+func (p *pieces) of(secrets []string) {
+	p.secrets = secrets
+	for _, secret := range secrets {
+		for i := 0; i+blockSize <= len(secret); i++ {
+			h := blockHash(secret[i:])
+			p.blocks[h/64] |= 1 << (h % 64)
+		}
+	}
+}
+
+// blockFactor is another one in each process, so that nobody can make blocks that
+// have the hashes of others.
+var blockFactor = rand.Uint64() | 1
+
+func blockHash(text string) uint64 {
+	return binary.LittleEndian.Uint64([]byte(text[:blockSize])) * blockFactor >> 48
+}
+
+// in reports whether a text holds a piece of one of the secrets, escaped or not.
+func (p *pieces) in(text string) bool {
+	if len(text) < pieceSize || len(p.secrets) == 0 {
+		return false
+	}
+	plain, _ := unescape(text)
+	doubts := 0
+	for i := 0; i+blockSize <= len(plain); i += blockSize {
+		h := blockHash(plain[i:])
+		if p.blocks[h/64]&(1<<(h%64)) == 0 {
+			continue
+		}
+		found, near := p.around(plain, i)
+		if near {
+			doubts++
+		}
+		if found || doubts > maxDoubts {
+			return true
+		}
+	}
+	return false
+}
+
+// around reports whether the block at i is within a piece of a secret, and whether
+// it is in a secret at all.
+func (p *pieces) around(text string, i int) (found, near bool) {
+	for _, secret := range p.secrets {
+		for from, tries := 0, 0; tries < maxDoubts; tries++ {
+			at := strings.Index(secret[from:], text[i:i+blockSize])
+			if at < 0 {
+				break
+			}
+			if common(text, secret, i, from+at) >= pieceSize {
+				return true, true
+			}
+			from, near = from+at+1, true
+		}
+	}
+	return false, near
+}
+
+// common returns how many characters two texts have in common around i and j, up
+// to pieceSize each way.
+func common(a, b string, i, j int) int {
+	n := 0
+	for n < pieceSize && i+n < len(a) && j+n < len(b) && a[i+n] == b[j+n] {
+		n++
+	}
+	for back := 1; back <= pieceSize && back <= i && back <= j && a[i-back] == b[j-back]; back++ {
+		n++
+	}
+	return n
+}
+
+// joseMembers are what the header of an encrypted token may begin with.
+var joseMembers = []string{"alg", "enc", "kid", "cty", "epk", "typ", "apu", "apv", "zip"}
+
+// holdsToken reports whether a text holds a token of any relay, or the beginning of
+// one, escaped or not. It is stricter than resemblesToken, because what holds one
+// does not go to the provider: other base64 does, and a JWT that is only signed.
+func holdsToken(text string) bool {
+	plain, _ := unescape(text)
+	if !slices.ContainsFunc(tokenStarts, func(start string) bool { return strings.Contains(plain, start) }) {
+		return false
+	}
+	for start, end := range tokenWords(plain) {
+		word := plain[start:end]
+		if at := strings.Index(word, tokenStarts[0]); at >= 0 && isEncrypted(word[at:]) {
+			return true
+		}
+		if at := strings.Index(word, tokenStarts[1]); at >= 0 && isEncrypted(decodeStart(word[at:], len(word))) {
+			return true
+		}
+	}
+	return false
+}
+
+// isEncrypted reports whether a word begins as an encrypted JWT does.
+func isEncrypted(word string) bool {
+	if len(word) < pieceSize {
+		return false
+	}
+	head, rest, _ := strings.Cut(word, ".")
+	begins := decodeStart(head, pieceSize)
+	known := func(name string) bool { return strings.HasPrefix(begins, `{"`+name+`"`) }
+	if !slices.ContainsFunc(joseMembers, known) {
+		return false
+	}
+	signed := strings.Count(rest, ".") == 1 && !strings.HasPrefix(rest, ".")
+	return !signed || strings.Contains(decodeStart(head, len(head)), `"enc"`)
+}
+
+// decodeStart decodes the beginning of a text in base64, as far as it is that.
+func decodeStart(text string, size int) string {
+	text = text[:min(size, len(text))/4*4]
+	plain, _ := base64.RawURLEncoding.DecodeString(strings.ReplaceAll(text, "+", "-"))
+	return string(plain)
+}
+
+// showsToken reports whether Caddy's access log would show a token or a part of
+// one, be it ever so misplaced or misspelled. Caddy itself leaves out the values of
+// Authorization and cookies. A log that leaves out more requests than it must is
+// better than one with a token in it.
+func showsToken(r *http.Request) bool {
+	shows := func(text string) bool {
+		plain, _ := unescape(text)
+		return strings.Contains(plain, tokenStarts[0]) || strings.Contains(plain, tokenStarts[1])
+	}
+	if shows(r.RequestURI) || shows(r.Host) || shows(r.Method) || shows(r.Proto) {
+		return true
+	}
+	for name, values := range r.Header {
+		if longName(name) || !logHides[name] && slices.ContainsFunc(values, shows) {
+			return true
+		}
+	}
+	return false
+}
+
+// logHides are the headers whose values Caddy's logs leave out.
+var logHides = map[string]bool{authorization: true, "Cookie": true, "Set-Cookie": true, "Proxy-Authorization": true}
+
+// longName reports whether a header's name is one that no header has, such as a
+// token that was put in the wrong place.
+func longName(name string) bool { return len(name) > 64 }
+
+// unescape undoes the escapes of URLs and of JSON, however often they were applied,
+// as far as they stand for single bytes. It returns where each byte, and the end,
+// was in the text; nil if nothing was escaped.
+func unescape(text string) (plain string, at []int) {
+	if !strings.ContainsAny(text, `%\`) {
+		return text, nil
+	}
+	bytes := make([]byte, 0, len(text))
+	at = make([]int, 0, len(text)+1)
+	for i := 0; i < len(text); {
+		c, width := unescapeByte(text[i:])
+		bytes, at = append(bytes, c), append(at, i)
+		i += width
+	}
+	return string(bytes), append(at, len(text))
+}
+
+// unescapeByte reads one byte, and how many characters stand for it.
+func unescapeByte(text string) (c byte, width int) {
+	switch text[0] {
+	case '%':
+		digits := 1
+		for strings.HasPrefix(text[digits:], "25") { // an escaped percent sign
+			digits += 2
+		}
+		if c, ok := unhex(text[digits:], 2); ok {
+			return c, digits + 2
+		}
+	case '\\':
+		rest := strings.TrimLeft(text, `\`)
+		mark := len(text) - len(rest)
+		if rest == "" {
+			return text[0], mark
+		}
+		if digits := escapeDigits[rest[0]]; digits > 0 {
+			if c, ok := unhex(rest[1:], digits); ok {
+				return c, mark + 1 + digits
+			}
+		}
+		return rest[0], mark + 1
+	}
+	return text[0], 1
+}
+
+// escapeDigits are how many hexadecimal digits follow the letter of an escape.
+var escapeDigits = [256]int{'u': 4, 'x': 2}
+
+// unhex reads a byte that is written in so many hexadecimal digits.
+func unhex(text string, digits int) (byte, bool) {
+	if len(text) < digits {
+		return 0, false
+	}
+	c, err := strconv.ParseUint(text[:digits], 16, 8)
+	return byte(c), err == nil
+}
