@@ -392,7 +392,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 func (rt *route) replaceError(res *http.Response, why error) {
 	res.Body.Close()
 	message := fmt.Sprintf("The provider answered %d. The relay withholds its message, which is %v.", res.StatusCode, why)
-	body, _ := json.Marshal(errorBody{"error", errorDetail{ours, codeAnswerUnreadable, message}}) // strings marshal
+	body, _ := json.Marshal(errorBody{Type: "error", Error: errorDetail{Type: ours, Code: codeAnswerUnreadable, Message: message}}) // strings marshal
 	for _, name := range []string{"Content-Encoding", "Etag", "Content-Digest", "Repr-Digest"} {
 		delete(res.Header, name)
 	}

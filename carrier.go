@@ -136,7 +136,7 @@ func (c *carriers) addQuery(name string) {
 // How much of a request is looked at. Real clients send a small part of it, and
 // what has more is refused before any of it is taken apart.
 const (
-	maxHead       = 64 << 10 // bytes of the target and the header
+	maxHead       = 32 << 10 // bytes of the target and the header, without cookies
 	maxFields     = 256      // values in the header
 	maxParameters = 256      // in the query
 	maxListed     = 64       // subprotocols, and options of Connection
@@ -147,7 +147,9 @@ func oversized(r *http.Request) string {
 	size, fields := len(r.RequestURI)+len(r.URL.RawQuery), 0
 	for name, values := range r.Header {
 		for _, value := range values {
-			size += len(name) + len(value)
+			if name != "Cookie" { // never looked into
+				size += len(name) + len(value)
+			}
 		}
 		if fields += len(values); size > maxHead || fields > maxFields {
 			break
@@ -261,7 +263,7 @@ func (f *found) conclude() {
 // look reads a value of a carrier, and reports whether a token is in it: alone,
 // after the name of a scheme, or in HTTP Basic as the password or the user.
 func (f *found) look(place, value string) bool {
-	value = strings.TrimSpace(value)
+	value = strings.Trim(value, " \t")
 	if value == "" {
 		return false
 	}
@@ -397,7 +399,7 @@ func (c *carriers) takeProtocols(header http.Header, f *found) {
 		protocol = strings.TrimSpace(protocol)
 		token, secret := strings.CutPrefix(protocol, carrierPrefix)
 		switch {
-		case secret, eccrypto.LooksLikeToken(protocol), holdsToken(protocol): // Deepgram's SDK offers "token, <key>"
+		case secret, eccrypto.LooksLikeToken(protocol), holdsToken(unescape(protocol)): // Deepgram's SDK offers "token, <key>"
 			if !f.add(protocolPlace, token) {
 				f.note(protocolPlace, token)
 			}
@@ -518,7 +520,10 @@ func stripUpgrade(header http.Header) {
 func (f *found) scrub(r *http.Request) {
 	var secrets pieces
 	secrets.of(f.known)
-	holds := func(text string) bool { return holdsToken(text) || secrets.in(text) }
+	holds := func(text string) bool {
+		plain := unescape(text)
+		return holdsToken(plain) || secrets.in(plain)
+	}
 
 	for name, values := range r.Header {
 		if longName(name) || slices.ContainsFunc(values, holds) {

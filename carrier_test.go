@@ -400,3 +400,193 @@ func TestRedact(t *testing.T) {
 		})
 	}
 }
+
+// oversizedRequests have too much of something, in few bytes on the wire.
+var oversizedRequests = map[string]func(*http.Request){
+	"subprotocols": func(r *http.Request) {
+		for range 4 { // as HTTP/2 refers four times to one indexed field
+			r.Header.Add("Sec-WebSocket-Protocol", strings.Repeat("a,", 2000))
+		}
+	},
+	"Connection":    func(r *http.Request) { r.Header.Set("Connection", strings.Repeat("a,", 8000)) },
+	"parameters":    uri("/x?" + strings.Repeat("a&", 8000)),
+	"fields":        func(r *http.Request) { r.Header["X-Many"] = make([]string, 5000) },
+	"percent signs": func(r *http.Request) { r.Header["X-Long"] = []string{strings.Repeat("%", 100_000)} },
+	"a long target": uri("/" + strings.Repeat("a", 100_000)),
+	"long values": func(r *http.Request) {
+		value := strings.Repeat("eyJ.", 1000)
+		for range 30 {
+			r.Header.Add("X-Api-Key", value)
+		}
+	},
+}
+
+func TestTakeCountsFirst(t *testing.T) {
+	c, token := testCarriers(t), newToken(t)
+	for name, put := range oversizedRequests {
+		t.Run(name, func(t *testing.T) {
+			r := incoming(t, bearer(token), put)
+			f := c.take(r)
+			if f.refused == nil || f.refused.code != codeInvalidRequest || f.token != "" || !f.bare {
+				t.Errorf("refused %v, found %v, bare %v", f.refused, f.token != "", f.bare)
+			}
+			if len(r.Header) > 0 || r.URL.RawQuery != "" {
+				t.Error("the request is not emptied")
+			}
+		})
+	}
+	many := func(n int, text string) string {
+		return strings.TrimSuffix(strings.Repeat(text, n), text[len(text)-1:])
+	}
+	for name, put := range map[string]func(*http.Request){
+		"subprotocols": header("Sec-WebSocket-Protocol", many(maxListed, "a,")),
+		"Connection":   header("Connection", many(maxListed, "a,")),
+		"parameters":   uri("/x?" + many(maxParameters, "a&")),
+		"fields":       func(r *http.Request) { r.Header["X-Many"] = make([]string, maxFields-1) },
+	} {
+		t.Run("as many as may be, "+name, func(t *testing.T) {
+			if f := c.take(incoming(t, bearer(token), put)); f.refused != nil || f.token != token {
+				t.Errorf("refused %v", f.refused)
+			}
+		})
+	}
+}
+
+// BenchmarkTake is what it costs to find the token of an ordinary call, and to refuse
+// what has too much of something. The rest is what may come just below the bounds.
+func BenchmarkTake(b *testing.B) {
+	c, token := testCarriers(b), newToken(b)
+	ordinary := func(r *http.Request) {
+		bearer(token)(r)
+		for name, value := range map[string]string{
+			"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "Accept-Language": "en", "Content-Type": "application/json",
+			"Content-Length": "120", "User-Agent": "OpenAI/JS 6.9.1 (linux; x64) node/v22.14.0", "X-Stainless-Os": "Linux",
+			"X-Stainless-Runtime-Version": "v22.14.0", "X-Stainless-Package-Version": "6.9.1", "Origin": "https://app.example.com",
+			"Referer": "https://app.example.com/chat/0123456789", "Sec-Fetch-Mode": "cors",
+		} {
+			r.Header.Set(name, value)
+		}
+	}
+	cases := map[string]func(*http.Request){
+		"ordinary": ordinary,
+		"below/subprotocols": func(r *http.Request) {
+			r.Header.Set("Sec-WebSocket-Protocol", strings.Repeat("a,", maxListed-1))
+		},
+		"below/Connection":    header("Connection", strings.Repeat("a,", maxListed-1)),
+		"below/parameters":    uri("/x?" + strings.Repeat("a&", maxParameters-1)),
+		"below/percent signs": func(r *http.Request) { r.Header["X-Long"] = []string{strings.Repeat("%", maxHead-1000)} },
+		"below/near tokens":   func(r *http.Request) { r.Header["X-Api-Key"] = []string{strings.Repeat("eyJ.", maxHead/4-1000)} },
+		"below/token blocks": func(r *http.Request) {
+			ordinary(r)
+			r.Header["X-Long"] = []string{strings.Repeat(token[40:55]+"!", (maxHead-8000)/16)}
+		},
+	}
+	for name, put := range oversizedRequests {
+		cases["over/"+name] = put
+	}
+	for name, put := range cases {
+		b.Run(name, func(b *testing.B) {
+			made := incoming(b, put)
+			header := make(http.Header)
+			for b.Loop() {
+				r, u := *made, *made.URL
+				r.Header, r.URL = copyInto(header, made.Header), &u
+				c.take(&r)
+			}
+		})
+	}
+}
+
+// TestTokensAreNotLogged sends tokens where nobody looks for them to every endpoint,
+// with logs at DEBUG, and searches logs, answers and what the provider received.
+func TestTokensAreNotLogged(t *testing.T) {
+	up := newUpstream(t, nil)
+	relay := startStatus(t, up)
+	token, other := relay.mint(), newToken(t)
+	model := relay.mint(func(c *grant.Claims) { c.Allow = &grant.Allow{Models: []string{"m"}} })
+	asking := func(model string) func(*http.Request) {
+		return func(r *http.Request) { withBody(strings.NewReader(`{"model":"`+model+`"}`), int64(len(model)+12))(r) }
+	}
+	requests := map[string][]func(*http.Request){
+		"health, query":    {target("GET", "/health?key="+token)},
+		"health, header":   {target("GET", "/health"), header("X-Other", token)},
+		"jwks, header":     {target("GET", "/.well-known/jwks.json"), header("X-Api-Token", token)},
+		"jwks, POST":       {target("POST", "/.well-known/jwks.json?token="+token)},
+		"status, header":   {target("GET", "/status"), header("X-Other", token), bearer(token)},
+		"unknown header":   {bearer(token), header("X-Other", other)},
+		"unknown query":    {bearer(token), target("POST", "/v1/x?a=1&other="+other)},
+		"escaped":          {bearer(token), target("POST", "/v1/x?other=%2565yJ"+other[3:])},
+		"referer":          {bearer(token), header("Referer", "https://app.example/?t="+token)},
+		"origin":           {bearer(relay.mint(allowing(grant.Allow{Origins: []string{"https://a.example"}}))), header("Origin", token)},
+		"path":             {bearer(token), target("POST", "/v1/"+other)},
+		"half in the path": {bearer(token), target("POST", "/v1/"+token[200:240])},
+		"model":            {bearer(model), asking(other)},
+		"piece of a model": {bearer(model), asking(model[300:330])},
+		"escaped model":    {bearer(model), asking(`\u0065yJ` + other[3:])},
+		"method":           {bearer(token), func(r *http.Request) { r.Method = other[:30] }}, // Caddy itself refuses, and logs, longer ones
+		"piece as method":  {bearer(token), func(r *http.Request) { r.Method = token[300:330] }},
+		"two tokens":       {bearer(token), header("X-Api-Key", other)},
+		"in quotes":        {bearer(`"` + token + `"`)},
+		"Basic":            {header("Authorization", basic("api", token)), header("X-Basic", basic(other, ""))},
+	}
+	var answers strings.Builder
+	for _, edits := range requests {
+		res, body := relay.do(relay.request(edits...))
+		_ = res.Header.Write(&answers)
+		answers.WriteString(body)
+	}
+	host := strings.TrimPrefix(relay.URL, "http://")
+	for _, line := range []string{"http://u:" + token + "@" + host + "/v1/x", "http://" + other + "@" + host + "/health"} {
+		_, body := relay.send("GET " + line + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
+		answers.WriteString(body)
+	}
+
+	if !relay.logged("upstream roundtrip") || !eventually(func() bool { return strings.Count(relay.log(), `"handled request"`) >= len(requests) }) {
+		t.Fatal("the log has too few lines to tell")
+	}
+	var received strings.Builder
+	for _, got := range up.requests() {
+		received.WriteString(got.raw)
+	}
+	for where, text := range map[string]string{"log": relay.log(), "answers": answers.String(), "requests": received.String()} {
+		for i, secret := range []string{token, other, model, strings.TrimPrefix(basic(other, ""), "Basic ")} {
+			if leak(text, secret, pieceSize) {
+				t.Errorf("a piece of token %d is in the %s", i, where)
+			}
+		}
+	}
+}
+
+// TestBasicCredentialGoesOut has a provider that reads its key in HTTP Basic.
+func TestBasicCredentialGoesOut(t *testing.T) {
+	t.Setenv("TEST_ACCOUNT", "AC0123")
+	for line, want := range map[string]string{
+		"credential basic":                    basic(realKey, ""),
+		"credential basic api":                basic("api", realKey),
+		"credential basic {env.TEST_ACCOUNT}": basic("AC0123", realKey),
+	} {
+		t.Run(strings.Map(func(r rune) rune {
+			if strings.ContainsRune("{}", r) { // a directory has the name, and a Caddyfile the directory
+				return -1
+			}
+			return r
+		}, line), func(t *testing.T) {
+			up := newUpstream(t, nil)
+			relay := startRelay(t, strings.Replace(simple(up.URL), "credential header Authorization Bearer", line, 1))
+			for name, put := range map[string]func(token string) func(*http.Request){
+				"bearer": bearer,
+				"basic":  func(token string) func(*http.Request) { return header("Authorization", basic("AC0123", token)) },
+			} {
+				before := len(up.requests())
+				res, body := relay.do(relay.request(put(relay.mint())))
+				seen := up.requests()
+				if len(seen) != before+1 {
+					t.Fatalf("%s: got %d %s", name, res.StatusCode, body)
+				}
+				if got := seen[before].Header.Values("Authorization"); len(got) != 1 || got[0] != want {
+					t.Errorf("%s: the provider did not receive the key in its place alone", name)
+				}
+			}
+		})
+	}
+}

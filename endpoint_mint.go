@@ -144,7 +144,7 @@ func (e *mintEndpoint) draft(r *http.Request, issuer *secretIssuer, secret strin
 		return nil, refuse(codeInvalidRequest, "the request's body broke off")
 	case holdsSecret(string(body), secret): // answers and logs show claims
 		return nil, refuse(codeInvalidRequest, "the claims hold the secret")
-	case holdsToken(string(body)):
+	case holdsToken(unescape(string(body))):
 		return nil, refuse(codeInvalidRequest, "the claims hold a token")
 	}
 	draft, err := grant.ParseDraft(body)
@@ -166,7 +166,7 @@ func (e *mintEndpoint) draft(r *http.Request, issuer *secretIssuer, secret strin
 func holdsSecret(text, secret string) bool {
 	var secrets pieces
 	secrets.of([]string{secret})
-	return secrets.in(text)
+	return secrets.in(unescape(text))
 }
 
 // mint mints the token. What the relay would refuse it does not hand out.

@@ -26,11 +26,12 @@ func init() {
 // until the transport adds it.
 //
 // The token may stand wherever an API key does: `Authorization: Bearer`,
-// `X-API-Token`, `x-api-key`, `x-goog-api-key`, `api-key`, a header or query
-// parameter of a configured provider, the query parameters `key` and `token`,
-// and the WebSocket subprotocol `openai-insecure-api-key.<token>`. All of these
-// headers are taken out, the subprotocols with a key, and of the query what is a
-// token or stands where a provider reads its key.
+// `X-API-Token`, `x-api-key`, `x-goog-api-key`, `api-key`, any header or query
+// parameter from which a configured provider reads credentials, the query
+// parameters `key` and `token`, HTTP Basic, and the WebSocket subprotocol
+// `openai-insecure-api-key.<token>`. All of these headers are taken out, the
+// subprotocols with a key, and of the query what is a token or stands where the
+// provider reads its key. Whatever else holds a piece of a token goes no further.
 type Handler struct {
 	// The path that comes before the provider's name, e.g. `/api` for
 	// `/api/openai/v1/chat/completions`. It is stripped, and the provider must
@@ -388,7 +389,7 @@ func statusOf(err error, status int) bool {
 
 // refuse answers a request with a refusal and logs it.
 func (h *Handler) refuse(r *http.Request, rt *route, f *refusal) error {
-	f = f.hiding(rt.found.known...)
+	f = f.hiding(rt.found.known...).inForm(h.likelyProvider(r, rt))
 	f.log(h.logger, h.fields(r, rt)...)
 	rt.status.Store(int32(answers[f.code].status))
 	rt.announce(rt.writer.Header())

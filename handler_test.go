@@ -68,6 +68,7 @@ func everyCarrier(token string) map[string]func(*http.Request) {
 		"a configured provider's header":    header("xi-api-key", token),
 		"query key":                         query("key=" + token),
 		"query token":                       query("a=1&token=" + token + "&b=%20x"),
+		"query with a scheme":               query("token=Bearer%20" + token),
 		"a configured provider's parameter": query("auth=" + token),
 		"query, escaped":                    query("key=" + strings.ReplaceAll(token, ".", "%2E")),
 		"WebSocket subprotocol":             header("Sec-WebSocket-Protocol", "realtime, openai-insecure-api-key."+token+", v1"),

@@ -267,11 +267,18 @@ func (r *testRelay) do(req *http.Request) (*http.Response, string) {
 	return res, string(body)
 }
 
-// wantRefusal checks that an answer is a refusal with a code.
+// wantRefusal checks that an answer is a refusal with a code, in the common form or
+// in Google's.
 func wantRefusal(t testing.TB, res *http.Response, body, code string) errorBody {
 	t.Helper()
 	var got errorBody
-	if err := json.Unmarshal([]byte(body), &got); err != nil || got.Error.Code != code || res.StatusCode != answers[code].status {
+	var google googleError
+	if err := json.Unmarshal([]byte(body), &google); err == nil && len(google.Error.Details) == 1 {
+		got.Error = errorDetail{Code: google.Error.Details[0]["reason"], Message: google.Error.Message}
+	} else if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Errorf("got %d %s: %v", res.StatusCode, body, err)
+	}
+	if got.Error.Code != code || res.StatusCode != answers[code].status {
 		t.Errorf("got %d %s, want refusal %s", res.StatusCode, body, code)
 	}
 	return got

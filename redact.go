@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -29,7 +28,11 @@ const mixedSize = 48
 // where it is percent-encoded or escaped as in JSON. The known secrets are blanked
 // wherever pieceSize characters of them stand together.
 func redact(text string, known ...string) string {
-	plain, at := unescape(text)
+	plain := unescape(text)
+	var at []int // nil: nothing is escaped
+	if plain != text {
+		at = unescapedAt(text)
+	}
 	var secrets pieces
 	secrets.of(known)
 	var out strings.Builder
@@ -132,12 +135,11 @@ func blockHash(text string) uint64 {
 	return binary.LittleEndian.Uint64([]byte(text[:blockSize])) * blockFactor >> 48
 }
 
-// in reports whether a text holds a piece of one of the secrets, escaped or not.
-func (p *pieces) in(text string) bool {
-	if len(text) < pieceSize || len(p.secrets) == 0 {
+// in reports whether a text, without escapes, holds a piece of one of the secrets.
+func (p *pieces) in(plain string) bool {
+	if len(plain) < pieceSize || len(p.secrets) == 0 {
 		return false
 	}
-	plain, _ := unescape(text)
 	doubts := 0
 	for i := 0; i+blockSize <= len(plain); i += blockSize {
 		h := blockHash(plain[i:])
@@ -189,11 +191,10 @@ func common(a, b string, i, j int) int {
 // joseMembers are what the header of an encrypted token may begin with.
 var joseMembers = []string{"alg", "enc", "kid", "cty", "epk", "typ", "apu", "apv", "zip"}
 
-// holdsToken reports whether a text holds a token of any relay, or the beginning of
-// one, escaped or not. It is stricter than resemblesToken, because what holds one
+// holdsToken reports whether a text, without escapes, holds a token of any relay, or
+// the beginning of one. It is stricter than resemblesToken, because what holds one
 // does not go to the provider: other base64 does, and a JWT that is only signed.
-func holdsToken(text string) bool {
-	plain, _ := unescape(text)
+func holdsToken(plain string) bool {
 	if !slices.ContainsFunc(tokenStarts, func(start string) bool { return strings.Contains(plain, start) }) {
 		return false
 	}
@@ -237,7 +238,7 @@ func decodeStart(text string, size int) string {
 // better than one with a token in it.
 func showsToken(r *http.Request) bool {
 	shows := func(text string) bool {
-		plain, _ := unescape(text)
+		plain := unescape(text)
 		return strings.Contains(plain, tokenStarts[0]) || strings.Contains(plain, tokenStarts[1])
 	}
 	if shows(r.RequestURI) || shows(r.Host) || shows(r.Method) || shows(r.Proto) {
@@ -259,25 +260,38 @@ var logHides = map[string]bool{authorization: true, "Cookie": true, "Set-Cookie"
 func longName(name string) bool { return len(name) > 64 }
 
 // unescape undoes the escapes of URLs and of JSON, however often they were applied,
-// as far as they stand for single bytes. It returns where each byte, and the end,
-// was in the text; nil if nothing was escaped.
-func unescape(text string) (plain string, at []int) {
+// as far as they stand for single bytes.
+func unescape(text string) string {
 	if !strings.ContainsAny(text, `%\`) {
-		return text, nil
+		return text
 	}
-	bytes := make([]byte, 0, len(text))
-	at = make([]int, 0, len(text)+1)
+	plain := make([]byte, 0, len(text))
 	for i := 0; i < len(text); {
 		c, width := unescapeByte(text[i:])
-		bytes, at = append(bytes, c), append(at, i)
+		plain = append(plain, c)
 		i += width
 	}
-	return string(bytes), append(at, len(text))
+	return string(plain)
+}
+
+// unescapedAt returns where each byte of an unescaped text was in the text, and its
+// end.
+func unescapedAt(text string) []int {
+	at := make([]int, 0, len(text)+1)
+	for i := 0; i < len(text); {
+		_, width := unescapeByte(text[i:])
+		at = append(at, i)
+		i += width
+	}
+	return append(at, len(text))
 }
 
 // unescapeByte reads one byte, and how many characters stand for it.
 func unescapeByte(text string) (c byte, width int) {
-	switch text[0] {
+	if c = text[0]; c != '%' && c != '\\' {
+		return c, 1
+	}
+	switch c {
 	case '%':
 		digits := 1
 		for strings.HasPrefix(text[digits:], "25") { // an escaped percent sign
@@ -306,10 +320,25 @@ func unescapeByte(text string) (c byte, width int) {
 var escapeDigits = [256]int{'u': 4, 'x': 2}
 
 // unhex reads a byte that is written in so many hexadecimal digits.
-func unhex(text string, digits int) (byte, bool) {
+func unhex(text string, digits int) (c byte, ok bool) {
 	if len(text) < digits {
 		return 0, false
 	}
-	c, err := strconv.ParseUint(text[:digits], 16, 8)
-	return byte(c), err == nil
+	value := 0
+	for i := range digits {
+		digit := hexDigits[text[i]]
+		if digit == 0 {
+			return 0, false
+		}
+		value = value<<4 | int(digit-1)
+	}
+	return byte(value), value <= 0xff
 }
+
+// hexDigits has the value of each hexadecimal digit, and one more.
+var hexDigits = func() (values [256]byte) {
+	for i := range byte(16) {
+		values["0123456789abcdef"[i]], values["0123456789ABCDEF"[i]] = i+1, i+1
+	}
+	return values
+}()

@@ -1,10 +1,12 @@
 package relayapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/relayapi/caddy-relayapi/grant"
 	"go.uber.org/zap"
@@ -135,8 +137,10 @@ type refusal struct {
 	code string
 	rule string // exactly what was broken; for the log, and for the client where answer.detail says so
 
-	told  bool // the client is told the rule, whatever answer.detail says
-	retry int  // seconds after which a retry can help, where that is later than the answer says
+	form   form // of the body; nil: the common one
+	amazon bool // the error is named in a header as well
+	told   bool // the client is told the rule, whatever answer.detail says
+	retry  int  // seconds after which a retry can help, where that is later than the answer says
 }
 
 // refuse makes a refusal. A rule may quote the client, and so is redacted.
@@ -156,17 +160,152 @@ func (f *refusal) hiding(known ...string) *refusal {
 // Error makes a refusal an error that the transport can return.
 func (f *refusal) Error() string { return f.code + ": " + f.rule }
 
-// errorBody is a shape in which the SDKs of OpenAI, Anthropic and Gemini all
-// find the message.
+// errorBody is a shape in which the SDKs of OpenAI and Anthropic find the message.
+// The members after Error are for other clients, see [forms].
 type errorBody struct {
 	Type  string      `json:"type"`
 	Error errorDetail `json:"error"`
+
+	Message string            `json:"message,omitempty"`
+	Detail  map[string]string `json:"detail,omitempty"`
+	ErrCode string            `json:"err_code,omitempty"`
+	ErrMsg  string            `json:"err_msg,omitempty"`
 }
 
 type errorDetail struct {
 	Type    string `json:"type"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
+}
+
+// form makes a refusal's body for one family of clients.
+type form func(a answer, code, message string) any
+
+// commonForm is what the SDKs of OpenAI and Anthropic read.
+func commonForm(a answer, code, message string) any {
+	return errorBody{Type: "error", Error: errorDetail{a.kind, code, message}}
+}
+
+// awsForm adds the message where AWS's SDKs read it. They take the name of the
+// error from the header X-Amzn-Errortype
+// (https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html).
+func awsForm(a answer, code, message string) any {
+	return errorBody{Type: "error", Error: errorDetail{a.kind, code, message}, Message: message}
+}
+
+// elevenlabsForm adds the member that ElevenLabs' clients read
+// (https://elevenlabs.io/docs/api-reference/errors).
+func elevenlabsForm(a answer, code, message string) any {
+	return errorBody{Type: "error", Error: errorDetail{a.kind, code, message},
+		Detail: map[string]string{"type": a.kind, "code": code, "status": code, "message": message}}
+}
+
+// deepgramForm adds the members that Deepgram's clients read. Its SDKs show a
+// message at the top (https://developers.deepgram.com/docs/errors).
+func deepgramForm(a answer, code, message string) any {
+	return errorBody{Type: "error", Error: errorDetail{a.kind, code, message}, Message: message, ErrCode: code, ErrMsg: message}
+}
+
+// ollamaForm is what Ollama's clients read, which show any error that is no text as
+// an object (https://docs.ollama.com/api/errors).
+func ollamaForm(_ answer, code, message string) any {
+	return map[string]string{"error": message, "code": code}
+}
+
+// googleError is an error as Google writes it (https://google.aip.dev/193).
+type googleError struct {
+	Error struct {
+		Code    int                 `json:"code"`
+		Message string              `json:"message"`
+		Status  string              `json:"status"`
+		Details []map[string]string `json:"details"`
+	} `json:"error"`
+}
+
+func googleForm(a answer, code, message string) any {
+	var body googleError
+	e := &body.Error
+	e.Code, e.Message, e.Status = a.status, message, cmp.Or(googleStatus[a.status], "FAILED_PRECONDITION")
+	e.Details = []map[string]string{{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code, "domain": "relayapi"}}
+	return body
+}
+
+// googleStatus has Google's names of HTTP statuses
+// (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
+var googleStatus = map[int]string{
+	400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 413: "INVALID_ARGUMENT",
+	425: "UNAVAILABLE", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+}
+
+// amazonType has the names of Bedrock's errors by HTTP status
+// (https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html).
+var amazonType = map[int]string{
+	401: "AccessDeniedException", 403: "AccessDeniedException", 429: "ThrottlingException",
+	502: "ServiceUnavailableException", 503: "ServiceUnavailableException", 504: "ModelTimeoutException",
+}
+
+// forms are the forms of refusals by what the provider speaks, which is its preset
+// or else its dialect, and by the beginning of the path. The first that matches
+// counts; without one it is the common form. OpenAI's SDKs are used on paths of
+// other providers too.
+var forms = []struct {
+	speaks, under string
+	form          form
+	amazon        bool // names the error in a header
+}{
+	{speaks: "gemini", under: "/v1beta/openai/", form: commonForm},
+	{speaks: "gemini", form: googleForm},
+	{speaks: "ollama", under: "/api/", form: ollamaForm},
+	{speaks: "bedrock", form: awsForm, amazon: true},
+	{speaks: "elevenlabs", form: elevenlabsForm},
+	{speaks: "deepgram", form: deepgramForm},
+	{speaks: "", form: awsForm, amazon: true}, // no provider is known: the members of both do not collide
+}
+
+// inForm returns the refusal in the form that the clients of a provider read. The
+// provider is nil where it is not known.
+func (f *refusal) inForm(p *Provider, path string) *refusal {
+	shaped := *f // some refusals are shared
+	for _, row := range forms {
+		if p.speaks(row.speaks) && strings.HasPrefix(path, row.under) {
+			shaped.form, shaped.amazon = row.form, row.amazon
+			break
+		}
+	}
+	return &shaped
+}
+
+// speaks reports whether a provider has a preset or a dialect of that name; no
+// provider speaks nothing.
+func (p *Provider) speaks(name string) bool {
+	if p == nil {
+		return name == ""
+	}
+	return name != "" && (cmp.Or(p.Preset, p.name) == name || p.dialect != nil && p.dialect.Name() == name)
+}
+
+// likelyProvider returns the provider whose clients a refusal is for, and its path:
+// that of the token, else the one that the path names, else the only one. It is nil
+// where there are several.
+func (h *Handler) likelyProvider(r *http.Request, rt *route) (*Provider, string) {
+	path := r.URL.Path
+	named, below, ok := cutProvider(path, h.Prefix)
+	ok = ok && h.Prefix != ""
+	if p := rt.provider; p != nil {
+		if ok && named == p.name { // refused before the prefix was stripped
+			path = below
+		}
+		return p, path
+	}
+	if ok {
+		return h.app.Providers[named], below
+	}
+	if len(h.app.Providers) == 1 {
+		for _, p := range h.app.Providers {
+			return p, path
+		}
+	}
+	return nil, path
 }
 
 // write answers the request. The relay does so itself, instead of
@@ -177,6 +316,9 @@ func (f *refusal) write(w http.ResponseWriter) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
+	if f.amazon {
+		header.Set("X-Amzn-Errortype", cmp.Or(amazonType[a.status], "ValidationException"))
+	}
 	if retry := max(a.retry, f.retry); retry > 0 {
 		header.Set("Retry-After", strconv.Itoa(retry))
 	} else {
@@ -197,34 +339,23 @@ func (f *refusal) body() []byte {
 	if (a.detail || f.told) && f.rule != "" {
 		message += " (" + f.rule + ")"
 	}
-	body, _ := json.Marshal(errorBody{"error", errorDetail{a.kind, f.code, message}}) // strings marshal
+	shape := f.form
+	if shape == nil {
+		shape = commonForm
+	}
+	body, _ := json.Marshal(shape(a, f.code, message)) // texts and numbers marshal
 	return body
 }
 
 // event is the refusal in a stream of events that had begun. OpenAI's SDKs throw
 // what has an error in it, Anthropic's what is called error. Google's skip what has
-// a name, and throw what has an error as Google writes it
-// (https://google.aip.dev/193).
+// a name, and throw what has an error as Google writes it.
 func (f *refusal) event(dialect string) []byte {
 	if dialect != "gemini" {
 		return fmt.Appendf(nil, "event: error\ndata: %s\n\n", f.body())
 	}
-	var google struct {
-		Error struct {
-			Code    int                 `json:"code"`
-			Message string              `json:"message"`
-			Status  string              `json:"status"`
-			Details []map[string]string `json:"details"`
-		} `json:"error"`
-	}
-	a, e := answers[f.code], &google.Error
-	e.Code, e.Message, e.Status = a.status, a.message, "PERMISSION_DENIED"
-	if a.status == http.StatusUnauthorized {
-		e.Status = "UNAUTHENTICATED"
-	}
-	e.Details = []map[string]string{{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": f.code, "domain": "relayapi"}}
-	data, _ := json.Marshal(google) // texts and numbers marshal
-	return fmt.Appendf(nil, "data: %s\n\n", data)
+	google := refusal{code: f.code, form: googleForm}
+	return fmt.Appendf(nil, "data: %s\n\n", google.body())
 }
 
 // log writes the one line that names the broken rule, and counts the refusal.

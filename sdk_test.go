@@ -396,6 +396,9 @@ func TestSDKsShowRefusals(t *testing.T) {
 				if !errors.As(err, &e) {
 					return "", 0
 				}
+				if e.Status == "" || len(e.Details) != 1 { // not parsed as an error of Google's
+					return "", e.Code
+				}
 				return e.Error(), e.Code
 			}},
 	}
