@@ -162,6 +162,7 @@ func (rt *route) outgoing(r *http.Request) *http.Request {
 func (rt *route) gotConn(info httptrace.GotConnInfo) {
 	if rt.exclusive(info.Conn) {
 		rt.conn = info.Conn
+		redactStandardLog()
 		if info.WasIdle && info.IdleTime < settleTime {
 			time.Sleep(settleTime - info.IdleTime)
 		}
