@@ -119,6 +119,21 @@ func (l *limitReader) usedOf(c tokenstore.Counter) (int64, error) {
 // maxPage is how many tokens one page of a list can have.
 const maxPage = 1000
 
+// shownRecord is what is told of one token.
+type shownRecord struct {
+	tokenstore.Record
+
+	// KeyRefused is the latest answer to a call of the token in which the provider
+	// refused the key; nil means that there was none since the relay started.
+	KeyRefused *keyRefusal `json:"key_refused,omitempty"`
+}
+
+// keyRefusal is what a provider said when it refused a key.
+type keyRefusal struct {
+	At      time.Time `json:"at"`
+	Message string    `json:"message"` // without the key
+}
+
 // identity is what a token is known by.
 type identity struct{ issuer, id string }
 
@@ -172,7 +187,11 @@ func adminShow(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, i.known(err)
 	}
-	return record, r.limitReader().complete(&record)
+	shown := shownRecord{Record: record}
+	if refused, ok := r.relay.ledger.keyRefusals.Get(record.Issuer + "/" + record.ID); ok {
+		shown.KeyRefused = &refused
+	}
+	return &shown, r.limitReader().complete(&shown.Record)
 }
 
 // updated is a token after a change.

@@ -106,6 +106,7 @@ var withheldHeaders = map[string]string{
 	"Timing-Allow-Origin":                 "as CORS (Resource Timing)",
 	"Set-Cookie":                          "sets state of the relay's site (RFC 6265)",
 	"Clear-Site-Data":                     "clears state of the relay's site (W3C Clear Site Data)",
+	"Secure-Session-":                     "sets state of the relay's site (Device Bound Session Credentials)",
 	"Set-Login":                           "sets state of the relay's site (FedCM)",
 	"Activate-Storage-Access":             "opens state of the relay's site (Storage Access Headers)",
 	"Alt-Svc":                             "sends clients past the relay (RFC 7838)",

@@ -70,6 +70,9 @@ func (h *Handler) settle(rt *route, r *http.Request) {
 	if f := ended(rt); f != nil && rt.answered {
 		f.log(h.logger, h.fields(r, rt)...) // otherwise it is the answer, which was logged
 	}
+	if rt.complaint != "" {
+		relay.ledger.keyRefusals.Add(rt.permit.tokenID, keyRefusal{time.Now().UTC(), rt.complaint})
+	}
 	used := tokenstore.Usage{BytesIn: rt.bytesIn.Load(), BytesOut: rt.bytesOut.Load(), Duration: time.Since(rt.start)}
 	if rt.connected.Load() {
 		used.Calls = 1

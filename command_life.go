@@ -95,7 +95,8 @@ func showCommand() *cobra.Command {
 		Use:   "show <id>",
 		Short: "Tells what the relay knows of a token",
 		Long: `Tells what the relay knows of a token by its id, [issuer/]id: what it has used,
-the limits in force, and what was said of it with update and revoke. Its calls, bytes
+the limits in force, what was said of it with update and revoke, and what the provider
+said when it last refused the key in a call of this token. Its calls, bytes
 and time may be fifteen seconds old; "token list" and "usage" are up to date. Use
 "token inspect" to see what else the token permits. "token list --help" explains the
 status.`,
@@ -109,14 +110,18 @@ status.`,
 		if err != nil {
 			return err
 		}
-		var record tokenstore.Record
+		var record shownRecord
 		if err := askAdmin(*address, http.MethodGet, uri, nil, &record, otherAddress); err != nil {
 			return err
 		}
 		if *asJSON {
 			return printJSON(cmd.OutOrStdout(), record)
 		}
-		return printRecord(cmd.OutOrStdout(), record)
+		if err := printRecord(cmd.OutOrStdout(), record.Record); err != nil || record.KeyRefused == nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "the provider refused the key at %s: %s\n", minute(record.KeyRefused.At), record.KeyRefused.Message)
+		return err
 	}
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
@@ -26,10 +27,15 @@ type pooledStore struct {
 	live    live
 	paces   paces
 	rates   rates
-	bodies  atomic.Int64  // memory that those take which are held
-	guesses *guesses      // at the secrets of issuers
-	done    chan struct{} // closed by Destruct
+	bodies  atomic.Int64 // memory that those take which are held
+	guesses *guesses     // at the secrets of issuers
+
+	keyRefusals *lru.Cache[string, keyRefusal] // the latest, by token
+	done        chan struct{}                  // closed by Destruct
 }
+
+// keptRefusals is of how many tokens the latest refusal of the key is kept.
+const keptRefusals = 1024
 
 // Destruct closes the store when the last config has let go of it.
 func (s *pooledStore) Destruct() error {
@@ -58,7 +64,11 @@ func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledge
 		if err != nil {
 			return nil, err
 		}
-		pooled := &pooledStore{Ledger: store, guesses: newGuesses(), done: make(chan struct{})}
+		refusals, err := lru.New[string, keyRefusal](keptRefusals)
+		if err != nil {
+			return nil, err
+		}
+		pooled := &pooledStore{Ledger: store, guesses: newGuesses(), keyRefusals: refusals, done: make(chan struct{})}
 		go pooled.live.watch(pooled.done)
 		return pooled, nil
 	})

@@ -76,6 +76,9 @@ func inspect(open func(token string) (*grant.Claims, error), token string) inspe
 	if err != nil {
 		f := denied(err)
 		i.Code, i.Rule = f.code, f.rule
+		if what := eccrypto.Misshapen(token); what != "" {
+			i.Rule = "it is " + what
+		}
 	}
 	if claims != nil && claims.APIKey != "" {
 		claims.APIKey = "***"

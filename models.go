@@ -48,6 +48,7 @@ func (h *Handler) checkModels(rt *route, r *http.Request) *refusal {
 		return refuse(codeInvalidRequest, "there are two Content-Types; send one")
 	}
 
+	delete(r.Header, "X-Portkey-Config") // of the gateway Portkey, in which other models may be named
 	if p.SetModel != "" && !rt.lists {
 		if err := d.Write(request, p.SetModel); err != nil {
 			return unclear(err)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
 // Browsers refuse an answer with two. A site that knows its only page may say so,
@@ -76,13 +77,20 @@ func TestProviderRefusesKey(t *testing.T) {
 		w.WriteHeader(401)
 		_, _ = io.WriteString(w, `{"error":"Incorrect API key provided: `+realKey+`"}`)
 	}).URL))
-	res, body := relay.do(relay.request(bearer(relay.mint())))
+	res, body := relay.do(relay.request(bearer(relay.mint(id("refused")))))
 	wantRefusal(t, res, body, "provider_refused_key")
 	if leak(body, realKey, realkey.PieceSize) || strings.Contains(body, "RELAYAPI_TEST_KEY") || res.Header.Get("X-Should-Retry") != "false" {
 		t.Errorf("got %s %v", body, res.Header)
 	}
 	if !relay.logged(`"level":"warn"`, "answered 401 to the key of {env.RELAYAPI_TEST_KEY}", "Incorrect API key provided: ***") {
 		t.Error("the log does not say which key")
+	}
+	page, err := activeApp(t).ledger.Tokens(t.Context(), tokenstore.Filter{Limit: 1})
+	if err != nil || len(page.Records) != 1 || page.Records[0].Usage.ProviderErrors != 1 {
+		t.Errorf("counted as %+v, %v", page, err)
+	}
+	if said, _ := activeApp(t).ledger.keyRefusals.Get("backend/refused"); !strings.Contains(said.Message, "Incorrect API key provided: ***") {
+		t.Errorf("kept is %+v", said)
 	}
 }
 
