@@ -82,6 +82,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 func newDoor(app *App, logger *zap.Logger, logRequests bool) *Handler {
 	return &Handler{
 		LogRequests: logRequests,
+		endpoint:    true,
 		app:         app, logger: logger, access: logger.Named("access"), carriers: newCarriers(app.Providers),
 	}
 }

@@ -50,6 +50,7 @@ type Handler struct {
 	carriers *carriers
 	clients  bool // are counted by their addresses
 	warning  *proxyWarning
+	endpoint bool // it stands for an endpoint of the relay's own, not for a provider
 }
 
 // CaddyModule returns the Caddy module information.

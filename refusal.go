@@ -289,6 +289,9 @@ func (p *Provider) speaks(name string) bool {
 // where there are several.
 func (h *Handler) likelyProvider(r *http.Request, rt *route) (*Provider, string) {
 	path := r.URL.Path
+	if h.endpoint {
+		return nil, path
+	}
 	named, below, ok := cutProvider(path, h.Prefix)
 	ok = ok && h.Prefix != ""
 	if p := rt.provider; p != nil {
