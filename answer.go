@@ -87,7 +87,7 @@ const (
 func (rt *route) excerpt(body io.ReadCloser) string {
 	overdue := time.AfterFunc(excerptTime, func() { body.Close() })
 	defer overdue.Stop()
-	text, _ := io.ReadAll(io.LimitReader(body, excerptRead)) // what there is of it will do
+	text, _ := io.ReadAll(io.LimitReader(body, excerptRead)) // a part will do
 
 	line := strings.Join(strings.FieldsFunc(rt.secret.Mask(string(text)), func(c rune) bool {
 		return unicode.IsSpace(c) || !unicode.IsPrint(c) || c == unicode.ReplacementChar
@@ -388,8 +388,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// replaceError puts words of the relay's in the place of an error that it cannot
-// read. The status and Retry-After stay the provider's.
+// replaceError replaces the body of an error that the relay cannot read. The status and Retry-After stay the provider's.
 func (rt *route) replaceError(res *http.Response, why error) {
 	res.Body.Close()
 	message := fmt.Sprintf("The provider answered %d. The relay withholds its message, which is %v.", res.StatusCode, why)

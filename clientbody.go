@@ -26,7 +26,7 @@ type clientBody struct {
 // body itself does not tell: Caddy wraps the empty one too.
 func bodiless(r *http.Request) bool { return r.Body == nil || r.ContentLength == 0 }
 
-// watchBody puts a [clientBody] in the place of the request's body. Until that
+// watchBody replaces the request's body by a [clientBody]. Until that
 // has been read to its end, every answer over HTTP/1 closes the connection.
 //
 // net/http would do so itself. It goes by the type of the body, however, which

@@ -95,7 +95,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer rt.relay.ledger.release()
 		refused = h.limitRate(rt, r)
 	}
-	if rt.found.bare = true; refused == nil {
+	rt.found = found{bare: true} // nobody has looked: it may show a token
+	if refused == nil {
 		rt.found = h.carriers.take(r)
 	}
 	if h.hideFromLog(r, rt.found.bare) {

@@ -1,17 +1,26 @@
 // Package relayapi is a Caddy plugin that lets a front-end call a paid HTTP API
-// with an encrypted token in the place of the API key.
+// with an encrypted token instead of the API key.
 //
-// A request passes through these rooms, in this order and with no way back:
+// The handler (handler.go) takes each request through these steps:
 //
-//	carrier.go    the token is found, and every place that could hold one is emptied
-//	tokens.go     the token is opened and its claims are compiled (package eccrypto, grant)
-//	handler.go    the request is held against the grant, charged (charge.go, package tokenstore)
-//	              and goes on to the next handler, Caddy's reverse_proxy
-//	upstream.go   which asks us where to connect
-//	transport.go  and hands us the request last of all: here, and only here, it gets the real key
-//	tap.go        the answer is cleaned and counted on its way back
+//	hold, limitRate  the store is held, and the operator's rate limits are asked
+//	take             the token is found, and every place that could hold one is emptied (carrier.go)
+//	checkProtocol    TLS early data, CONNECT and the like are refused
+//	openToken        the token is opened and its claims are compiled (tokens.go; packages eccrypto, grant)
+//	checkRequest     path, method, address and origin are held against the grant
+//	takeSlot         limits.concurrency; from here on the call ends with its token (pace.go, live.go)
+//	readBody         a short body, or one whose model is looked into, is read (clientbody.go, held.go)
+//	checkModels      the models that the request names are held against the grant (models.go; package dialect)
+//	countRate        limits.rpm
+//	decideTarget     what is sent where, with which key
+//	charge           the call is counted durably (charge.go; package tokenstore)
 //
-// What joins them is the route in the request's context (route.go).
+// It then goes to the next handler, Caddy's reverse_proxy. That asks Upstreams
+// (upstream.go) where to connect, and hands the request to Transport (transport.go),
+// which adds the real key last of all (package internal/realkey). The answer is
+// cleaned on its way back (answer.go, tap.go), and the call is settled.
+//
+// What joins the steps is the route in the request's context (route.go).
 package relayapi
 
 import (
