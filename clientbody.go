@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,6 +21,9 @@ type clientBody struct {
 	read   atomic.Int64
 	ended  atomic.Bool // read to its end
 	broke  atomic.Bool // the client did not deliver it
+
+	mu      sync.Mutex // held while it is read
+	stopped bool
 }
 
 // bodiless reports whether a request that a server received has no body. The
@@ -45,6 +49,11 @@ func (rt *route) watchBody(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := b.ReadCloser.Read(p)
 	read := b.read.Add(int64(n))
 	b.rt.bytesIn.Add(int64(n))
@@ -66,11 +75,22 @@ func (rt *route) drain(r *http.Request) {
 	if !rt.closes || r.ContentLength > smallBody || r.ContentLength < 0 || r.Header.Get("Expect") != "" {
 		return
 	}
-	overdue := time.AfterFunc(drainTime, rt.client.interrupt)
+	overdue := time.AfterFunc(drainTime, func() { _ = rt.client.interrupt() })
 	_, _ = io.CopyN(io.Discard, &rt.client, smallBody) // what is left over closes the connection
 	if !overdue.Stop() {
 		rt.client.ended.Store(false) // its deadline would end what comes next
 	}
+}
+
+// stop ends the reading of the body when its handler is done: the transport may
+// still read it, and the server uses it again.
+func (b *clientBody) stop() {
+	if b.rt == nil || b.rt.socket || b.ended.Load() || b.interrupt() != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stopped = true
 }
 
 // keepConnection lets the connection serve another request if the body was read
@@ -128,7 +148,7 @@ var errBodyTooSlow = errors.New("the request's body came too slowly: it may take
 func (b *clientBody) inTime(read func() error) error {
 	watch := patience{body: b, begun: time.Now()}
 	watch.timer = time.AfterFunc(bodyPatience, watch.check)
-	done := context.AfterFunc(b.rt, b.interrupt)
+	done := context.AfterFunc(b.rt, func() { _ = b.interrupt() })
 
 	err := read()
 
@@ -158,11 +178,12 @@ func (p *patience) check() {
 		return
 	}
 	p.over.Store(true)
-	p.body.interrupt()
+	_ = p.body.interrupt()
 }
 
 // interrupt ends every read of the body. It only ever moves the deadline into
 // the past, so that no shorter one of the operator's is extended.
-func (b *clientBody) interrupt() {
-	_ = http.NewResponseController(b.rt.writer).SetReadDeadline(time.Unix(1, 0)) // where there is none, the server's timeouts hold
+// Where no deadline can be set, the server's timeouts hold.
+func (b *clientBody) interrupt() error {
+	return http.NewResponseController(b.rt.writer).SetReadDeadline(time.Unix(1, 0))
 }

@@ -247,7 +247,7 @@ func (h *Handler) readBody(rt *route, r *http.Request) *refusal {
 	case short(r):
 		return rt.holdShortBody(r)
 	}
-	rt.stopInterrupt = context.AfterFunc(rt, rt.client.interrupt)
+	rt.stopInterrupt = context.AfterFunc(rt, func() { _ = rt.client.interrupt() })
 	return nil
 }
 

@@ -85,6 +85,7 @@ func (s *pooledStore) letGo(rt *route) {
 	if rt.stopInterrupt != nil {
 		rt.stopInterrupt() // the end of the call would interrupt its connection's next request
 	}
+	rt.client.stop()
 	if rt.cancel != nil {
 		s.live.remove(rt)
 	}

@@ -91,13 +91,19 @@ func TestCall_ThatEndedIsNotSent(t *testing.T) {
 			for range calls {
 				held = append(held, relay.pend(token))
 			}
-			ended := 0
-			if !eventually(func() bool {
-				ended += ledger.live.end([]*refusal{endRevoked, endExpired}[round%2], func(t *tokenstore.Token) bool { return t.ID == name })
-				return ended >= calls
-			}) {
-				t.Fatalf("%d of %d calls were ended", ended, calls)
+			under := func() (n int) {
+				ledger.live.end(nil, func(t *tokenstore.Token) bool {
+					if t.ID == name {
+						n++
+					}
+					return false
+				})
+				return n
 			}
+			if !eventually(func() bool { return under() == calls }) {
+				t.Fatalf("%d of %d calls are under way", under(), calls)
+			}
+			ledger.live.end([]*refusal{endRevoked, endExpired}[round%2], func(t *tokenstore.Token) bool { return t.ID == name })
 			for _, p := range held {
 				if status := p.finish(); status != http.StatusUnauthorized {
 					t.Errorf("a call that was ended got %d", status)
@@ -233,6 +239,8 @@ func TestTurns_AreOneForEachClient(t *testing.T) {
 		}
 		done()
 		time.Sleep(time.Minute)
+		all.mu.Lock()
+		defer all.mu.Unlock()
 		if most.Load() != 1 || len(all.clients) != 0 {
 			t.Errorf("%d tokens of one client are opened at once, %d clients are left", most.Load(), len(all.clients))
 		}

@@ -199,7 +199,7 @@ func (r *testRelay) smuggle(t *testing.T, way wayOut) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
 
 	head, tokenID := way.header, rand.Text()
 	if way.ends {

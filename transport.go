@@ -147,7 +147,16 @@ func (rt *route) outgoing(r *http.Request) *http.Request {
 	out.Trailer = nil
 	out.Host = rt.provider.base.Host
 	out.URL = rt.outgoingURL(r.URL)
-	if bodiless(r) || rt.body.bytes == nil { // in the latter case it streams
+	switch {
+	case bodiless(r):
+		return out
+	case rt.body.bytes == nil:
+		// It streams, without reverse_proxy's wrappers if that has not buffered it:
+		// they race when an answer comes while the body is still read. The server
+		// closes it.
+		if rt.client.read.Load() == 0 {
+			out.Body = io.NopCloser(&rt.client)
+		}
 		return out
 	}
 	rt.bytesIn.Store(int64(len(rt.body.bytes)))
