@@ -9,13 +9,17 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"go.uber.org/zap"
 )
 
 func init() {
@@ -26,19 +30,19 @@ func init() {
 //
 //	POST   /relayapi/tokens                mints a token; the body has its claims
 //	GET    /relayapi/tokens                lists the tokens that were used, by issuer, subject, provider, status
-//	GET    /relayapi/tokens/{issuer}/{id}  tells about one
+//	GET    /relayapi/tokens/{issuer}/{id}  shows one
 //	PATCH  /relayapi/tokens/{issuer}/{id}  changes its limit or its label, disables or enables it
 //	DELETE /relayapi/tokens/{issuer}/{id}  revokes it, also before it is used
 //	POST   /relayapi/revocations           revokes the tokens of a subject, of an issuer, or all
 //	GET    /relayapi/limits                lists the operator's limits
 //	PUT    /relayapi/limits                sets one, for all or for one
 //	DELETE /relayapi/limits                removes one that was set
-//	GET    /relayapi/usage                 tells what was used, by day, provider, issuer and subject
-//	GET    /relayapi/keys                  tells the relay's public keys and the issuers' key ids
-//	POST   /relayapi/inspect               tells what a token says and whether it is accepted; the body is the token
+//	GET    /relayapi/usage                 reports what was used, by day, provider, issuer and subject
+//	GET    /relayapi/keys                  shows the relay's public keys and the issuers' key ids
+//	POST   /relayapi/inspect               shows what a token says and whether it is accepted; the body is the token
 //
-// A path without {issuer} means the relay's own issuer. Whoever reaches the
-// admin endpoint can mint.
+// A path without {issuer} means the relay's own issuer. Whoever reaches the admin
+// endpoint can mint.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -49,8 +53,8 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Routes returns the relay's admin routes. Their patterns have no methods, so
-// that a wrong one is refused in JSON, as all else.
+// Routes returns the relay's admin routes. Their patterns have no methods, so that a
+// wrong one is refused in JSON like everything else.
 func (adminAPI) Routes() []caddy.AdminRoute {
 	token := adminMethods{
 		http.MethodGet: adminShow, http.MethodPatch: adminUpdate, http.MethodDelete: adminRevoke,
@@ -69,10 +73,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// maxAdminBody bounds what the admin endpoints read: a token or its claims.
-const maxAdminBody = 64 << 10
-
-// adminRequest is a request to the admin endpoint, and the relay it is for.
+// adminRequest is a request to the admin endpoint, with the relay that it is for.
 type adminRequest struct {
 	*http.Request
 	app   *App
@@ -80,7 +81,7 @@ type adminRequest struct {
 	body  []byte
 }
 
-// adminMethods are what answers a path, by method. The answers become JSON.
+// adminMethods answer a path, by method. The answers become JSON.
 type adminMethods map[string]func(*adminRequest) (answer any, err error)
 
 // ServeHTTP implements [caddy.AdminHandler].
@@ -91,12 +92,12 @@ func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", methods)
 		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("use %s", methods))
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxAdminBody+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, adminapi.MaxBody+1))
 	switch {
 	case err != nil:
 		return apiError(http.StatusBadRequest, errors.New("the request body broke off"))
-	case len(body) > maxAdminBody:
-		return apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", maxAdminBody))
+	case len(body) > adminapi.MaxBody:
+		return apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", adminapi.MaxBody))
 	}
 	app, relay, err := runningRelay()
 	if err != nil {
@@ -118,12 +119,12 @@ func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(answer)
 }
 
-// runningRelay finds the running relay, whose ledger is then to be released.
-// That is done late: routers are provisioned before apps, and outlive them.
+// runningRelay finds the running relay and holds its ledger, which the caller releases.
+// It looks late, because routers are provisioned before apps and outlive them.
 func runningRelay() (*App, *relay, error) {
 	value, err := caddy.ActiveContext().AppIfConfigured("relayapi")
 	if err != nil {
-		return nil, nil, errors.New("no relay is configured: the running config has no relayapi directive")
+		return nil, nil, errors.New("no relay is configured; the running config has no relayapi directive")
 	}
 	app := value.(*App)
 	relay := app.relay.Load()
@@ -133,8 +134,8 @@ func runningRelay() (*App, *relay, error) {
 	return app, relay, nil
 }
 
-// parameters are the parameters of the query. One that is not known or is there
-// twice is refused: a filter that is passed over would select too much.
+// parameters returns the parameters of the query. It refuses one that is unknown or
+// given twice, because a filter that is ignored would select too much.
 func (r *adminRequest) parameters(known ...string) (url.Values, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -142,7 +143,7 @@ func (r *adminRequest) parameters(known ...string) (url.Values, error) {
 	}
 	for name, all := range values {
 		if !slices.Contains(known, name) {
-			return nil, apiError(http.StatusBadRequest, fmt.Errorf("unknown query parameter: there are %s", strings.Join(known, ", ")))
+			return nil, apiError(http.StatusBadRequest, fmt.Errorf("unknown query parameter; must be one of %s", strings.Join(known, ", ")))
 		}
 		if len(all) > 1 {
 			return nil, apiError(http.StatusBadRequest, fmt.Errorf("%s is given twice", name))
@@ -157,19 +158,19 @@ func adminMint(r *adminRequest) (any, error) {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 	switch {
-	case draft.Issuer != "" && draft.Issuer != relayIssuer:
-		return nil, apiError(http.StatusBadRequest, fmt.Errorf("iss: the admin endpoint mints as %q only", relayIssuer))
+	case draft.Issuer != "" && draft.Issuer != mint.RelayIssuer:
+		return nil, apiError(http.StatusBadRequest, fmt.Errorf("iss: the admin endpoint mints as %q only", mint.RelayIssuer))
 	case draft.Audience != "":
-		return nil, apiError(http.StatusBadRequest, errors.New("aud: leave it out, it is this relay"))
+		return nil, apiError(http.StatusBadRequest, errors.New("aud: leave it out; it is this relay"))
 	case r.app.Providers[draft.Provider] == nil:
-		return nil, apiError(http.StatusBadRequest, fmt.Errorf("provider %q: the relay has %s",
+		return nil, apiError(http.StatusBadRequest, fmt.Errorf("unknown provider %q; must be one of %s",
 			draft.Provider, strings.Join(slices.Sorted(maps.Keys(r.app.Providers)), ", ")))
 	}
-	m, err := r.relay.mint.mint(draft, time.Now())
+	m, err := r.relay.minter.Mint(draft, time.Now())
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	// What the config would refuse is not handed out.
+	// The relay does not hand out what its config would refuse.
 	if _, err := r.open(m.Token); err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
@@ -177,30 +178,17 @@ func adminMint(r *adminRequest) (any, error) {
 }
 
 func adminInspect(r *adminRequest) (any, error) {
-	return inspect(r.open, strings.TrimSpace(string(r.body))), nil
+	return mint.Inspect(r.open, strings.TrimSpace(string(r.body))), nil
 }
 
-// open opens a token as a request would, path aside. It returns the claims also
-// of one that is refused, as far as they verified.
+// open opens a token as a request would. It returns claims that verified even when it
+// refuses them.
 func (r *adminRequest) open(token string) (*grant.Claims, error) {
 	permit, claims, err := r.relay.tokens.compile(r.Context(), token)
 	if err != nil {
 		return claims, err
 	}
 	return claims, permit.ValidAt(time.Now())
-}
-
-// relayKey is a key that tokens are encrypted to.
-type relayKey struct {
-	ID      string          `json:"id"`
-	Current bool            `json:"current"` // the one to encrypt to
-	JWK     json.RawMessage `json:"jwk"`
-}
-
-// issuerKeys are the keys that verify an issuer's tokens.
-type issuerKeys struct {
-	Issuer string   `json:"issuer"`
-	KeyIDs []string `json:"key_ids"`
 }
 
 func adminKeys(r *adminRequest) (any, error) {
@@ -218,30 +206,354 @@ func adminKeys(r *adminRequest) (any, error) {
 	if err := json.Unmarshal(data, &set); err != nil {
 		return nil, err
 	}
-	var answer struct {
-		Keys    []relayKey   `json:"keys"`
-		Issuers []issuerKeys `json:"issuers"`
-	}
+
+	var answer adminapi.Keys
 	for i, key := range public {
-		answer.Keys = append(answer.Keys, relayKey{ID: key.ID(), Current: i == 0, JWK: set.Keys[i]})
+		answer.Keys = append(answer.Keys, adminapi.RelayKey{ID: key.ID(), Current: i == 0, JWK: set.Keys[i]})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.app.grants)) {
 		key := r.app.signers[name]
 		if key == nil { // the relay's own issuer, and those for whom it mints
-			key = r.relay.mint.signer.Public()
+			key = r.relay.minter.Signer.Public()
 		}
-		answer.Issuers = append(answer.Issuers, issuerKeys{name, []string{key.ID()}})
+		answer.Issuers = append(answer.Issuers, adminapi.IssuerKeys{Issuer: name, KeyIDs: []string{key.ID()}})
 	}
 	return answer, nil
 }
 
-// apiError makes an error of the admin API. For a denial only the rule is said.
+// apiError returns an error of the admin API. Of a denial it has only the rule.
 func apiError(status int, err error) error {
 	var d *grant.Denial
 	if errors.As(err, &d) {
 		err = errors.New(d.Rule)
 	}
 	return caddy.APIError{HTTPStatus: status, Err: err}
+}
+
+func adminList(r *adminRequest) (any, error) {
+	q, err := r.parameters("issuer", "subject", "provider", "status", "after", "limit")
+	if err != nil {
+		return nil, err
+	}
+	f := tokenstore.Filter{
+		Issuer: q.Get("issuer"), Subject: q.Get("subject"), Provider: q.Get("provider"),
+		Status: tokenstore.Status(q.Get("status")), After: q.Get("after"),
+	}
+	statuses := []tokenstore.Status{"", tokenstore.Active, tokenstore.Disabled, tokenstore.Exhausted, tokenstore.Expired, tokenstore.Revoked}
+	if !slices.Contains(statuses, f.Status) {
+		return nil, apiError(http.StatusBadRequest, errors.New("status must be one of active, disabled, exhausted, expired, revoked"))
+	}
+	f.Complete = r.limitReader().complete
+	if f.After != "" {
+		if _, err := adminapi.ParseIdentity(f.After); err != nil || !strings.Contains(f.After, "/") {
+			return nil, apiError(http.StatusBadRequest, errors.New("after must be the `next` of another page"))
+		}
+	}
+	if q.Has("limit") {
+		if f.Limit, err = strconv.Atoi(q.Get("limit")); err != nil || f.Limit < 1 || f.Limit > adminapi.MaxPage {
+			return nil, apiError(http.StatusBadRequest, fmt.Errorf("limit must be a number from 1 to %d", adminapi.MaxPage))
+		}
+	}
+	page, err := r.relay.ledger.Tokens(r.Context(), f)
+	if page.Records == nil {
+		page.Records = []tokenstore.Record{} // in JSON an empty list, not null
+	}
+	return page, err
+}
+
+// limitReader finds the limits in force for tokens. It reads each counter once,
+// because many tokens of a list share those of a subject or an issuer.
+type limitReader struct {
+	*adminRequest
+	rules *limitRules
+	now   time.Time
+	used  map[tokenstore.Counter]int64
+}
+
+func (r *adminRequest) limitReader() *limitReader {
+	return &limitReader{r, r.relay.limitsInForce(r.app.Limits), time.Now(), make(map[tokenstore.Counter]int64)}
+}
+
+// complete adds the limits in force to a record: its own and the operator's.
+func (l *limitReader) complete(r *tokenstore.Record) error {
+	var limits []tokenstore.LimitUse
+	if own := l.own(r); own != nil {
+		limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Calls: *own, Used: r.CallsCounted})
+	}
+
+	p := &permit{
+		Grant:   &grant.Grant{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject},
+		tokenID: r.Issuer + "/" + r.ID, subjectID: r.Issuer + "/" + r.Subject,
+	}
+	for i, rule := range l.rules.rules {
+		one := limitRules{rules: l.rules.rules[i : i+1]}
+		charges, _ := one.charges(nil, p, l.now)
+		for _, c := range charges {
+			used, err := l.usedOf(c.Counter)
+			if err != nil {
+				return err
+			}
+			limits = append(limits, tokenstore.LimitUse{Scope: rule.scope, Per: rule.per, Calls: c.Limit, Used: used})
+		}
+	}
+	r.SetLimits(limits)
+	return nil
+}
+
+// own returns the limit of a token's calls in all: the operator's override, else that of
+// the claims, else its issuer's. nil means none.
+func (l *limitReader) own(r *tokenstore.Record) *int64 {
+	switch {
+	case r.CallsLimit != nil:
+		return r.CallsLimit
+	case r.ClaimedCalls == nil: // an earlier version did not keep what the claims say
+		return nil
+	case *r.ClaimedCalls > 0:
+		return r.ClaimedCalls
+	default:
+		return l.app.grants[r.Issuer].Limits.Calls
+	}
+}
+
+func (l *limitReader) usedOf(c tokenstore.Counter) (int64, error) {
+	if used, ok := l.used[c]; ok {
+		return used, nil
+	}
+	used, err := l.relay.ledger.Used(l.Context(), c)
+	if err != nil {
+		return 0, fmt.Errorf("reading what %s %s has used: %w", c.Scope, c.ID, err)
+	}
+	l.used[c] = used
+	return used, nil
+}
+
+// identity returns the token that the path names.
+func (r *adminRequest) identity() (adminapi.Identity, error) {
+	name := r.PathValue("id")
+	if issuer := r.PathValue("issuer"); issuer != "" {
+		name = issuer + "/" + name
+	}
+	i, err := adminapi.ParseIdentity(name)
+	if err != nil {
+		return i, apiError(http.StatusBadRequest, err)
+	}
+	return i, nil
+}
+
+// unknown turns the ledger's error for an unknown token into an answer.
+func unknown(i adminapi.Identity, err error) error {
+	if !errors.Is(err, tokenstore.ErrUnknown) {
+		return err
+	}
+	return apiError(http.StatusNotFound,
+		fmt.Errorf("no token %s was used here; a token is known from its first call on, and can be revoked before", i))
+}
+
+func adminShow(r *adminRequest) (any, error) {
+	i, err := r.identity()
+	if err != nil {
+		return nil, err
+	}
+	record, err := r.relay.ledger.Token(r.Context(), i.Issuer, i.ID)
+	if err != nil {
+		return nil, unknown(i, err)
+	}
+	shown := adminapi.Record{Record: record}
+	if refused, ok := r.relay.ledger.keyRefusals.Get(record.Issuer + "/" + record.ID); ok {
+		shown.KeyRefused = &refused
+	}
+	return &shown, r.limitReader().complete(&shown.Record)
+}
+
+func adminUpdate(r *adminRequest) (any, error) {
+	i, err := r.identity()
+	if err != nil {
+		return nil, err
+	}
+	change, err := adminapi.ParseChange(r.body)
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	ledger := r.relay.ledger
+	if change.Disabled != nil && !*change.Disabled {
+		record, err := ledger.Token(r.Context(), i.Issuer, i.ID)
+		switch {
+		case err != nil:
+			return nil, unknown(i, err)
+		case record.Status == tokenstore.Revoked:
+			return nil, apiError(http.StatusConflict, fmt.Errorf("token %s is revoked for good; mint another", i))
+		}
+	}
+	record, err := ledger.Update(r.Context(), i.Issuer, i.ID, change)
+	if err != nil {
+		return nil, unknown(i, err)
+	}
+	if err := r.limitReader().complete(&record); err != nil {
+		return nil, err
+	}
+	answer := adminapi.Updated{Record: record}
+	if change.Disabled != nil && *change.Disabled {
+		answer.Ended = ledger.live.end(endRevoked, i.Matches)
+	}
+	r.app.logger.Info("token changed", zap.String("issuer", i.Issuer), zap.String("token_id", i.ID),
+		zap.String("status", string(record.Status)), zap.Int64p("calls_limit", record.CallsLimit), zap.Int("ended_calls", answer.Ended))
+	return answer, nil
+}
+
+func adminUsage(r *adminRequest) (any, error) {
+	q, err := r.parameters("provider", "issuer", "subject", "from", "to")
+	if err != nil {
+		return nil, err
+	}
+	f := tokenstore.UsageFilter{Provider: q.Get("provider"), Issuer: q.Get("issuer"), Subject: q.Get("subject")}
+	for name, day := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
+		if !q.Has(name) {
+			continue
+		}
+		if *day, err = time.Parse(time.DateOnly, q.Get(name)); err != nil || day.Unix() <= 0 {
+			return nil, apiError(http.StatusBadRequest, fmt.Errorf("%s must be a day such as 2026-01-31", name))
+		}
+	}
+	if q.Has("from") && q.Has("to") && f.To.Before(f.From) {
+		return nil, apiError(http.StatusBadRequest, errors.New("to is before from"))
+	}
+	rows, err := r.relay.ledger.UsageReport(r.Context(), f)
+	if rows == nil {
+		rows = []tokenstore.UsageRow{} // in JSON an empty list, not null
+	}
+	return adminapi.Usage{Usage: rows}, err
+}
+
+// adminLimits lists the limits of the config, and then those that were set.
+func adminLimits(r *adminRequest) (any, error) {
+	if _, err := r.parameters(); err != nil {
+		return nil, err
+	}
+	list := adminapi.Limits{Limits: []adminapi.Limit{}}
+	for _, l := range r.app.Limits {
+		list.Limits = append(list.Limits, adminapi.Limit{Scope: tokenstore.Scope(l.Scope), Calls: l.Calls, Per: l.Per, From: "config"})
+	}
+	for _, l := range *r.relay.ledger.Limits() {
+		list.Limits = append(list.Limits, shownLimit(l))
+	}
+	return list, nil
+}
+
+func shownLimit(l tokenstore.Limit) adminapi.Limit {
+	shown := adminapi.Limit{Scope: l.Scope, Calls: l.Calls, Per: l.Per, From: "admin"}
+	issuer, rest, _ := strings.Cut(l.ID, "/")
+	shown.Issuer = issuer
+	switch {
+	case l.ID == "":
+	case l.Scope == tokenstore.ScopeSubject:
+		shown.Subject = &rest
+	case l.Scope == tokenstore.ScopeToken:
+		shown.ID = rest
+	}
+	return shown
+}
+
+// adminSetLimit sets a limit, which acts on the next call.
+func adminSetLimit(r *adminRequest) (any, error) {
+	limit, err := adminapi.ParseLimit(r.body)
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	if err := r.relay.ledger.SetLimit(r.Context(), limit); err != nil {
+		return nil, fmt.Errorf("setting limit: %w", err)
+	}
+	r.app.logger.Info("limit set", zap.String("scope", string(limit.Scope)), zap.String("id", limit.ID),
+		zap.String("per", limit.Per), zap.Int64("calls", limit.Calls))
+	return shownLimit(limit), nil
+}
+
+// adminRemoveLimit removes a limit that was set. The limit for all, or that of the
+// config, applies again.
+func adminRemoveLimit(r *adminRequest) (any, error) {
+	query, err := r.parameters("scope", "issuer", "subject", "id", "per")
+	if err != nil {
+		return nil, err
+	}
+	limit, err := adminapi.ParseLimitKey(func(name string) (string, bool) { return query.Get(name), query.Has(name) })
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	switch err := r.relay.ledger.RemoveLimit(r.Context(), limit); {
+	case errors.Is(err, tokenstore.ErrUnknown):
+		return nil, apiError(http.StatusNotFound, errors.New("no such limit is set; GET /relayapi/limits and `caddy relayapi limit list` list all (change a limit of the config there)"))
+	case err != nil:
+		return nil, err
+	}
+	r.app.logger.Info("limit removed", zap.String("scope", string(limit.Scope)), zap.String("id", limit.ID), zap.String("per", limit.Per))
+	return shownLimit(limit), nil
+}
+
+// forever is after every time at which a token can be issued.
+var forever = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+
+// adminRevoke revokes one token, and everything that will be minted with its identity.
+func adminRevoke(r *adminRequest) (any, error) {
+	i, err := r.identity()
+	if err != nil {
+		return nil, err
+	}
+	answer := adminapi.Revoked{Scope: tokenstore.ScopeToken, Issuer: i.Issuer, ID: i.ID}
+	switch _, err := r.relay.ledger.Token(r.Context(), i.Issuer, i.ID); {
+	case errors.Is(err, tokenstore.ErrUnknown):
+		answer.Note = fmt.Sprintf("no token %s was used here so far", i)
+	case err != nil:
+		return nil, err
+	}
+	return r.revoke(answer, tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: i.Issuer, ID: i.ID, Before: forever})
+}
+
+// adminRevokeMany revokes the tokens of a subject or an issuer, or all.
+func adminRevokeMany(r *adminRequest) (any, error) {
+	rev, err := adminapi.ParseRevocation(r.body, time.Now())
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	answer := adminapi.Revoked{Scope: rev.Scope, Issuer: rev.Issuer, Before: rev.Before}
+	if rev.Scope == tokenstore.ScopeSubject {
+		answer.Subject = &rev.ID
+	}
+	return r.revoke(answer, rev)
+}
+
+// revoke makes a revocation durable, and then ends the calls under way. A call that
+// comes in between is refused or found, because it is registered before the ledger is
+// asked.
+func (r *adminRequest) revoke(answer adminapi.Revoked, rev tokenstore.Revocation) (any, error) {
+	if err := r.relay.ledger.Revoke(r.Context(), rev); err != nil {
+		return nil, err
+	}
+	answer.Ended = r.relay.ledger.live.end(endRevoked, rev.Matches)
+	if _, ok := r.app.grants[rev.Issuer]; !ok && rev.Scope != tokenstore.ScopeAll {
+		// Not refused, because an issuer that was removed from the config may have
+		// calls under way.
+		answer.Note = fmt.Sprintf("the config has no issuer %s", rev.Issuer)
+	} else if rev.Scope == tokenstore.ScopeSubject && rev.ID != "" {
+		answer.Note = r.namesakes(rev)
+	}
+	r.app.logger.Info("revoked", zap.String("scope", string(rev.Scope)), zap.String("issuer", rev.Issuer),
+		zap.String("id", rev.ID), zap.Time("before", rev.Before), zap.Int("ended_calls", answer.Ended))
+	return answer, nil
+}
+
+// namesakes warns about same-named subjects of other issuers, whose tokens are not
+// revoked.
+func (r *adminRequest) namesakes(rev tokenstore.Revocation) string {
+	page, _ := r.relay.ledger.Tokens(r.Context(), tokenstore.Filter{Subject: rev.ID, Status: tokenstore.Active, Limit: 1000}) // none, if that fails
+	var issuers []string
+	for _, t := range page.Records {
+		if t.Issuer != rev.Issuer && !slices.Contains(issuers, t.Issuer) {
+			issuers = append(issuers, t.Issuer)
+		}
+	}
+	if len(issuers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("subject %q also has tokens of %s, which stay valid", rev.ID, strings.Join(issuers, ", "))
 }
 
 // Interface guards

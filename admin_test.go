@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
@@ -63,30 +64,30 @@ func TestAdminRefuses(t *testing.T) {
 		{"limits by POST", "POST", "limits", ``, 405, "use DELETE, GET, PUT"},
 		{"limit: no body", "PUT", "limits", ``, 400, "not a JSON object"},
 		{"limit: unknown member", "PUT", "limits", `{"scope":"issuer","call":1}`, 400, "unknown member"},
-		{"limit: scope", "PUT", "limits", `{"scope":"user","calls":1}`, 400, "neither token, subject nor issuer"},
+		{"limit: scope", "PUT", "limits", `{"scope":"user","calls":1}`, 400, "must be one of token, subject, issuer"},
 		{"limit: no calls", "PUT", "limits", `{"scope":"issuer"}`, 400, "calls is missing"},
-		{"limit: calls as text", "PUT", "limits", `{"scope":"issuer","calls":"1"}`, 400, "not a number"},
+		{"limit: calls as text", "PUT", "limits", `{"scope":"issuer","calls":"1"}`, 400, "calls must be a whole number"},
 		{"limit: negative", "PUT", "limits", `{"scope":"issuer","calls":-1}`, 400, "from 0"},
-		{"limit: per week", "PUT", "limits", `{"scope":"issuer","calls":1,"per":"week"}`, 400, "per day or per month"},
+		{"limit: per week", "PUT", "limits", `{"scope":"issuer","calls":1,"per":"week"}`, 400, "must be one of day, month"},
 		{"limit: a token in all", "PUT", "limits", `{"scope":"token","calls":1}`, 400, "PATCH /relayapi/tokens"},
-		{"limit: subject of an issuer", "PUT", "limits", `{"scope":"issuer","subject":"x","calls":1}`, 400, "goes with scope subject"},
-		{"limit: id of a subject", "PUT", "limits", `{"scope":"subject","id":"x","calls":1}`, 400, "goes with scope token"},
-		{"limit: all of an issuer", "PUT", "limits", `{"scope":"subject","issuer":"backend","calls":1}`, 400, "whose of that issuer"},
+		{"limit: subject of an issuer", "PUT", "limits", `{"scope":"issuer","subject":"x","calls":1}`, 400, "needs scope subject"},
+		{"limit: id of a subject", "PUT", "limits", `{"scope":"subject","id":"x","calls":1}`, 400, "needs scope token"},
+		{"limit: all of an issuer", "PUT", "limits", `{"scope":"subject","issuer":"backend","calls":1}`, 400, "also give the subject or the id"},
 		{"limit: issuer with a slash", "PUT", "limits", `{"scope":"issuer","issuer":"a/b","calls":1}`, 400, "letters, digits"},
-		{"limit: null", "PUT", "limits", `{"scope":null,"calls":1}`, 400, "not a text"},
+		{"limit: null", "PUT", "limits", `{"scope":null,"calls":1}`, 400, "must be a text"},
 		{"limit: remove what is not set", "DELETE", "limits?scope=issuer", ``, 404, "no such limit is set"},
 		{"keys by DELETE", "DELETE", "keys", ``, 405, "use GET"},
 		{"inspect by GET", "GET", "inspect", ``, 405, "use POST"},
-		{"long body", "POST", "inspect", strings.Repeat("x", maxAdminBody+1), 413, "longer than"},
+		{"long body", "POST", "inspect", strings.Repeat("x", adminapi.MaxBody+1), 413, "longer than"},
 
-		{"list: unknown parameter", "GET", "tokens?subjekt=x", ``, 400, "there are issuer, subject"},
+		{"list: unknown parameter", "GET", "tokens?subjekt=x", ``, 400, "must be one of issuer, subject"},
 		{"list: twice", "GET", "tokens?status=active&status=revoked", ``, 400, "status is given twice"},
 		{"list: broken query", "GET", "tokens?status=%zz", ``, 400, "does not parse"},
 		{"list: status", "GET", "tokens?status=Active", ``, 400, "status must be one of active"},
 		{"list: limit 0", "GET", "tokens?limit=0", ``, 400, "from 1 to 1000"},
 		{"list: limit 1001", "GET", "tokens?limit=1001", ``, 400, "from 1 to 1000"},
 		{"list: limit", "GET", "tokens?limit=ten", ``, 400, "from 1 to 1000"},
-		{"list: after", "GET", "tokens?after=used", ``, 400, "`next` of a page"},
+		{"list: after", "GET", "tokens?after=used", ``, 400, "must be the `next`"},
 
 		{"show: unknown", "GET", "tokens/backend/never", ``, 404, "no token backend/never"},
 		{"show: of another issuer", "GET", "tokens/used", ``, 404, "no token relay/used"},
@@ -99,13 +100,13 @@ func TestAdminRefuses(t *testing.T) {
 		{"change: nothing", "PATCH", "tokens/backend/used", `{}`, 400, "nothing to change"},
 		{"change: no object", "PATCH", "tokens/backend/used", `null`, 400, "not a JSON object"},
 		{"change: empty", "PATCH", "tokens/backend/used", ``, 400, "not a JSON object"},
-		{"change: breaks off", "PATCH", "tokens/backend/used", `{"disabled":true`, 400, "does not parse"},
+		{"change: breaks off", "PATCH", "tokens/backend/used", `{"disabled":true`, 400, "not valid JSON"},
 		{"change: two", "PATCH", "tokens/backend/used", `{"disabled":true}{}`, 400, "after the JSON object"},
 		{"change: unknown member", "PATCH", "tokens/backend/used", `{"disabled":true,"calls":1}`, 400, "unknown member"},
 		{"change: wrong case", "PATCH", "tokens/backend/used", `{"Disabled":true}`, 400, "unknown member"},
-		{"change: twice", "PATCH", "tokens/backend/used", `{"disabled":false,"disabled":true}`, 400, "disabled is given twice"},
-		{"change: twice with null", "PATCH", "tokens/backend/used", `{"calls_limit":null,"calls_limit":1}`, 400, "calls_limit is given twice"},
-		{"change: no UTF-8", "PATCH", "tokens/backend/used", "{\"label\":\"\xff\"}", 400, "not a JSON object"},
+		{"change: twice", "PATCH", "tokens/backend/used", `{"disabled":false,"disabled":true}`, 400, "given twice"},
+		{"change: twice with null", "PATCH", "tokens/backend/used", `{"calls_limit":null,"calls_limit":1}`, 400, "given twice"},
+		{"change: no UTF-8", "PATCH", "tokens/backend/used", "{\"label\":\"\xff\"}", 400, "not valid JSON"},
 		{"limit: negative", "PATCH", "tokens/backend/used", `{"calls_limit":-1}`, 400, "whole number from 0"},
 		{"limit: too large", "PATCH", "tokens/backend/used", `{"calls_limit":9007199254740992}`, 400, "whole number from 0"},
 		{"limit: fraction", "PATCH", "tokens/backend/used", `{"calls_limit":1.5}`, 400, "whole number from 0"},
@@ -115,28 +116,28 @@ func TestAdminRefuses(t *testing.T) {
 		{"label: null", "PATCH", "tokens/backend/used", `{"label":null}`, 400, "200 printable"},
 		{"label: long", "PATCH", "tokens/backend/used", `{"label":"` + strings.Repeat("é", 201) + `"}`, 400, "200 printable"},
 		{"label: control", "PATCH", "tokens/backend/used", `{"label":"\u001b[2J"}`, 400, "200 printable"},
-		{"label: half a character", "PATCH", "tokens/backend/used", `{"label":"\ud800"}`, 400, "200 printable"},
+		{"label: half a character", "PATCH", "tokens/backend/used", `{"label":"\ud800"}`, 400, "not valid JSON"},
 
 		{"revoke: name", "DELETE", "tokens/backend/a%20b", ``, 400, "[issuer/]id"},
 		{"revoke: token", "DELETE", "tokens/" + secretToken, ``, 400, "a whole token"},
-		{"revocation: no scope", "POST", "revocations", `{"subject":"user-1"}`, 400, "scope is subject, issuer or all"},
+		{"revocation: no scope", "POST", "revocations", `{"subject":"user-1"}`, 400, "must be one of subject, issuer, all"},
 		{"revocation: scope token", "POST", "revocations", `{"scope":"token","issuer":"backend"}`, 400, "DELETE /relayapi/tokens"},
 		{"revocation: no subject", "POST", "revocations", `{"scope":"subject","issuer":"backend"}`, 400, "subject is missing"},
-		{"revocation: subject null", "POST", "revocations", `{"scope":"subject","subject":null}`, 400, "subject is not a text"},
-		{"revocation: subject", "POST", "revocations", `{"scope":"subject","subject":"a\nb"}`, 400, "not printable"},
+		{"revocation: subject null", "POST", "revocations", `{"scope":"subject","subject":null}`, 400, "subject must be a text"},
+		{"revocation: subject", "POST", "revocations", `{"scope":"subject","subject":"a\nb"}`, 400, "must be printable"},
 		{"revocation: no issuer", "POST", "revocations", `{"scope":"issuer"}`, 400, "issuer is missing"},
-		{"revocation: issuer", "POST", "revocations", `{"scope":"issuer","issuer":"a b"}`, 400, "issuer has 1 to 64"},
-		{"revocation: issuer and subject", "POST", "revocations", `{"scope":"issuer","issuer":"backend","subject":"user-1"}`, 400, "subject goes with"},
-		{"revocation: all of an issuer", "POST", "revocations", `{"scope":"all","issuer":"backend"}`, 400, "scope all has no issuer"},
-		{"revocation: all of a subject", "POST", "revocations", `{"scope":"all","subject":"user-1"}`, 400, "subject goes with"},
+		{"revocation: issuer", "POST", "revocations", `{"scope":"issuer","issuer":"a b"}`, 400, "issuer must have 1 to 64"},
+		{"revocation: issuer and subject", "POST", "revocations", `{"scope":"issuer","issuer":"backend","subject":"user-1"}`, 400, "subject: needs scope subject"},
+		{"revocation: all of an issuer", "POST", "revocations", `{"scope":"all","issuer":"backend"}`, 400, "does not go with scope all"},
+		{"revocation: all of a subject", "POST", "revocations", `{"scope":"all","subject":"user-1"}`, 400, "subject: needs scope subject"},
 		{"revocation: before", "POST", "revocations", many + `,"before":"2026-01-31"}`, 400, "RFC 3339"},
 		{"revocation: before 1970", "POST", "revocations", many + `,"before":"1969-01-31T00:00:00Z"}`, 400, "RFC 3339"},
 		{"revocation: future", "POST", "revocations", many + `,"before":"2999-01-31T00:00:00Z"}`, 400, "in the future"},
 		{"revocation: unknown member", "POST", "revocations", many + `,"id":"x"}`, 400, "unknown member"},
-		{"revocation: twice", "POST", "revocations", many + `,"scope":"all"}`, 400, "scope is given twice"},
+		{"revocation: twice", "POST", "revocations", many + `,"scope":"all"}`, 400, "given twice"},
 
-		{"usage: day", "GET", "usage?from=2026-1-1", ``, 400, "from is a day"},
-		{"usage: no day", "GET", "usage?to=", ``, 400, "to is a day"},
+		{"usage: day", "GET", "usage?from=2026-1-1", ``, 400, "from must be a day"},
+		{"usage: no day", "GET", "usage?to=", ``, 400, "to must be a day"},
 		{"usage: order", "GET", "usage?from=2026-01-02&to=2026-01-01", ``, 400, "to is before from"},
 		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "unknown query parameter"},
 		{"keys: parameter", "GET", "keys?private=1", ``, 400, "unknown query parameter"},
@@ -243,45 +244,6 @@ func standing(r tokenstore.Record) string {
 		text += fmt.Sprintf(", %s/%s %d of which %d", l.Scope, l.Per, l.Calls, l.Used)
 	}
 	return text
-}
-
-func TestPrintRecords_Limits(t *testing.T) {
-	n := func(n int64) *int64 { return &n }
-	own := tokenstore.LimitUse{Scope: "token", Calls: 3, Used: 1}
-	day := tokenstore.LimitUse{Scope: "subject", Per: "day", Calls: 20, Used: 19}
-	spent := tokenstore.LimitUse{Scope: "issuer", Calls: 5, Used: 7}
-	tests := []struct {
-		name                       string
-		override, claimed          *int64
-		limits                     []tokenstore.LimitUse
-		wantLimit, wantLeft, shown string
-	}{
-		{"none", nil, n(0), nil, "-", "-", "none"},
-		{"of the claims", nil, n(3), []tokenstore.LimitUse{own}, "3", "2", "3, in its claims"},
-		{"of the issuer", nil, n(0), []tokenstore.LimitUse{own}, "3", "2", "3, as its issuer's tokens have"},
-		{"override", n(3), n(2), []tokenstore.LimitUse{own}, "3", "2", "3, instead of 2 in its claims"},
-		{"override of none", n(3), n(0), []tokenstore.LimitUse{own}, "3", "2", "3, set by the operator"},
-		{"the tightest of two", nil, n(3), []tokenstore.LimitUse{own, day}, "20/day of subject", "1", "3, in its claims"},
-		{"lowered below its use", nil, n(0), []tokenstore.LimitUse{day, spent}, "5 of issuer", "0", "none"},
-		{"not kept", nil, nil, nil, "?", "?", "not known until its next call; an earlier version of the relay did not keep it"},
-		{"not kept, with another", nil, nil, []tokenstore.LimitUse{day}, "?", "?", "not known until its next call; an earlier version of the relay did not keep it"},
-		{"not kept, another spent", nil, nil, []tokenstore.LimitUse{spent}, "5 of issuer", "0", "not known until its next call; an earlier version of the relay did not keep it"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			r := tokenstore.Record{Status: tokenstore.Active, CallsLimit: test.override, ClaimedCalls: test.claimed}
-			r.SetLimits(test.limits)
-			if limit, left := tightest(r); limit != test.wantLimit || left != test.wantLeft {
-				t.Errorf("listed with %q, left %q, want %q, left %q", limit, left, test.wantLimit, test.wantLeft)
-			}
-			if got := ownLimit(r); got != test.shown {
-				t.Errorf("shown as %q, want %q", got, test.shown)
-			}
-			if exhausted := r.Status == tokenstore.Exhausted; exhausted != (test.wantLeft == "0") {
-				t.Errorf("status %s with %s left", r.Status, test.wantLeft)
-			}
-		})
-	}
 }
 
 func TestAdminRevokedIsForGood(t *testing.T) {
@@ -422,26 +384,4 @@ func TestAdminUnavailable(t *testing.T) {
 	defer relay.ledger.release()
 	_ = relay.ledger.Close() // as after an fsync that failed
 	unavailable("without a store")
-}
-
-func TestParseBefore(t *testing.T) {
-	now := time.Date(2026, 1, 31, 12, 0, 0, 5e8, time.UTC)
-	tests := []struct{ before, want string }{
-		{"", "2026-01-31T12:00:01Z"}, // what was issued in this second is meant
-		{"2026-01-31T11:00:00Z", "2026-01-31T11:00:00Z"},
-		{"2026-01-31T11:00:00.25Z", "2026-01-31T11:00:01Z"},
-		{"2026-01-31T12:00:00+01:00", "2026-01-31T11:00:00Z"},
-		{"2026-01-31T12:01:01Z", "2026-01-31T12:01:01Z"}, // an issuer's clock may be ahead
-		{"2026-01-31T12:01:02Z", "error"},
-	}
-	for _, test := range tests {
-		text := map[string]string{"before": test.before}
-		if test.before == "" {
-			text = nil
-		}
-		got, err := parseBefore(text, now)
-		if s := got.Format(time.RFC3339Nano); s != test.want && (err == nil || test.want != "error") {
-			t.Errorf("%q is %s, %v; want %s", test.before, s, err, test.want)
-		}
-	}
 }

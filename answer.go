@@ -1,12 +1,7 @@
 package relayapi
 
 import (
-	"bufio"
-	"compress/flate"
-	"compress/gzip"
-	"compress/zlib"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,56 +14,60 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
-	"github.com/relayapi/caddy-relayapi/internal/realkey"
+	"github.com/relayapi/caddy-relayapi/internal/coding"
+	"github.com/relayapi/caddy-relayapi/internal/errorform"
+	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"golang.org/x/net/http/httpguts"
 )
 
 // incoming cleans the answer on its way back.
-func (rt *route) incoming(ctx context.Context, res *http.Response) (*http.Response, error) {
+func (c *call) incoming(ctx context.Context, res *http.Response) (*http.Response, error) {
 	status := res.StatusCode
 	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
-		rt.secret.Rest(time.Now())
+		c.target.key.Rest(time.Now())
 	}
-	if refused := rt.unacceptable(res); refused != nil {
+	if refused := c.unacceptable(res); refused != nil {
 		res.Body.Close()
 		return nil, refused
 	}
-	if err := rt.filterModels(res); err != nil {
+	if err := c.filterModels(res); err != nil {
 		return nil, err
 	}
-	rt.rewriteAddresses(res.Header)
-	if name := cleanHeader(res.Header, rt.secret); name != "" {
+	c.rewriteAddresses(res.Header)
+	if name := headers.Clean(res.Header, c.target.key); name != "" {
 		res.Body.Close()
 		return nil, refuse(codeAnswerWithheld, "its header "+name+" holds the key")
 	}
-	rt.searchBody(res)
+	c.searchBody(res)
 
-	if rt.rateLimit.limit > 0 { // the client is told the relay's
+	if c.rateLimit.limit > 0 { // the client is told the relay's
 		delete(res.Header, rateLimitField)
 		delete(res.Header, rateLimitPolicy)
 	}
-	rt.status.Store(int32(status))
-	if rt.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(protocolHeader) == "" {
+	c.outcome.status.Store(int32(status))
+	if c.target.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(protocolHeader) == "" {
 		// Browsers take an answer without any for a failure
 		// (https://websockets.spec.whatwg.org/#the-websocket-interface).
-		res.Header.Set(protocolHeader, rt.protocol)
+		res.Header.Set(protocolHeader, c.target.protocol)
 	}
-	res.Body, rt.answered = rt.tapped(ctx, res), true
+	res.Body, c.outcome.answered = c.tapped(ctx, res), true
 	return res, nil
 }
 
+var errNotAsked = errors.New("the provider switched protocols without having been asked")
+
 // unacceptable returns why an answer is not passed on at all, or nil.
-func (rt *route) unacceptable(res *http.Response) error {
+func (c *call) unacceptable(res *http.Response) error {
 	status := res.StatusCode
-	switch m := rt.messages; {
+	switch {
 	case status == http.StatusUnauthorized:
-		rt.complaint = rt.excerpt(res.Body)
-		return refuse(codeProviderRefusedKey, "the provider answered 401 to "+rt.secret.Source()+": "+rt.complaint)
-	case m != nil && !m.named && status != http.StatusSwitchingProtocols && status < 400:
-		return refuse(string(grant.NoModel), "no WebSocket came of the handshake, and the request names no model")
-	case status == http.StatusSwitchingProtocols && (!rt.socket || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket")):
+		c.outcome.complaint = c.excerpt(res.Body)
+		return refuse(codeProviderRefusedKey, "the provider answered 401 to "+c.target.key.Source()+": "+c.outcome.complaint)
+	case c.target.unnamed && status != http.StatusSwitchingProtocols && status < 400:
+		return refuse(string(grant.NoModel), "the handshake made no WebSocket, and the request names no model")
+	case status == http.StatusSwitchingProtocols && (!c.target.socket || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket")):
 		return errNotAsked
 	}
 	return nil
@@ -84,12 +83,12 @@ const (
 
 // excerpt returns the beginning of a provider's message as one line without the
 // key.
-func (rt *route) excerpt(body io.ReadCloser) string {
+func (c *call) excerpt(body io.ReadCloser) string {
 	overdue := time.AfterFunc(excerptTime, func() { body.Close() })
 	defer overdue.Stop()
 	text, _ := io.ReadAll(io.LimitReader(body, excerptRead)) // a part will do
 
-	line := strings.Join(strings.FieldsFunc(rt.secret.Mask(string(text)), func(c rune) bool {
+	line := strings.Join(strings.FieldsFunc(c.target.key.Mask(string(text)), func(c rune) bool {
 		return unicode.IsSpace(c) || !unicode.IsPrint(c) || c == unicode.ReplacementChar
 	}), " ")
 	if len(line) > excerptSize {
@@ -98,130 +97,23 @@ func (rt *route) excerpt(body io.ReadCloser) string {
 	return line
 }
 
-// withheldHeaders are the fields of an answer that stop here, and why: they would
-// speak for the relay's own site, or tell of its account. Names that end in a
-// hyphen are beginnings.
-var withheldHeaders = map[string]string{
-	"Access-Control-":                     "CORS is between the page and the relay (Fetch standard)",
-	"Timing-Allow-Origin":                 "as CORS (Resource Timing)",
-	"Set-Cookie":                          "sets state of the relay's site (RFC 6265)",
-	"Clear-Site-Data":                     "clears state of the relay's site (W3C Clear Site Data)",
-	"Secure-Session-":                     "sets state of the relay's site (Device Bound Session Credentials)",
-	"Set-Login":                           "sets state of the relay's site (FedCM)",
-	"Activate-Storage-Access":             "opens state of the relay's site (Storage Access Headers)",
-	"Alt-Svc":                             "sends clients past the relay (RFC 7838)",
-	"Strict-Transport-Security":           "a policy of the relay's host (RFC 6797)",
-	"Public-Key-Pins":                     "a policy of the relay's host (RFC 7469)",
-	"Public-Key-Pins-Report-Only":         "a policy of the relay's host (RFC 7469)",
-	"Expect-Ct":                           "a policy of the relay's host (RFC 9163)",
-	"Nel":                                 "reports on the relay's host (W3C Network Error Logging)",
-	"Report-To":                           "reports on the relay's site (W3C Reporting)",
-	"Reporting-Endpoints":                 "reports on the relay's site (W3C Reporting)",
-	"Content-Security-Policy":             "a policy of the relay's pages (W3C CSP)",
-	"Content-Security-Policy-Report-Only": "a policy of the relay's pages (W3C CSP)",
-	"Permissions-Policy":                  "a policy of the relay's pages (W3C Permissions Policy)",
-	"Permissions-Policy-Report-Only":      "a policy of the relay's pages (W3C Permissions Policy)",
-	"Feature-Policy":                      "a policy of the relay's pages, formerly",
-	"Document-Policy":                     "a policy of the relay's pages (WICG Document Policy)",
-	"Document-Policy-Report-Only":         "a policy of the relay's pages (WICG Document Policy)",
-	"Require-Document-Policy":             "a policy of the relay's pages (WICG Document Policy)",
-	"Integrity-Policy":                    "a policy of the relay's pages (W3C SRI)",
-	"Integrity-Policy-Report-Only":        "a policy of the relay's pages (W3C SRI)",
-	"Cross-Origin-":                       "a policy of the relay's pages, which pages elsewhere depend on (HTML and Fetch standards)",
-	"Origin-Agent-Cluster":                "a policy of the relay's origin (HTML standard)",
-	"Referrer-Policy":                     "a policy of the relay's pages (W3C Referrer Policy)",
-	"X-Frame-Options":                     "a policy of the relay's pages (HTML standard)",
-	"X-Permitted-Cross-Domain-Policies":   "a policy of the relay's site",
-	"Service-Worker-Allowed":              "scripts of the relay's origin (W3C Service Workers)",
-	"Refresh":                             "sends a page elsewhere (HTML standard)",
-	"Speculation-Rules":                   "makes a page load others (HTML standard)",
-	"Supports-Loading-Mode":               "lets pages be loaded ahead (HTML standard)",
-	"No-Vary-Search":                      "a rule of the relay's cache (WICG No-Vary-Search)",
-	"X-Dns-Prefetch-Control":              "makes a page look names up",
-	"Sourcemap":                           "makes tools load another address (ECMA-426)",
-	"X-Sourcemap":                         "makes tools load another address (ECMA-426)",
-	"Accept-Ch":                           "asks clients for more about themselves (RFC 8942)",
-	"Critical-Ch":                         "asks clients for more about themselves (Client Hint Reliability)",
-	"Accept-Ch-Lifetime":                  "asks clients for more about themselves, formerly",
-	"Observe-Browsing-Topics":             "tells of the relay's visitors (Topics API)",
-	"Attribution-Reporting-":              "reports on the relay's visitors (Attribution Reporting)",
-	"Proxy-":                              "is between the relay and the provider (RFC 9110)",
-	"Openai-Organization":                 "tells of the relay's account",
-	"Openai-Project":                      "tells of the relay's account",
-	"Anthropic-Organization-Id":           "tells of the relay's account",
-	"X-Goog-User-Project":                 "tells of the relay's account",
-}
-
-// withheld reports whether a field stops here.
-func withheld(name string) bool {
-	if _, ok := withheldHeaders[name]; ok {
-		return true
-	}
-	for at := strings.IndexByte(name, '-'); at >= 0; {
-		if _, ok := withheldHeaders[name[:at+1]]; ok {
-			return true
-		}
-		next := strings.IndexByte(name[at+1:], '-')
-		if next < 0 {
-			break
-		}
-		at += next + 1
-	}
-	return false
-}
-
-// cleanHeader removes what must not be passed on from an answer's header or
-// trailer, also fields that hold a piece of the key. It returns the name of a
-// field that holds the whole key, or "".
-func cleanHeader(header http.Header, key *realkey.Key) (whole string) {
-	for name, values := range header {
-		switch {
-		case withheld(name), key.PieceIn(name):
-			delete(header, name)
-		case slices.ContainsFunc(values, key.In):
-			whole = name
-		case slices.ContainsFunc(values, key.PieceIn):
-			delete(header, name)
-		case name == "Link":
-			keepLinks(header, values)
-		}
-	}
-	return whole
-}
-
-// loading are the relations of links that make a browser load something for a
-// page (https://html.spec.whatwg.org/#linkTypes). Others, such as next, pass.
-var loading = []string{"preload", "modulepreload", "prefetch", "preconnect", "dns-prefetch", "prerender", "stylesheet",
-	"icon", "manifest", "compression-dictionary", "expect", "serviceworker"}
-
-// keepLinks keeps the values of Link (RFC 8288) that make a browser load nothing.
-func keepLinks(header http.Header, values []string) {
-	kept := slices.DeleteFunc(slices.Clone(values), func(value string) bool {
-		lower := strings.ToLower(value)
-		return slices.ContainsFunc(loading, func(rel string) bool { return strings.Contains(lower, rel) })
-	})
-	if header["Link"] = kept; len(kept) == 0 {
-		delete(header, "Link")
-	}
-}
-
 // addresses are the fields of an answer in which a client is told where to go on.
 var addresses = []string{"Location", "Content-Location", "X-Goog-Upload-Url", "X-Goog-Upload-Control-Url",
 	"Operation-Location", "Azure-Asyncoperation"}
 
 // rewriteAddresses rewrites addresses under the provider's base URL to those of
 // the relay: at the provider, a client has no key.
-func (rt *route) rewriteAddresses(header http.Header) {
+func (c *call) rewriteAddresses(header http.Header) {
 	for _, name := range addresses {
 		if values := header[name]; len(values) == 1 {
-			header[name] = []string{rt.rewriteAddress(values[0])}
+			header[name] = []string{c.rewriteAddress(values[0])}
 		}
 	}
 }
 
-func (rt *route) rewriteAddress(address string) string {
-	base := rt.provider.base
-	to, err := rt.url.Parse(address)
+func (c *call) rewriteAddress(address string) string {
+	base := c.permit.provider.base
+	to, err := c.outgoingURL(&url.URL{Path: c.target.path, RawPath: c.target.rawPath}).Parse(address)
 	if err != nil || to.Host != base.Host || to.Scheme != base.Scheme || to.User != nil {
 		return address
 	}
@@ -229,9 +121,9 @@ func (rt *route) rewriteAddress(address string) string {
 	if !below || path != "" && path[0] != '/' {
 		return address
 	}
-	prefix := rt.prefix
+	prefix := c.target.address.prefix
 	if prefix != "" {
-		prefix += "/" + rt.provider.name
+		prefix += "/" + c.permit.provider.name
 	}
 	relative := !strings.Contains(address, "//")
 	if relative && (prefix == "" && base.Path == "" || !strings.HasPrefix(address, "/")) {
@@ -239,7 +131,7 @@ func (rt *route) rewriteAddress(address string) string {
 	}
 
 	rewritten := prefix + path
-	if query := rt.withoutCredential(to.RawQuery); query != "" {
+	if query := c.withoutCredential(to.RawQuery); query != "" {
 		rewritten += "?" + query
 	}
 	if to.Fragment != "" {
@@ -249,18 +141,18 @@ func (rt *route) rewriteAddress(address string) string {
 		return rewritten
 	}
 	scheme := "http"
-	if rt.secure {
+	if c.target.address.secure {
 		scheme = "https"
 	}
-	return scheme + "://" + rt.host + rewritten
+	return scheme + "://" + c.target.address.host + rewritten
 }
 
 // withoutCredential cuts out of a query what selects a credential.
-func (rt *route) withoutCredential(query string) string {
+func (c *call) withoutCredential(query string) string {
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
 		name, _, _ := strings.Cut(pair, "=")
-		if plain, err := url.QueryUnescape(name); err != nil || !rt.provider.readsInQuery(plain) {
+		if plain, err := url.QueryUnescape(name); err != nil || !c.permit.provider.readsInQuery(plain) {
 			kept = append(kept, pair)
 		}
 	}
@@ -270,22 +162,22 @@ func (rt *route) withoutCredential(query string) string {
 // maxDecoded bounds what an encoded body decodes to, in bytes.
 const maxDecoded = 256 << 20
 
-// searchBody blanks the key in the answer's body: in an error every piece of it,
-// because providers quote keys when they complain about them, and in any other
-// text the whole key. Recordings, images and the like are not looked into.
-func (rt *route) searchBody(res *http.Response) {
+// searchBody blanks the key in the answer's body. In an error it blanks every piece
+// of the key, because providers quote keys when they complain about them. In any other
+// text it blanks the whole key. Recordings, images and the like are not searched.
+func (c *call) searchBody(res *http.Response) {
 	isError := res.StatusCode >= 400
-	empty := rt.method == http.MethodHead || res.ContentLength == 0 || res.StatusCode < 200
+	empty := c.target.method == http.MethodHead || res.ContentLength == 0 || res.StatusCode < 200
 	if empty || !isError && !isText(res.Header.Get("Content-Type")) {
 		return
 	}
 
-	body, decoded, err := decodeBody(res)
+	body, decoded, err := coding.Answer(res.Body, res.Header["Content-Encoding"], maxDecoded)
 	switch {
 	case err != nil && !isError:
-		return // in a coding that was not asked for, and that the relay does not know
+		return // it has a coding that was not asked for and that the relay does not know
 	case err != nil:
-		rt.replaceError(res, err)
+		c.replaceError(res, err)
 		return
 	case decoded:
 		delete(res.Header, "Content-Encoding")
@@ -293,7 +185,7 @@ func (rt *route) searchBody(res *http.Response) {
 		delete(res.Header, "Etag")
 		res.ContentLength = -1
 	}
-	res.Body = &searched{rt.secret.Stream(body, isError), res.Body}
+	res.Body = &searched{c.target.key.Stream(body, isError), res.Body}
 }
 
 // searched is a body in which the key is blanked.
@@ -318,81 +210,12 @@ func isText(contentType string) bool {
 		slices.Contains(textTypes, kind)
 }
 
-// decodeBody undoes the content codings of a body, as far as they are true. It
-// reports whether there were any.
-func decodeBody(res *http.Response) (body io.Reader, encoded bool, err error) {
-	body = res.Body
-	codings := strings.FieldsFunc(strings.ToLower(strings.Join(res.Header["Content-Encoding"], ",")), func(c rune) bool { return c == ',' || c == ' ' })
-	for _, coding := range slices.Backward(codings) {
-		if coding == "identity" {
-			continue
-		}
-		if body, err = undo(coding, body); err != nil {
-			return nil, true, err
-		}
-	}
-	if len(codings) > 0 {
-		body = &bounded{body, maxDecoded}
-	}
-	return body, len(codings) > 0, nil
-}
-
-// undo undoes one content coding. What is plain although it is said to be encoded
-// stays as it is.
-func undo(coding string, body io.Reader) (io.Reader, error) {
-	ahead := bufio.NewReader(body)
-	start, _ := ahead.Peek(4) // an error shows when it is read
-	switch coding {
-	case "gzip", "x-gzip":
-		if len(start) < 2 || start[0] != 0x1f || start[1] != 0x8b {
-			return ahead, nil
-		}
-		return gzip.NewReader(ahead)
-	case "zstd":
-		if string(start) != "\x28\xb5\x2f\xfd" {
-			return ahead, nil
-		}
-		plain, err := zstd.NewReader(ahead, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
-		if err != nil {
-			return nil, err
-		}
-		return plain.IOReadCloser(), nil
-	case "deflate":
-		switch {
-		case len(start) < 2 || start[0] == '{' || start[0] == '<' || start[0] == '[':
-			return ahead, nil
-		case start[0]&0x0f == 8 && (int(start[0])<<8|int(start[1]))%31 == 0: // RFC 1950
-			return zlib.NewReader(ahead)
-		}
-		return flate.NewReader(ahead), nil
-	}
-	if len(start) > 0 && (start[0] == '{' || start[0] == '<') { // no coding begins like that
-		return ahead, nil
-	}
-	return nil, fmt.Errorf("in the content coding %.20q", coding)
-}
-
-var errTooLong = errors.New("relayapi: the answer decodes to more than is passed on")
-
-// bounded fails when more is read from it than is left.
-type bounded struct {
-	io.Reader
-	left int64
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, errTooLong
-	}
-	return n, err
-}
-
-// replaceError replaces the body of an error that the relay cannot read. The status and Retry-After stay the provider's.
-func (rt *route) replaceError(res *http.Response, why error) {
+// replaceError replaces the body of an error that the relay cannot read. The status
+// and Retry-After stay the provider's.
+func (c *call) replaceError(res *http.Response, why error) {
 	res.Body.Close()
 	message := fmt.Sprintf("The provider answered %d. The relay withholds its message, which is %v.", res.StatusCode, why)
-	body, _ := json.Marshal(errorBody{Type: "error", Error: errorDetail{Type: ours, Code: codeAnswerUnreadable, Message: message}}) // strings marshal
+	body := errorform.Common.Body(errorform.Error{Status: res.StatusCode, Kind: ours, Code: codeAnswerUnreadable, Message: message})
 	for _, name := range []string{"Content-Encoding", "Etag", "Content-Digest", "Repr-Digest"} {
 		delete(res.Header, name)
 	}
@@ -402,7 +225,77 @@ func (rt *route) replaceError(res *http.Response, why error) {
 }
 
 // clientIsSecure reports whether a client reached the relay over HTTPS, by itself or
-// through a proxy that is trusted.
-func clientIsSecure(r *http.Request, trusted bool) bool {
+// through a trusted proxy.
+func clientIsSecure(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	return r.TLS != nil || trusted && httpguts.HeaderValuesContainsToken(r.Header["X-Forwarded-Proto"], "https")
 }
+
+// tapped returns the answer's body as it is passed on: counted, with trailers
+// cleaned, and with a reason at its end if the relay ends it.
+func (c *call) tapped(ctx context.Context, res *http.Response) io.ReadCloser {
+	t := &tap{ctx: ctx, body: res.Body, call: c, trailer: &res.Trailer}
+	if conn := newTapConn(t, res); conn != nil {
+		return conn
+	}
+	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	t.events = kind == "text/event-stream" && res.Header.Get("Content-Encoding") == "" && res.ContentLength < 0
+	return t
+}
+
+// tap is the body of an answer.
+type tap struct {
+	ctx     context.Context
+	body    io.ReadCloser
+	call    *call
+	trailer *http.Header // complete when body is at its end
+
+	events bool    // the body is a stream of events
+	tail   [4]byte // its last bytes
+	last   []byte  // the rest of the relay's own last event; nil means none
+}
+
+var errTrailer = errors.New("relayapi: a trailer of the answer holds the key")
+
+func (t *tap) Read(p []byte) (int, error) {
+	if t.last != nil {
+		n := copy(p, t.last)
+		if t.last = t.last[n:]; n == 0 {
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+	n, err := t.body.Read(p)
+	t.call.outcome.bytesOut.Add(int64(n))
+	if t.events {
+		t.note(p[:n])
+		if f := ended(t.ctx); f != nil && err != nil && err != io.EOF && t.betweenEvents() {
+			t.last = f.event(t.call.permit.provider.dialect.Name())
+			return n, nil
+		}
+	}
+	if err != nil && err != io.EOF && t.call.target.key.PieceIn(err.Error()) {
+		err = &maskedError{err, t.call.target.key} // the standard library quotes a trailer that it cannot parse
+	}
+	if err == io.EOF && headers.Clean(*t.trailer, t.call.target.key) != "" {
+		*t.trailer = nil
+		err = errTrailer // too late for a status; the stream breaks
+	}
+	return n, err
+}
+
+// note remembers the last bytes of the stream.
+func (t *tap) note(p []byte) {
+	p = p[max(0, len(p)-len(t.tail)):]
+	copy(t.tail[:], t.tail[len(p):])
+	copy(t.tail[len(t.tail)-len(p):], p)
+}
+
+// betweenEvents reports whether the relay's own event can follow
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+func (t *tap) betweenEvents() bool {
+	end := string(t.tail[:])
+	return end == "\r\n\r\n" || strings.HasSuffix(end, "\n\n") || strings.HasSuffix(end, "\r\r") || t.tail == [4]byte{}
+}
+
+func (t *tap) Close() error { return t.body.Close() }

@@ -76,10 +76,10 @@ func copyInto(to, from http.Header) http.Header {
 
 // pretend does what the transport does but for the round trip.
 func pretend(r *http.Request, res *http.Response) error {
-	rt := routeOf(r.Context())
-	rt.outgoing(r)
-	rt.connected.Store(true)
-	res, err := rt.incoming(r.Context(), res)
+	c := callOf(r.Context())
+	c.outgoing(r)
+	c.outcome.connected.Store(true)
+	res, err := c.incoming(r.Context(), res)
 	if err != nil {
 		return err
 	}

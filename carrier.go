@@ -6,86 +6,46 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/headers"
+	"github.com/relayapi/caddy-relayapi/internal/redact"
+	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 )
 
-// Places where clients put what they take for an API key. The first is the only
-// one that Caddy keeps out of its logs.
-var (
-	authorization  = "Authorization"
-	carrierHeaders = []string{authorization, "X-Api-Token", "X-Api-Key", "X-Goog-Api-Key", "Api-Key"}
-	carrierQuery   = []string{"key", "token"}
-)
-
-// A browser cannot set headers on a WebSocket; OpenAI's SDK offers its key as a
+// A browser cannot set headers on a WebSocket. OpenAI's SDK offers its key as a
 // subprotocol instead (https://platform.openai.com/docs/guides/realtime-websocket).
 const (
 	protocolHeader = "Sec-Websocket-Protocol"
 	carrierPrefix  = "openai-insecure-api-key."
 )
 
-// foreignHeaders are stripped whatever they hold: other credentials, headers
-// that select an account to charge, and those that turn one method or path into
-// another.
-var foreignHeaders = []string{
-	"Cookie", "Proxy-Authorization",
-	"Openai-Organization", "Openai-Project", "X-Goog-User-Project",
-	"X-Goog-Iam-Authorization-Token", "X-Goog-Iam-Authority-Selector",
-	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
-	"X-Original-Url", "X-Rewrite-Url",
-}
+// carrierQuery has query parameters in which clients put what they take for an API
+// key.
+var carrierQuery = []string{"key", "token"}
 
-// stopsHere reports whether a header, by its canonical name, never goes to a
-// provider.
-func stopsHere(name string) bool {
-	return privateHeaders[name] || hasAnyPrefix(name, privatePrefixes) && !strings.HasPrefix(name, "Sec-Websocket-")
-}
-
-// privateHeaders do not go out. They are carriers and foreign credentials,
-// which the handler strips and a header_up may bring back; what reverse_proxy and
-// others add about the client; and what a browser says of the page and of itself.
-//
-// A page cannot set the latter: they are the browser's word to the server that the
-// page addressed, which is the relay
-// (https://fetch.spec.whatwg.org/#forbidden-request-header). A provider that
-// reads them takes the call for one to itself: Ollama and Anthropic refuse an
-// Origin that they do not know. No preset's provider needs one.
-var privateHeaders = func() map[string]bool {
-	m := map[string]bool{
-		"Via": true, "Forwarded": true, "X-Real-Ip": true, "Early-Data": true,
-		"Origin": true, "Referer": true, "Dnt": true, "Cookie2": true, "Upgrade-Insecure-Requests": true,
-	}
-	for _, name := range slices.Concat(carrierHeaders, foreignHeaders) {
-		m[name] = true
-	}
-	return m
-}()
-
-// privatePrefixes begin the names of headers that do not go out. Sec- is the
-// browser's own (Sec-Fetch-*, Sec-CH-UA*, Sec-GPC, Sec-Purpose), except for a
-// WebSocket's handshake.
-var privatePrefixes = []string{"X-Forwarded-", "Access-Control-Request-", "Proxy-", "Sec-"}
-
-// foreignProtocols are subprotocols that select an account.
+// foreignProtocols has prefixes of subprotocols that select an account.
 var foreignProtocols = []string{"openai-organization.", "openai-project."}
 
-// role says what becomes of a header.
+// role is what becomes of a header.
 type role int
 
 const (
-	foreign role = iota // stripped, and not looked at
+	foreign role = iota // stripped unread
 	carrier             // stripped; may hold a token
-	spare               // stripped where it holds a token; the name is that of a query carrier
+	spare               // stripped if it holds a token; a query carrier has the same name
 )
 
-// carriers are the places that the handler empties: the common ones and those of
+// carriers are the places that the handler empties: the common ones, and those of
 // every configured provider.
 type carriers struct {
 	headers map[string]role // by canonical name
@@ -94,7 +54,7 @@ type carriers struct {
 
 func newCarriers(providers map[string]*Provider) *carriers {
 	c := &carriers{headers: make(map[string]role), query: make(map[string]bool)}
-	for _, name := range foreignHeaders {
+	for _, name := range headers.Foreign {
 		c.headers[name] = foreign
 	}
 	for _, name := range carrierQuery {
@@ -117,14 +77,14 @@ func newCarriers(providers map[string]*Provider) *carriers {
 			}
 		}
 	}
-	for _, name := range carrierHeaders {
+	for _, name := range headers.Carriers {
 		c.headers[name] = carrier
 	}
 	return c
 }
 
-// addQuery makes a parameter a carrier, and the header of that name too where it
-// holds a token: clients mistake one for the other.
+// addQuery makes a parameter a carrier, and also the header of that name if it holds a
+// token. Clients mistake one for the other.
 func (c *carriers) addQuery(name string) {
 	c.query[strings.ToLower(name)] = true
 	header := http.CanonicalHeaderKey(name)
@@ -133,16 +93,16 @@ func (c *carriers) addQuery(name string) {
 	}
 }
 
-// How much of a request is looked at. Real clients send a small part of it, and
-// what has more is refused before any of it is taken apart.
+// How much of a request is looked at. Real clients send far less. A request with more
+// is refused before any of it is parsed.
 const (
 	maxHead       = 32 << 10 // bytes of the target and the header, without cookies
 	maxFields     = 256      // values in the header
 	maxParameters = 256      // in the query
-	maxListed     = 64       // subprotocols, and options of Connection
+	maxListed     = 64       // subprotocols; options of Connection
 )
 
-// oversized says of what a request has too much, or nothing. It only counts.
+// oversized returns what a request has too much of, or "". It only counts.
 func oversized(r *http.Request) string {
 	size, fields := len(r.RequestURI)+len(r.URL.RawQuery), 0
 	for name, values := range r.Header {
@@ -179,42 +139,39 @@ func listed(values []string) int {
 	return n
 }
 
-// found is what carriers.take found.
+// found is the token of a request, as [carriers.take] found it.
 type found struct {
 	token   string
-	refused *refusal // what is wrong with the request as such, or with its token
+	refused *refusal // why the request is refused; nil means that a token was found
 	bare    bool     // Caddy's logs would show a token, or what may be one
-	linked  bool     // it stands in the query, and so in a link
+	linked  bool     // the token is in the query, and so in a link
 
-	protocol string // the first WebSocket subprotocol that was offered and is no secret
-	lone     bool   // only secrets were offered
+	protocol string // the first WebSocket subprotocol that is offered and is not secret
+	lone     bool   // only secret subprotocols are offered
 
-	known []string // what is a token, or nearly; nothing that holds a piece of it is passed on or quoted
+	known []string // tokens and near-tokens; nothing with a piece of one is passed on or quoted
 	place string   // of the token
-	other string   // of another token
-	slip  string   // what is wrong with the first value that is nearly a token
-	noted int      // how many values were looked into for that
+	other string   // place of another token
+	slip  string   // what is wrong with the first near-token
+	noted int      // values that were examined for that
 }
 
-// maxKnown bounds how many values are remembered, and maxSlips how many that have
-// not the shape of a token are looked into.
+// maxKnown bounds how many values are remembered. maxSlips bounds how many that do not
+// have the shape of a token are examined.
 const (
 	maxKnown = 4
 	maxSlips = 4
 )
 
-// misshapen says what is wrong with a value that is nearly a token.
-func misshapen(value string) string { return eccrypto.Misshapen(value) }
-
-// take finds the token in r and empties every carrier, also when there is none or
-// more than one. What it leaves in r holds no piece of a token.
+// take finds the token in r and empties every carrier, whether there is one token or
+// not. What it leaves in r holds no piece of a token.
 func (c *carriers) take(r *http.Request) found {
 	if too := oversized(r); too != "" {
 		empty(r)
 		return found{bare: true, refused: refuse(codeInvalidRequest, too)}
 	}
 
-	f := found{bare: showsToken(r)}
+	f := found{bare: redact.Shows(r)}
 	stripConnectionNamed(r.Header)
 	c.takeHeaders(r.Header, &f)
 	c.takeProtocols(r.Header, &f)
@@ -225,8 +182,8 @@ func (c *carriers) take(r *http.Request) found {
 	return f
 }
 
-// empty takes everything out of a request that is refused unread, so that nobody
-// spends time on it afterwards.
+// empty removes everything from a request that is refused unread, so that no later
+// handler spends time on it.
 func empty(r *http.Request) {
 	expect := r.Header["Expect"]
 	clear(r.Header)
@@ -237,8 +194,8 @@ func empty(r *http.Request) {
 	r.RequestURI = r.URL.Path
 }
 
-// conclude decides what is wrong with the token. What is said of its shape tells
-// nobody anything: nothing was decrypted.
+// conclude decides what is wrong with the token. A word about its shape is no oracle,
+// because nothing was decrypted.
 func (f *found) conclude() {
 	slip := ""
 	switch {
@@ -257,11 +214,11 @@ func (f *found) conclude() {
 		return
 	}
 	f.refused = refuse(string(grant.Invalid), slip)
-	f.refused.told = true
+	f.refused.shown = true
 }
 
-// look reads a value of a carrier, and reports whether a token is in it: alone,
-// after the name of a scheme, or in HTTP Basic as the password or the user.
+// look reads a value of a carrier, and reports whether it holds a token: alone, after
+// the name of a scheme, or in HTTP Basic as the password or the user.
 func (f *found) look(place, value string) bool {
 	value = strings.Trim(value, " \t")
 	if value == "" {
@@ -276,7 +233,7 @@ func (f *found) look(place, value string) bool {
 	if strings.Count(value, " ") <= maxWords {
 		several := strings.Contains(rest, " ")
 		for word := range strings.SplitSeq(value, " ") {
-			if several && !strings.HasPrefix(word, tokenStarts[0]) {
+			if several && !strings.HasPrefix(word, redact.Starts[0]) {
 				continue // it may be the end of a token with a space in it
 			}
 			tokens = f.add(place, word) || tokens
@@ -291,11 +248,11 @@ func (f *found) look(place, value string) bool {
 	return tokens
 }
 
-// maxWords is how many spaces a value may have that is taken apart at them.
+// maxWords is how many spaces a value may have that is split at them.
 const maxWords = 4
 
-// lookBasic reads the credentials of HTTP Basic (RFC 7617). Clients that want a
-// password put the token there; those that do not, in the user.
+// lookBasic reads the credentials of HTTP Basic (RFC 7617). The token is the password,
+// or the user if there is no password.
 func (f *found) lookBasic(place, encoded string) bool {
 	if len(encoded) > 2*eccrypto.MaxTokenSize {
 		return false
@@ -320,12 +277,12 @@ func (f *found) lookPair(place, user, password string) bool {
 
 // isScheme reports whether a word can be the name of an authentication scheme.
 func isScheme(word string) bool {
-	return word != "" && len(word) <= pieceSize && !strings.ContainsFunc(word, func(r rune) bool {
+	return word != "" && len(word) <= redact.PieceSize && !strings.ContainsFunc(word, func(r rune) bool {
 		return (r < 'a' || 'z' < r) && (r < 'A' || 'Z' < r) && r != '-'
 	})
 }
 
-// add takes a value for the token if it has the shape of one. SDKs fill a second
+// add takes a value as the token if it has the shape of one. SDKs may fill a second
 // place with a dummy.
 func (f *found) add(place, value string) bool {
 	if !eccrypto.LooksLikeToken(value) {
@@ -343,12 +300,12 @@ func (f *found) add(place, value string) bool {
 	return true
 }
 
-// note looks into a value that has not the shape of a token.
+// note examines a value that does not have the shape of a token.
 func (f *found) note(place, value string) {
 	if f.noted++; f.noted > maxSlips {
 		return
 	}
-	slip := misshapen(value)
+	slip := eccrypto.Misshapen(value)
 	if slip == "" {
 		return
 	}
@@ -376,7 +333,7 @@ func (c *carriers) takeHeaders(header http.Header, f *found) {
 		if role != foreign {
 			for _, value := range values {
 				strip = f.look(canonical, value) || strip
-				f.bare = f.bare || strip && name != authorization && value != ""
+				f.bare = f.bare || strip && name != "Authorization" && value != ""
 			}
 		}
 		if strip {
@@ -387,7 +344,7 @@ func (c *carriers) takeHeaders(header http.Header, f *found) {
 
 const protocolPlace = "the WebSocket subprotocols"
 
-// takeProtocols removes the secret ones of the offered WebSocket subprotocols.
+// takeProtocols removes secret subprotocols from those that a WebSocket offers.
 func (c *carriers) takeProtocols(header http.Header, f *found) {
 	offered, ok := header[protocolHeader]
 	if !ok {
@@ -399,7 +356,7 @@ func (c *carriers) takeProtocols(header http.Header, f *found) {
 		protocol = strings.TrimSpace(protocol)
 		token, secret := strings.CutPrefix(protocol, carrierPrefix)
 		switch {
-		case secret, eccrypto.LooksLikeToken(protocol), holdsToken(unescape(protocol)): // Deepgram's SDK offers "token, <key>"
+		case secret, eccrypto.LooksLikeToken(protocol), redact.HoldsToken(redact.Unescape(protocol)): // Deepgram's SDK offers "token, <key>"
 			if !f.add(protocolPlace, token) {
 				f.note(protocolPlace, token)
 			}
@@ -426,8 +383,8 @@ func hasAnyPrefix(s string, prefixes []string) bool {
 }
 
 // takeUser removes the user information of a target such as
-// https://user:password@host/path, which is a carrier like HTTP Basic: clients make
-// one of the other.
+// https://user:password@host/path. It is a carrier like HTTP Basic, which clients make
+// of it.
 func takeUser(r *http.Request, f *found) {
 	if r.URL.User == nil {
 		return
@@ -455,22 +412,21 @@ func (c *carriers) takeQuery(r *http.Request, f *found) {
 	})
 	if err != nil {
 		f.refused = refuse(codeInvalidRequest, err.Error())
-		f.bare = true // whatever is in there could not be told
+		f.bare = true // what is in the query is unknown
 	}
 }
 
 var errBadQuery = errors.New("the query does not parse")
 
-// cutQuery cuts the parameters that cut tells to out of the request's query.
-// The rest keeps its bytes: a signature may depend on them. RequestURI follows,
-// because it is what logs show.
+// cutQuery removes parameters from the request's query. The rest keeps its bytes,
+// because a signature may depend on them. RequestURI follows, because logs show it.
 func cutQuery(r *http.Request, cut func(name, value string) bool) error {
 	raw := r.URL.RawQuery
 	if raw == "" {
 		return nil
 	}
 	if strings.ContainsAny(raw, ";# ") {
-		return errBadQuery // some servers take the first for a separator, and end at the others
+		return errBadQuery // some servers separate at the first, and end at the others
 	}
 	var kept []string
 	count := 0
@@ -506,8 +462,8 @@ func stripConnectionNamed(header http.Header) {
 	}
 }
 
-// stripUpgrade removes a wish to switch protocols. What follows any upgrade but a
-// WebSocket's would be requests that nobody has looked at.
+// stripUpgrade removes a request to switch protocols. After any upgrade but a
+// WebSocket's, requests would follow that nobody has checked.
 func stripUpgrade(header http.Header) {
 	if header["Upgrade"] != nil {
 		delete(header, "Upgrade")
@@ -515,18 +471,18 @@ func stripUpgrade(header http.Header) {
 	}
 }
 
-// scrub removes whatever else holds a token or a piece of the request's own, such as
-// a Referer, and refuses the request where it cannot be removed.
+// scrub removes everything else that holds a token or a piece of the request's own,
+// such as a Referer. It refuses the request if that cannot be removed.
 func (f *found) scrub(r *http.Request) {
-	var secrets pieces
-	secrets.of(f.known)
+	var secrets redact.Pieces
+	secrets.Of(f.known)
 	holds := func(text string) bool {
-		plain := unescape(text)
-		return holdsToken(plain) || secrets.in(plain)
+		plain := redact.Unescape(text)
+		return redact.HoldsToken(plain) || secrets.In(plain)
 	}
 
 	for name, values := range r.Header {
-		if longName(name) || slices.ContainsFunc(values, holds) {
+		if redact.LongName(name) || slices.ContainsFunc(values, holds) {
 			delete(r.Header, name)
 			f.bare = true
 		}
@@ -545,4 +501,51 @@ func (f *found) scrub(r *http.Request) {
 			f.refused = cmp.Or(f.refused, refuse(codeInvalidRequest, "the "+part.name+" holds a token; put it where the API key goes"))
 		}
 	}
+}
+
+// clientAddr returns the address of a client. It is the zero address if there is none,
+// as on a unix socket.
+func clientAddr(r *http.Request) netip.Addr {
+	// Without strict, Caddy takes the left-most forwarded address, which the client
+	// chooses.
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server != nil && server.TrustedProxiesStrict > 0 {
+		forwarded, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+		if addr, err := netip.ParseAddr(forwarded); err == nil {
+			return addr.Unmap().WithZone("")
+		}
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return peer.Addr().Unmap().WithZone("")
+}
+
+// clientOf returns the network that counts as one client: an IPv4 address, or the /64
+// that one IPv6 host can fill.
+func clientOf(r *http.Request) netip.Prefix {
+	addr := clientAddr(r)
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	client, _ := addr.Prefix(bits)
+	return client
+}
+
+// proxyWarning warns once that the relay ignores addresses that clients choose.
+type proxyWarning struct{ once sync.Once }
+
+// check checks a request whose client is identified by its address.
+func (p *proxyWarning) check(r *http.Request, logger *zap.Logger) {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	if server == nil || !trusted || server.TrustedProxiesStrict > 0 {
+		return
+	}
+	p.once.Do(func() {
+		logger.Warn("trusted_proxies without trusted_proxies_strict believes the address that a client sends; " +
+			"the relay uses the proxy's address instead, which all its clients share; set trusted_proxies_strict")
+	})
 }

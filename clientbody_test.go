@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,11 +15,7 @@ import (
 )
 
 // watched is a call whose client sends its body with r.
-func watched(w http.ResponseWriter, r *http.Request) *route {
-	rt := &route{Context: r.Context(), start: time.Now()}
-	rt.watchBody(w, r)
-	return rt
-}
+func watched(w http.ResponseWriter, r *http.Request) *call { return newCall(w, r) }
 
 // trickle is a client that sends a byte of its body at a time, until its
 // connection's read deadline is over.
@@ -93,9 +88,9 @@ func TestBody_IsReadInTime(t *testing.T) {
 				if tc.encoding != "" {
 					r.Header.Set("Content-Encoding", tc.encoding)
 				}
-				rt := watched(client, r)
+				c := watched(client, r)
 				begun := time.Now()
-				refused := rt.holdBody(r, newShare())
+				refused := c.holdBody(r, newShare())
 				if late := refused != nil && refused.rule == errBodyTooSlow.Error(); late != tc.late || !late && refused != nil {
 					t.Errorf("refused with %v, want too slow: %v", refused, tc.late)
 				}
@@ -115,7 +110,7 @@ func TestBody_MayTakeLongAtPace(t *testing.T) {
 		client := &trickle{ResponseWriter: httptest.NewRecorder()}
 		r := httptest.NewRequest("POST", "/", reader)
 		r.ContentLength = 60 * chunk
-		rt := watched(client, r)
+		c := watched(client, r)
 		go func() {
 			for range 60 {
 				time.Sleep(time.Second)
@@ -123,10 +118,10 @@ func TestBody_MayTakeLongAtPace(t *testing.T) {
 			}
 			writer.Close()
 		}()
-		if refused := rt.holdBody(r, newShare()); refused != nil || client.over {
+		if refused := c.holdBody(r, newShare()); refused != nil || client.over {
 			t.Errorf("refused with %v", refused)
 		}
-		rt.body.letGo()
+		c.releaseBody()
 	})
 }
 
@@ -139,12 +134,11 @@ func TestBody_EndsWithItsCall(t *testing.T) {
 				r := httptest.NewRequest("POST", "/", client)
 				r.ContentLength = length
 				ctx, cancel := context.WithCancelCause(r.Context())
-				rt := watched(client, r.WithContext(ctx))
-				rt.Context = ctx
-				r.Body = &rt.client
+				r = r.WithContext(ctx)
+				c := watched(client, r)
 				time.AfterFunc(5*time.Second, func() { cancel(endRevoked) })
 				begun := time.Now()
-				if refused := rt.holdBody(r, newShare()); refused != endRevoked {
+				if refused := c.holdBody(r, newShare()); refused != endRevoked {
 					t.Errorf("refused with %v, want %v", refused, endRevoked)
 				}
 				if took := time.Since(begun); took > 6*time.Second {
@@ -159,8 +153,8 @@ func TestBody_EndsWithItsCall(t *testing.T) {
 func TestBody_ThatBreaksOffIsNotHeld(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", strings.NewReader("abc"))
 	r.ContentLength = 10
-	rt := watched(httptest.NewRecorder(), r)
-	if err := rt.readShort(r); !errors.Is(err, io.ErrUnexpectedEOF) || rt.body.bytes != nil {
-		t.Errorf("%v, %q is held", err, rt.body.bytes)
+	c := watched(httptest.NewRecorder(), r)
+	if refused := c.holdShortBody(r); refused == nil || refused.code != codeInvalidRequest || c.held.body != nil {
+		t.Errorf("refused with %v, and held: %t; want %s, and not", refused, c.held.body != nil, codeInvalidRequest)
 	}
 }

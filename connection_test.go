@@ -192,7 +192,7 @@ func TestAnswer_ThatIsFollowedByAnother(t *testing.T) {
 			relay := startRelay(t, simple(up.URL))
 			token := relay.mint()
 			for n := range 60 {
-				edits := []func(*http.Request){bearer(token), target(tc.method, "/v1/x"), withBody(http.NoBody, 0)}
+				edits := []func(*http.Request){bearer(token), asking(tc.method, "/v1/x"), withBody(http.NoBody, 0)}
 				if tc.late && n%2 == 0 {
 					edits = append(edits, header("X-Late", "1"))
 				}

@@ -1,39 +1,50 @@
 package relayapi
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/redact"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 )
 
 func init() {
 	caddy.RegisterModule(Endpoint{})
 }
 
-// Endpoint answers what a relay says of itself and of its tokens, and mints.
+// Endpoint tells about a relay and its tokens, and mints.
 type Endpoint struct {
-	// Which one: `health` says whether the relay admits calls, `jwks` serves the
-	// public keys that tokens are encrypted to (RFC 7517, section 5),
-	// `token_status` tells what is left of the token in the request, and `mint`
-	// mints for a back-end that shows its issuer's secret.
+	// Which endpoint: `health` tells whether the relay admits calls. `jwks` serves
+	// the public keys that tokens are encrypted to (RFC 7517, section 5).
+	// `token_status` tells what is left of the token in the request. `mint` mints for
+	// a back-end that sends its issuer's secret.
 	Name string `json:"endpoint"`
 
-	// Leave requests that carry a token outside `Authorization` in Caddy's access
-	// log. See the handler `relayapi`.
+	// Keep requests that carry a token outside `Authorization` in Caddy's access log.
+	// See the handler `relayapi`. Default: false.
 	LogRequests bool `json:"log_requests,omitempty"`
 
 	app   *App
 	serve http.HandlerFunc
 }
 
-// endpointNames are the endpoints, in the order of their routes.
+// endpointNames has the endpoints, in the order of their routes.
 var endpointNames = []string{"health", "jwks", "token_status", "mint"}
 
 // CaddyModule returns the Caddy module information.
@@ -57,28 +68,28 @@ func (e *Endpoint) Provision(ctx caddy.Context) error {
 	case "jwks":
 		e.serve = newDoor(e.app, ctx.Logger(), e.LogRequests).public(e.jwks, "public, max-age=300") // a new key is in use after that
 	case "token_status":
-		e.serve = newStatusEndpoint(e.app, ctx.Logger(), e.LogRequests).ServeHTTP
+		e.serve = (&statusEndpoint{newDoor(e.app, ctx.Logger(), e.LogRequests)}).ServeHTTP
 	case "mint":
-		mint, err := newMintEndpoint(e.app, ctx.Logger())
+		endpoint, err := newMintEndpoint(e.app, ctx.Logger())
 		if err != nil {
 			return err
 		}
-		e.serve = mint.ServeHTTP
+		e.serve = endpoint.ServeHTTP
 	default:
-		return fmt.Errorf("endpoint %q is none of %q", e.Name, endpointNames)
+		return fmt.Errorf("endpoint %q: must be one of %s", e.Name, strings.Join(endpointNames, ", "))
 	}
 	return nil
 }
 
-// ServeHTTP answers the request, whatever comes. It returns no error to Caddy,
-// which would log the request with it.
+// ServeHTTP answers the request. It returns no error to Caddy, which would log the
+// request with it.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	e.serve(w, r)
 	return nil
 }
 
-// newDoor returns a handler that finds tokens, refuses and logs for an endpoint as
-// for a call.
+// newDoor returns a handler that finds tokens, refuses and logs for an endpoint as for a
+// call.
 func newDoor(app *App, logger *zap.Logger, logRequests bool) *Handler {
 	return &Handler{
 		LogRequests: logRequests,
@@ -87,27 +98,26 @@ func newDoor(app *App, logger *zap.Logger, logRequests bool) *Handler {
 	}
 }
 
-// public answers GET and HEAD with what everybody may know. It needs no token, but
-// keeps one that comes all the same out of the log.
+// public answers GET and HEAD with what everybody may know. It needs no token, but keeps
+// one out of the log.
 func (h *Handler) public(answer func() (status int, contentType string, body []byte), cacheControl string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		closeUnlessRead(w, r)
-		rt := &route{start: time.Now(), found: h.carriers.take(r)}
-		if h.hideFromLog(r, rt.found.bare) {
-			defer h.logRequest(r, rt)
-		}
+		c := newCall(w, r)
+		defer h.finish(c, r)
+		c.found = h.carriers.take(r)
+		c.keepConnection()
 
 		header := w.Header()
 		allowAnyOrigin(header)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			rt.status.Store(http.StatusMethodNotAllowed)
+			c.outcome.status.Store(http.StatusMethodNotAllowed)
 			header.Set("Allow", "GET, HEAD")
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}
 
 		status, contentType, body := answer()
-		rt.status.Store(int32(status))
+		c.outcome.status.Store(int32(status))
 		header.Set("Content-Type", contentType)
 		header.Set("Content-Length", strconv.Itoa(len(body)))
 		header.Set("Cache-Control", "no-store")
@@ -117,7 +127,7 @@ func (h *Handler) public(answer func() (status int, contentType string, body []b
 		w.WriteHeader(status)
 		if r.Method != http.MethodHead {
 			n, _ := w.Write(body) // a client that is gone needs no answer
-			rt.bytesOut.Store(int64(n))
+			c.outcome.bytesOut.Store(int64(n))
 		}
 	}
 }
@@ -145,8 +155,7 @@ func (e *Endpoint) jwks() (int, string, []byte) {
 	return http.StatusOK, "application/jwk-set+json", keys
 }
 
-// writeJSON answers what is for one client only, and returns how many bytes of
-// it were sent.
+// writeJSON answers one client, and returns how many bytes were sent.
 func writeJSON(w http.ResponseWriter, v any) (sent int64) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -158,6 +167,354 @@ func writeJSON(w http.ResponseWriter, v any) (sent int64) {
 	header.Set("Cache-Control", "no-store")
 	n, _ := w.Write(append(body, '\n')) // a client that is gone needs no answer
 	return int64(n)
+}
+
+// statusEndpoint tells the holder of a token what is left of it. It spends no call and
+// writes nothing, so pages can poll it.
+type statusEndpoint struct {
+	door *Handler // finds tokens, refuses and logs as for a call
+}
+
+// tokenStatus is what the holder of a token is told.
+type tokenStatus struct {
+	ID        string       `json:"id"`
+	Issuer    string       `json:"issuer"`
+	Subject   string       `json:"subject,omitempty"`
+	Provider  string       `json:"provider"`
+	ExpiresAt time.Time    `json:"expires_at"`
+	Calls     *callsStatus `json:"calls,omitempty"` // nil means unlimited
+}
+
+type callsStatus struct {
+	Limit     int64 `json:"limit"`
+	Used      int64 `json:"used"`
+	Remaining int64 `json:"remaining"`
+}
+
+// ServeHTTP answers GET and HEAD, with the token in any carrier.
+func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := newCall(w, r)
+	defer e.door.finish(c, r)
+	c.found = e.door.carriers.take(r)
+	if preflight(w, r) {
+		return
+	}
+
+	status, refused := e.status(c, r)
+	if refused != nil {
+		if refused.code == codeMethodNotAllowed {
+			w.Header().Set("Allow", "GET, HEAD")
+		}
+		_ = e.door.refuse(c, r, refused) // it has no error to return
+		return
+	}
+	c.outcome.status.Store(http.StatusOK)
+	c.keepConnection()
+	allowAnyOrigin(w.Header())
+	c.outcome.bytesOut.Store(writeJSON(w, status))
+}
+
+func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusal) {
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return nil, refuse(codeMethodNotAllowed, "token_status permits GET and HEAD")
+	case c.found.refused != nil:
+		return nil, c.found.refused
+	}
+	if refused := e.door.holdStore(c, r); refused != nil {
+		return nil, refused
+	}
+	if refused := e.door.limitRate(c, r); refused != nil {
+		return nil, refused
+	}
+
+	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.token)
+	if err != nil {
+		return nil, denied(err)
+	}
+	c.permit = permit
+	if err := permit.ValidAt(c.start); err != nil {
+		return nil, denied(err)
+	}
+	calls, refused := callsOf(c)
+	if refused != nil {
+		return nil, refused
+	}
+	return &tokenStatus{
+		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
+		ExpiresAt: permit.ExpiresAt.Time().UTC(), Calls: calls,
+	}, nil
+}
+
+// callsOf reads how many of a token's calls are used, under the limit in force.
+func callsOf(c *call) (*callsStatus, *refusal) {
+	p, relay := c.permit, c.relay
+	if err := relay.ledger.Refusal(p.token); err != nil {
+		return nil, uncharged(c, err)
+	}
+
+	limit, limited := p.Calls, p.Calls > 0
+	record, err := relay.ledger.Token(c, p.Issuer, p.ID)
+	switch {
+	case errors.Is(err, tokenstore.ErrUnknown): // the token was not used yet
+	case err != nil:
+		return nil, uncharged(c, err)
+	case record.Status == tokenstore.Disabled:
+		return nil, uncharged(c, tokenstore.ErrDisabled)
+	case record.CallsLimit != nil:
+		limit, limited = *record.CallsLimit, true
+	}
+	if !limited {
+		return nil, nil
+	}
+
+	// Not from the record, which is not exact while the token is in use.
+	used, err := relay.ledger.Used(c, tokenstore.TokenCounter(p.Issuer, p.ID))
+	if err != nil {
+		return nil, uncharged(c, err)
+	}
+	return &callsStatus{Limit: limit, Used: used, Remaining: max(0, limit-used)}, nil
+}
+
+const (
+	maxMintBody = 64 << 10 // bytes of claims
+	mintRate    = 100      // tokens per second that the back-end of one issuer may mint
+	maxGuesses  = 10       // wrong secrets per minute and client
+)
+
+// secretIssuer is an issuer whose back-end mints over HTTP. It sends a secret, and the
+// relay signs in the issuer's name.
+type secretIssuer struct {
+	minter *mint.Minter
+	digest [sha256.Size]byte // of the secret
+	pace   *rate.Limiter
+}
+
+// secretIssuers are those who may mint over HTTP.
+type secretIssuers struct{ all []*secretIssuer }
+
+func (s *secretIssuers) add(m *mint.Minter, digest [sha256.Size]byte) {
+	s.all = append(s.all, &secretIssuer{m, digest, rate.NewLimiter(mintRate, mintRate)})
+}
+
+// find returns the issuer of a secret, or nil. It compares all digests to their end, so
+// the time it takes tells nothing.
+func (s *secretIssuers) find(secret string) *secretIssuer {
+	digest, found := sha256.Sum256([]byte(secret)), -1
+	for i, issuer := range s.all {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], issuer.digest[:]), i, found)
+	}
+	if found < 0 {
+		return nil
+	}
+	return s.all[found]
+}
+
+// mintEndpoint mints tokens for back-ends that send their issuer's secret. It has no
+// CORS headers and answers no preflight, because a page must not hold the secret.
+type mintEndpoint struct {
+	app     *App
+	logger  *zap.Logger
+	warning proxyWarning
+}
+
+func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
+	for _, issuer := range app.Issuers {
+		if issuer.Secret != "" {
+			return &mintEndpoint{app: app, logger: logger}, nil
+		}
+	}
+	return nil, errors.New("mint: no issuer has a secret; write `secret {env.NAME}` in an issuer of the relayapi global option")
+}
+
+// ServeHTTP answers a POST whose body has a token's claims.
+func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := newCall(w, r)
+	e.warning.check(r, e.logger)
+	secret := bearerOf(r)
+	issuer, refused := e.authorize(r, secret)
+	if issuer == nil || logShows(r, secret) {
+		// The relay logs the request instead. If the secret was wrong in its own
+		// place, a right one may be in another.
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	}
+
+	var minted *mint.Minted
+	var draft *grant.Claims
+	if refused == nil {
+		draft, refused = e.draft(r, issuer, secret)
+	}
+	if refused == nil {
+		minted, refused = e.mint(c, issuer, draft)
+	}
+	if refused != nil {
+		c.drain(r)
+		c.keepConnection()
+		e.refuse(w, r, issuer, refused)
+		return
+	}
+	c.keepConnection()
+	e.logger.Info("minted", append(e.fields(r, issuer), zap.String("token_id", minted.ID), zap.String("subject", draft.Subject),
+		zap.String("provider", draft.Provider), zap.Time("exp", minted.ExpiresAt))...)
+	writeJSON(w, minted)
+}
+
+// authorize returns who asks. The bound on guesses comes before everything that costs
+// more.
+func (e *mintEndpoint) authorize(r *http.Request, secret string) (*secretIssuer, *refusal) {
+	switch {
+	case r.Method != http.MethodPost:
+		return nil, refuse(codeMethodNotAllowed, "mint permits POST")
+	case r.TLS != nil && !r.TLS.HandshakeComplete:
+		return nil, refuse(codeTooEarly, "the request came as TLS early data")
+	}
+	relay := e.app.running(r.Context())
+	if relay == nil {
+		return nil, refuse(codeNotReady, "the relay has not started or is shutting down")
+	}
+
+	var issuer *secretIssuer
+	now := time.Now()
+	wait := relay.ledger.guesses.Try(clientOf(r), maxGuesses, now, func() (wrong bool) {
+		issuer = relay.secrets.find(secret)
+		return issuer == nil
+	})
+	switch {
+	case wait > 0:
+		return nil, refuse(codeRateLimited, "too many wrong secrets from this address").after(wait)
+	case issuer == nil && secret == "":
+		return nil, refuse(codeMintUnauthorized, "no secret in Authorization: Bearer")
+	case issuer == nil:
+		return nil, refuse(codeMintUnauthorized, "the secret is not an issuer's")
+	case !issuer.pace.AllowN(now, 1):
+		return issuer, refuse(codeRateLimited, fmt.Sprintf("more than %d tokens per second", mintRate))
+	}
+	return issuer, nil
+}
+
+// draft reads the requested claims.
+func (e *mintEndpoint) draft(r *http.Request, issuer *secretIssuer, secret string) (*grant.Claims, *refusal) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxMintBody+1))
+	switch {
+	case statusOf(err, http.StatusRequestEntityTooLarge) || len(body) > maxMintBody:
+		return nil, refuse(codeTooLarge, fmt.Sprintf("the claims are longer than %d bytes", maxMintBody))
+	case err != nil:
+		return nil, refuse(codeInvalidRequest, "the request's body broke off")
+	case holdsSecret(string(body), secret): // answers and logs show claims
+		return nil, refuse(codeInvalidRequest, "the claims hold the secret")
+	case redact.HoldsToken(redact.Unescape(string(body))):
+		return nil, refuse(codeInvalidRequest, "the claims hold a token")
+	}
+	draft, err := grant.ParseDraft(body)
+	if err != nil {
+		return nil, unminted(err)
+	}
+	switch may := issuer.minter.Issuer; {
+	case draft.Issuer != "" && draft.Issuer != may.Name:
+		return nil, refuse(string(grant.BeyondGrant), "iss: this secret mints only as "+may.Name)
+	case draft.Audience != "":
+		return nil, refuse(codeInvalidRequest, "aud: leave it out; it is this relay")
+	case draft.Provider != "" && !slices.Contains(may.Providers, draft.Provider): // quotes no claim of any length
+		return nil, refuse(string(grant.NoProvider), fmt.Sprintf("issuer %s may grant providers [%s]", may.Name, strings.Join(may.Providers, ", ")))
+	}
+	return draft, nil
+}
+
+// holdsSecret reports whether a text holds a piece of a secret, escaped or not.
+func holdsSecret(text, secret string) bool {
+	var secrets redact.Pieces
+	secrets.Of([]string{secret})
+	return secrets.In(redact.Unescape(text))
+}
+
+// mint mints the token. It does not hand out a token that the relay would refuse.
+func (e *mintEndpoint) mint(c *call, issuer *secretIssuer, draft *grant.Claims) (*mint.Minted, *refusal) {
+	minted, err := issuer.minter.Mint(draft, c.start)
+	if err != nil {
+		return nil, unminted(err)
+	}
+
+	c.relay = e.app.relay.Load()
+	c.permit, _, err = c.relay.tokens.compile(c, minted.Token)
+	if err == nil {
+		err = c.permit.ValidAt(c.start)
+	}
+	if err != nil {
+		return nil, unminted(err)
+	}
+	if err := c.relay.ledger.Refusal(c.permit.token); err != nil { // revoked, by its id or its subject
+		return nil, uncharged(c, err)
+	}
+	return minted, nil
+}
+
+// unminted turns an error of the policy into a refusal. Here, a fault of the token is a
+// fault of the request.
+func unminted(err error) *refusal {
+	var d *grant.Denial
+	switch {
+	case !errors.As(err, &d):
+		return refuse(codeInvalidRequest, err.Error())
+	case d.Reason == grant.BeyondGrant || d.Reason == grant.NoProvider:
+		return denied(err)
+	}
+	return refuse(codeInvalidRequest, d.Rule)
+}
+
+func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *secretIssuer, f *refusal) {
+	f = f.hiding(bearerOf(r))
+	f.log(e.logger, e.fields(r, issuer)...)
+	header := w.Header()
+	switch f.code {
+	case codeMethodNotAllowed:
+		header.Set("Allow", http.MethodPost)
+	case codeMintUnauthorized:
+		header.Set("WWW-Authenticate", "Bearer")
+	}
+	f.write(w)
+}
+
+// fields identifies a request in the log: who, never with what.
+func (e *mintEndpoint) fields(r *http.Request, issuer *secretIssuer) []zap.Field {
+	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	fields := []zap.Field{zap.String("method", redact.Text(r.Method, bearerOf(r))), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientOf(r))}
+	if issuer != nil {
+		fields = append(fields, zap.String("issuer", issuer.minter.Issuer.Name))
+	}
+	return fields
+}
+
+// bearerOf returns the secret in `Authorization: Bearer`, or "" unless there is exactly
+// one.
+func bearerOf(r *http.Request) string {
+	values := r.Header["Authorization"]
+	if len(values) != 1 {
+		return ""
+	}
+	scheme, secret, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(secret)
+}
+
+// logShows reports whether Caddy's access log would show the secret. Caddy leaves out
+// Authorization by default.
+func logShows(r *http.Request, key string) bool {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server != nil && server.Logs != nil && server.Logs.ShouldLogCredentials {
+		return true
+	}
+	if redact.Shows(r) || holdsSecret(r.RequestURI, key) || holdsSecret(r.Host, key) {
+		return true
+	}
+	for name, values := range r.Header {
+		shows := func(value string) bool { return holdsSecret(value, key) }
+		if name != "Authorization" && (shows(name) || slices.ContainsFunc(values, shows)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Interface guards

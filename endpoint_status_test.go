@@ -55,7 +55,7 @@ func TestTokenStatus(t *testing.T) {
 				t.Errorf("the status made the token known: %v", err)
 			}
 		}
-		res, _ := relay.do(relay.request(bearer(token), target("POST", "/v1/x")))
+		res, _ := relay.do(relay.request(bearer(token), asking("POST", "/v1/x")))
 		if want := map[bool]int{true: 200, false: 403}[used < 3]; res.StatusCode != want {
 			t.Errorf("call %d: %d", used, res.StatusCode)
 		}
@@ -152,7 +152,7 @@ func TestTokenStatusRefusals(t *testing.T) {
 			r.URL = &url.URL{Scheme: "http", Host: r.URL.Host, Path: "/status", RawQuery: "a=%zz"}
 		}},
 			codeInvalidRequest},
-		"POST": {edits{target("POST", "/status"), header("X-Api-Token", good)}, codeMethodNotAllowed},
+		"POST": {edits{asking("POST", "/status"), header("X-Api-Token", good)}, codeMethodNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res, body := relay.do(relay.request(tc.edits...))
@@ -179,12 +179,12 @@ func TestTokenStatusRefusals(t *testing.T) {
 // A page may ask, and is told by a preflight.
 func TestTokenStatusPreflight(t *testing.T) {
 	relay := startStatus(t, newUpstream(t, nil))
-	res, _ := relay.do(relay.request(target("OPTIONS", "/status"), header("Origin", "https://app.example"),
+	res, _ := relay.do(relay.request(asking("OPTIONS", "/status"), header("Origin", "https://app.example"),
 		header("Access-Control-Request-Method", "GET"), header("Access-Control-Request-Headers", "authorization")))
 	if res.StatusCode != 204 || res.Header.Get("Access-Control-Allow-Origin") != "*" || res.Header.Get("Access-Control-Allow-Headers") != "authorization" {
 		t.Errorf("got %d %v", res.StatusCode, res.Header)
 	}
-	res, body := relay.do(relay.request(target("HEAD", "/status"), bearer(relay.mint())))
+	res, body := relay.do(relay.request(asking("HEAD", "/status"), bearer(relay.mint())))
 	if res.StatusCode != 200 || body != "" || res.ContentLength < 50 {
 		t.Errorf("HEAD: got %d %s", res.StatusCode, body)
 	}

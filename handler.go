@@ -13,6 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/redact"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
 
@@ -21,36 +24,35 @@ func init() {
 }
 
 // Handler admits a request that carries a relay token and hands it to the next
-// handler, which is a `reverse_proxy` with the `relayapi` upstreams and
-// transport. Without those it must not be used: the request has no credential
-// until the transport adds it.
+// handler, which must be a `reverse_proxy` with the `relayapi` upstreams and
+// transport. Only that transport adds the real key.
 //
-// The token may stand wherever an API key does: `Authorization: Bearer`,
-// `X-API-Token`, `x-api-key`, `x-goog-api-key`, `api-key`, any header or query
-// parameter from which a configured provider reads credentials, the query
-// parameters `key` and `token`, HTTP Basic, and the WebSocket subprotocol
-// `openai-insecure-api-key.<token>`. All of these headers are taken out, the
-// subprotocols with a key, and of the query what is a token or stands where the
-// provider reads its key. Whatever else holds a piece of a token goes no further.
+// The token may be wherever an API key is: `Authorization: Bearer`, `X-API-Token`,
+// `x-api-key`, `x-goog-api-key`, `api-key`, any header or query parameter from which
+// a configured provider reads credentials, the query parameters `key` and `token`,
+// HTTP Basic, and the WebSocket subprotocol `openai-insecure-api-key.<token>`. The
+// handler removes all of these headers and subprotocols. From the query it removes
+// tokens and parameters from which the provider reads a key. No other part of the
+// request that holds a piece of a token goes further.
 type Handler struct {
-	// The path that comes before the provider's name, e.g. `/api` for
-	// `/api/openai/v1/chat/completions`. It is stripped, and the provider must
-	// be that of the token. Without a prefix the token alone decides, and the
-	// path passes as it is.
+	// The path before the provider's name, e.g. `/api` for
+	// `/api/openai/v1/chat/completions`. The handler strips both, and the provider
+	// must be that of the token. Default: none; the token alone names the
+	// provider, and the path passes as it is.
 	Prefix string `json:"prefix,omitempty"`
 
-	// Leave requests that carry their token outside `Authorization` in Caddy's
-	// access log, which would show it. Set this only where that log has a
-	// filter. Otherwise the relay logs a line of its own for them.
+	// Keep requests that carry their token outside `Authorization` in Caddy's
+	// access log, which shows the token. Set this only if that log has a filter.
+	// Default: false; the relay logs a line of its own for such requests.
 	LogRequests bool `json:"log_requests,omitempty"`
 
 	app      *App
 	logger   *zap.Logger
 	access   *zap.Logger
 	carriers *carriers
-	clients  bool // are counted by their addresses
+	clients  bool // clients are counted by their addresses
 	warning  *proxyWarning
-	endpoint bool // it stands for an endpoint of the relay's own, not for a provider
+	endpoint bool // the handler serves an endpoint of the relay's own
 }
 
 // CaddyModule returns the Caddy module information.
@@ -63,148 +65,147 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the relay that the handler belongs to.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
-	h.access = h.logger.Named("access")
-	if h.Prefix != "" && (grant.CheckPath(h.Prefix) != nil || strings.HasSuffix(h.Prefix, "/") || strings.Contains(h.Prefix, "*")) {
-		return fmt.Errorf("prefix %q must be a path such as /api", h.Prefix)
-	}
 	app, err := ctx.App("relayapi")
 	if err != nil {
-		return err
+		return fmt.Errorf("getting relayapi app: %w", err)
 	}
 	h.app = app.(*App)
+	h.logger = ctx.Logger()
+	h.access = h.logger.Named("access")
 	h.carriers = newCarriers(h.app.Providers)
 	h.clients = slices.ContainsFunc(h.app.RateLimits, func(l RateLimit) bool { return l.Scope == "client" })
 	h.warning = new(proxyWarning)
 	return nil
 }
 
-// ServeHTTP admits, passes on and settles one request.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	rt := &route{start: time.Now()}
-	rt.watchBody(w, r)
-	if preflight(w, r) {
-		if h.hideFromLog(r, showsToken(r)) {
-			h.logRequest(r, rt)
-		}
-		return nil
+// Validate checks the prefix.
+func (h *Handler) Validate() error {
+	p := h.Prefix
+	if p != "" && (grant.CheckPath(p) != nil || strings.HasSuffix(p, "/") || strings.Contains(p, "*")) {
+		return fmt.Errorf("prefix %q: must be a path such as /api", p)
 	}
-
-	refused := h.hold(rt, r)
-	if rt.relay != nil {
-		defer rt.relay.ledger.release()
-		refused = h.limitRate(rt, r)
-	}
-	rt.found = found{bare: true} // nobody has looked: it may show a token
-	if refused == nil {
-		rt.found = h.carriers.take(r)
-	}
-	if h.hideFromLog(r, rt.found.bare) {
-		defer h.logRequest(r, rt)
-	}
-	if refused != nil {
-		return h.refuse(r, rt, refused)
-	}
-	err := h.serve(rt, r, next)
-	if err == nil && r.ProtoMajor == 1 && rt.answered && !rt.socket && w.Header()["Content-Length"] != nil {
-		// The answer is whole, and accounted for. The server would keep the last of it
-		// back until all other handlers are done and it has written its logs.
-		_ = http.NewResponseController(w).Flush()
-	}
-	return err
-}
-
-// serve takes a request through the steps of its admission, and on to its
-// provider.
-func (h *Handler) serve(rt *route, r *http.Request, next caddyhttp.Handler) error {
-	defer rt.relay.ledger.letGo(rt)
-	for _, step := range [...]func(*Handler, *route, *http.Request) *refusal{
-		(*Handler).checkProtocol,
-		(*Handler).openToken,
-		(*Handler).checkRequest,
-		(*Handler).takeSlot, // to wait for a body is part of a call
-		(*Handler).readBody,
-		(*Handler).checkModels,
-		(*Handler).countRate,
-		(*Handler).decideTarget,
-		(*Handler).charge,
-	} {
-		if refused := step(h, rt, r); refused != nil {
-			return h.refuse(r, rt, refused)
-		}
-	}
-
-	rt.announce(rt.writer.Header())
-	// Deferred, because reverse_proxy panics when a stream breaks.
-	defer h.settle(rt, r)
-	return h.conclude(r, rt, next.ServeHTTP(rt.writer, r.WithContext(rt)))
-}
-
-// hold holds the relay's store for a request, or refuses it.
-func (h *Handler) hold(rt *route, r *http.Request) *refusal {
-	relay := h.app.running(r.Context())
-	if relay == nil || !relay.ledger.hold() {
-		return refuse(codeNotReady, "the relay has not started or is shutting down")
-	}
-	rt.relay = relay
 	return nil
 }
 
-// limitRate counts a request against the operator's rate limits. It is the first
-// step, because the others cost more.
-func (h *Handler) limitRate(rt *route, r *http.Request) *refusal {
-	return rt.relay.pass(r, h.app.RateLimits, rt.start)
+// admission has the steps that a request takes before it goes to its provider.
+// Cheap ones come first. Nothing is counted before a short body is there.
+var admission = []func(*Handler, *call, *http.Request) *refusal{
+	(*Handler).holdStore,     // the store stays open
+	(*Handler).limitRate,     // the operator's rate limits
+	(*Handler).findToken,     // every place that could hold a token is emptied
+	(*Handler).checkProtocol, // no TLS early data, CONNECT and the like
+	(*Handler).openToken,     // token → permit
+	(*Handler).checkRequest,  // prefix, path, method, address, origin
+	(*Handler).takeSlot,      // limits.concurrency; from here on the call ends with its token
+	(*Handler).readBody,      // a short body, or one whose model is looked into
+	(*Handler).checkModels,   // the models that the request names
+	(*Handler).countRate,     // limits.rpm
+	(*Handler).decideTarget,  // what is sent where, with which key
+	(*Handler).charge,        // durable
+}
+
+// ServeHTTP admits a request, passes it on and settles it. It returns no error to
+// Caddy, which would log the request with it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	c := newCall(w, r)
+	defer h.finish(c, r)
+
+	if preflight(w, r) {
+		c.found.bare = redact.Shows(r)
+		return nil
+	}
+	for _, step := range admission {
+		if refused := step(h, c, r); refused != nil {
+			return h.refuse(c, r, refused)
+		}
+	}
+
+	c.announce(w.Header())
+	defer h.settle(c, r) // deferred, because reverse_proxy panics when a stream breaks
+	return h.conclude(c, r, next.ServeHTTP(w, r.WithContext(c)))
+}
+
+// finish gives back what the request holds, and logs it where Caddy must not.
+func (h *Handler) finish(c *call, r *http.Request) {
+	if h.hideFromLog(r, c.found.bare) {
+		h.logRequest(c, r)
+	}
+	if c.relay != nil {
+		c.release()
+		c.relay.ledger.release()
+	}
+}
+
+// holdStore keeps the relay's store open for the request.
+func (h *Handler) holdStore(c *call, _ *http.Request) *refusal {
+	relay := h.app.running(c)
+	if relay == nil || !relay.ledger.hold() {
+		return refuse(codeNotReady, "the relay has not started or is shutting down")
+	}
+	c.relay = relay
+	return nil
+}
+
+// limitRate counts the request against the operator's rate limits. It comes before
+// all steps that cost more.
+func (h *Handler) limitRate(c *call, r *http.Request) *refusal {
+	return c.relay.pass(r, h.app.RateLimits, c.start)
+}
+
+// findToken takes the token out of the request.
+func (h *Handler) findToken(c *call, r *http.Request) *refusal {
+	c.found = h.carriers.take(r)
+	return nil // what is wrong with the token is said after what is wrong with the protocol
 }
 
 // checkProtocol refuses what is more than a request, or less.
-func (h *Handler) checkProtocol(rt *route, r *http.Request) *refusal {
-	if rt.found.linked {
-		sandbox(rt.writer.Header())
+func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
+	if c.found.linked {
+		sandbox(c.writer.Header())
 	}
-	if rt.socket = asksForWebSocket(r); !rt.socket {
+	if c.target.socket = asksForWebSocket(r); !c.target.socket {
 		stripUpgrade(r.Header)
 	}
 
 	switch m := method(r); {
 	case r.TLS != nil && !r.TLS.HandshakeComplete:
-		// Early data can be replayed by whoever is on the way (RFC 8470), and
-		// every replay would be a call.
+		// Anyone on the way can replay early data (RFC 8470). Each replay would be
+		// a call.
 		return refuse(codeTooEarly, "the request came as TLS early data")
 	case m == http.MethodConnect || m == http.MethodTrace:
-		// What follows a CONNECT is not framed and would be requests of its own;
-		// an answer to TRACE quotes the request, with the key.
+		// What follows a CONNECT is not framed and would be requests of its own. An
+		// answer to TRACE quotes the request, with the key.
 		return refuse(string(grant.NoMethod), m+" is never passed on")
-	case rt.socket && r.ProtoMajor == 1 && !bodiless(r):
-		// Nobody would look at it, and the provider may take it for messages.
+	case c.target.socket && r.ProtoMajor == 1 && !bodiless(r):
+		// The provider may take the body for messages, which nobody has checked.
 		return refuse(codeInvalidRequest, "the handshake of a WebSocket has a body; send it without one")
 	}
 	return nil
 }
 
 // openToken opens the token that was found.
-func (h *Handler) openToken(rt *route, r *http.Request) *refusal {
-	switch found := rt.found; {
-	case found.refused != nil:
-		return found.refused
-	case found.lone && rt.socket:
-		return refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered: offer the provider's too, such as realtime, which can be chosen")
+func (h *Handler) openToken(c *call, r *http.Request) *refusal {
+	switch {
+	case c.found.refused != nil:
+		return c.found.refused
+	case c.found.lone && c.target.socket:
+		return refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered; also offer the provider's, such as realtime, which can be chosen")
 	}
 
-	permit, err := rt.relay.tokens.open(r.Context(), clientOf(r), rt.found.token)
+	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.token)
 	if err != nil {
 		return denied(err)
 	}
-	rt.permit = permit
-	rt.grant, rt.token, rt.provider = permit.Grant, permit.token, permit.provider
+	c.permit = permit
 	if h.clients || permit.AddressBound() {
-		h.warning.of(r, h.logger)
+		h.warning.check(r, h.logger)
 	}
 	return nil
 }
 
-// checkRequest strips the prefix and decides whether the token permits the
-// request, as far as that shows without its body.
-func (h *Handler) checkRequest(rt *route, r *http.Request) *refusal {
+// checkRequest strips the prefix and asks the token's grant about the request, as
+// far as it shows without its body.
+func (h *Handler) checkRequest(c *call, r *http.Request) *refusal {
 	named, err := h.stripPrefix(r)
 	if err != nil {
 		return refuse(string(grant.NoPath), err.Error())
@@ -213,94 +214,211 @@ func (h *Handler) checkRequest(rt *route, r *http.Request) *refusal {
 	if err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	rt.prefix, rt.host, rt.secure = h.Prefix, r.Host, clientIsSecure(r, trusted)
 
-	rt.request = grant.Request{
-		Now: rt.start, Method: method(r), Path: path, WebSocket: rt.socket, Provider: named,
+	c.target.address = address{h.Prefix, r.Host, clientIsSecure(r)}
+	c.target.asked = grant.Request{
+		Now: c.start, Method: method(r), Path: path, WebSocket: c.target.socket, Provider: named,
 		ClientIP: clientAddr(r), Origin: r.Header.Get("Origin"),
 	}
-	if err := rt.permit.Permit(rt.request); err != nil {
+	if err := c.permit.Permit(c.target.asked); err != nil {
 		return denied(err)
 	}
 	return nil
 }
 
-// takeSlot takes one of the slots of limits.concurrency, and registers the call:
-// from here on it ends with its token.
-func (h *Handler) takeSlot(rt *route, r *http.Request) *refusal {
-	if refused := rt.relay.ledger.paces.enter(rt); refused != nil {
+// takeSlot takes a slot of limits.concurrency and registers the call. From here on
+// it ends with its token.
+func (h *Handler) takeSlot(c *call, _ *http.Request) *refusal {
+	if refused := c.enter(); refused != nil {
 		return refused
 	}
-	rt.relay.ledger.live.add(r.Context(), rt)
-	return nil
-}
-
-// readBody reads the body that has to be there before the call is counted: one
-// that is short, or whose model is looked into. Any other body streams.
-func (h *Handler) readBody(rt *route, r *http.Request) *refusal {
-	switch {
-	case bodiless(r), rt.socket: // over HTTP/2, the body of a WebSocket's handshake is its messages
-		return nil
-	case rt.looksInto(r):
-		return rt.holdBody(r, rt.relay.ledger.shareOf(rt.permit))
-	case short(r):
-		return rt.holdShortBody(r)
-	}
-	rt.stopInterrupt = context.AfterFunc(rt, func() { _ = rt.client.interrupt() })
+	c.relay.ledger.live.add(c)
 	return nil
 }
 
 // countRate counts the call against its token's rate. Reading the body may have
-// taken long, so the token is asked again.
-func (h *Handler) countRate(rt *route, r *http.Request) *refusal {
+// taken long, so the grant is asked again.
+func (h *Handler) countRate(c *call, r *http.Request) *refusal {
 	path, err := grant.PolicyPath(r.URL)
 	if err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
+
 	now := time.Now()
-	err = rt.permit.ValidAt(now)
-	if err == nil && path != rt.request.Path { // the model that the token sets is in the path
-		rt.request.Now, rt.request.Path = now, path
-		err = rt.permit.Permit(rt.request)
+	err = c.permit.ValidAt(now)
+	if err == nil && path != c.target.asked.Path { // the model that the token sets is in the path
+		c.target.asked.Now, c.target.asked.Path = now, path
+		err = c.permit.Permit(c.target.asked)
 	}
 	if err != nil {
 		return denied(err)
 	}
-
-	rt.countedAt = now
-	return rt.pace.take(rt, now)
+	return c.countRate(now)
 }
 
 // decideTarget decides what is sent where, with which key.
-func (h *Handler) decideTarget(rt *route, r *http.Request) *refusal {
-	if err := cutQuery(r, func(name, _ string) bool { return rt.provider.readsInQuery(name) }); err != nil {
+func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
+	p, t := c.permit.provider, &c.target
+	if err := cutQuery(r, func(name, _ string) bool { return p.readsInQuery(name) }); err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
-	rt.method, rt.path, rt.rawPath = rt.request.Method, r.URL.Path, r.URL.RawPath
-	rt.protocol = rt.found.protocol
-	if rt.secret = rt.permit.carried; rt.secret == nil {
-		rt.secret = rt.provider.keys.Pick(rt.countedAt)
+
+	t.method, t.path, t.rawPath = t.asked.Method, r.URL.Path, r.URL.RawPath
+	t.protocol = c.found.protocol
+	if t.key = c.permit.carried; t.key == nil {
+		t.key = p.keys.Pick(t.countedAt)
 	}
 	return nil
 }
 
-// stillPermitted asks again, right before the call is written, whatever depends
-// on time or on the operator. A revocation ends the call's context, which is
-// asked as well.
-func (rt *route) stillPermitted(now time.Time) *refusal {
-	if err := rt.permit.ValidAt(now); err != nil {
-		return denied(err)
+// charge makes the token known to the ledger and takes what the call costs.
+func (h *Handler) charge(c *call, _ *http.Request) *refusal {
+	p, ledger := c.permit, c.relay.ledger
+	terms, err := ledger.Know(c, p.token)
+	if err != nil {
+		return uncharged(c, err)
 	}
-	if !rt.windowEnds.IsZero() && !now.Before(rt.windowEnds) {
-		return refuse(codeBusy, "the call waited for a connection until the day was over on which it is counted")
+
+	var charges []tokenstore.Charge
+	limit, limited := p.Calls, p.Calls > 0
+	if terms.CallsLimited {
+		limit, limited = terms.CallsLimit, true
 	}
-	return rt.pace.retake(rt, now)
+	if limited {
+		charges = append(charges, tokenstore.Charge{Counter: tokenstore.TokenCounter(p.Issuer, p.ID), Amount: 1, Limit: limit})
+	}
+	charges, c.target.windowEnds = c.relay.limitsInForce(h.app.Limits).charges(charges, p, c.target.countedAt)
+
+	if err := ledger.Admit(c, p.token, charges); err != nil {
+		return uncharged(c, err)
+	}
+	c.held.charges = charges
+	return nil
 }
 
-// method is the method that the provider will see: over HTTP/2 and HTTP/3 a
-// WebSocket comes as an extended CONNECT (RFC 8441, RFC 9220), of which
-// reverse_proxy makes a GET.
+// uncharged turns an error of the ledger into a refusal.
+func uncharged(c *call, err error) *refusal {
+	var used *tokenstore.ExhaustedError
+	var why *refusal // that ended the call while it waited
+	switch {
+	case errors.As(err, &why):
+		return why
+	case errors.As(err, &used):
+		return refuse(codeCallsExhausted, exhausted(used))
+	case errors.Is(err, tokenstore.ErrConflict):
+		return refuse(codeConflict, "its identity is known with other claims")
+	case errors.Is(err, tokenstore.ErrRevoked):
+		return refuse(codeRevoked, "the token is revoked")
+	case errors.Is(err, tokenstore.ErrDisabled):
+		return refuse(codeDisabled, "the token is disabled")
+	case errors.Is(err, tokenstore.ErrPruned):
+		return refuse(string(grant.Expired), "the token expired and its record was pruned")
+	case errors.Is(err, tokenstore.ErrPredates):
+		return refuse(codePredates, fmt.Sprintf("iat %s is before the store was made, %s",
+			c.permit.IssuedAt, c.relay.ledger.Birth().UTC().Format(time.RFC3339)))
+	case errors.Is(err, context.Canceled):
+		return refuse(codeNotReady, err.Error()) // the client is gone
+	default:
+		return refuse(codeStoreUnavailable, err.Error())
+	}
+}
+
+// settle refunds the call if the provider was never reached, and records what was
+// used.
+func (h *Handler) settle(c *call, r *http.Request) {
+	ledger, out := c.relay.ledger, &c.outcome
+	if f := ended(c); f != nil && out.answered {
+		f.log(h.logger, h.fields(c, r)...) // otherwise it is the answer, which was logged
+	}
+	if out.complaint != "" {
+		ledger.keyRefusals.Add(c.permit.tokenID, adminapi.KeyRefusal{At: time.Now().UTC(), Message: out.complaint})
+	}
+
+	used := tokenstore.Usage{BytesIn: out.bytesIn.Load(), BytesOut: out.bytesOut.Load(), Duration: time.Since(c.start)}
+	if out.connected.Load() {
+		used.Calls = 1
+	} else if err := ledger.Settle(context.Background(), c.held.charges); err != nil {
+		h.logger.Error("refunding a call", zap.String("token_id", c.permit.ID), zap.Error(err))
+	}
+
+	switch status := int(out.status.Load()); {
+	case status == 0 || status >= 500 || status == answers[codeProviderRefusedKey].status:
+		used.ProviderErrors = 1
+	case status >= 400:
+		used.ClientErrors = 1
+	default:
+		used.Succeeded = 1
+	}
+	ledger.Observe(c.permit.token, used)
+}
+
+// conclude turns an error of the next handler into an answer, unless the
+// provider's answer was passed on.
+func (h *Handler) conclude(c *call, r *http.Request, err error) error {
+	if err == nil {
+		return nil
+	}
+
+	var refused *refusal
+	var handlerErr caddyhttp.HandlerError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &refused):
+	case c.held.client.broke.Load():
+		refused = refuse(codeInvalidRequest, "the request's body broke off")
+		if statusOf(err, http.StatusRequestEntityTooLarge) {
+			refused = refuse(codeTooLarge, "the request's body is longer than the site permits")
+		}
+	case c.outcome.answered: // one of the operator's response routes failed
+		h.logger.Error("handling the provider's answer", append(h.fields(c, r), zap.Error(err))...)
+		if errors.As(err, &handlerErr) {
+			c.writer.WriteHeader(handlerErr.StatusCode)
+		}
+		return nil
+	case errors.As(err, &handlerErr) && handlerErr.StatusCode == 499: // the client is gone
+		c.outcome.status.Store(499)
+		c.writer.WriteHeader(handlerErr.StatusCode)
+		return nil
+	case errors.As(err, &netErr) && netErr.Timeout():
+		refused = refuse(codeProviderTimeout, c.target.key.Mask(err.Error()))
+	default:
+		refused = refuse(codeProviderUnreachable, c.target.key.Mask(err.Error()))
+	}
+	return h.refuse(c, r, refused)
+}
+
+// statusOf reports whether err wraps a handler error with a status.
+func statusOf(err error, status int) bool {
+	for err != nil {
+		if handlerErr, ok := err.(caddyhttp.HandlerError); ok && handlerErr.StatusCode == status {
+			return true
+		}
+		err = errors.Unwrap(err)
+	}
+	return false
+}
+
+// refuse answers a request with a refusal and logs it.
+func (h *Handler) refuse(c *call, r *http.Request, f *refusal) error {
+	f = f.hiding(c.found.known...).inForm(h.likelyProvider(c, r))
+	f.log(h.logger, h.fields(c, r)...)
+	c.outcome.status.Store(int32(answers[f.code].status))
+	c.announce(c.writer.Header())
+	c.drain(r)
+	c.keepConnection()
+	f.write(c.writer)
+	return nil
+}
+
+// announce writes the relay's own headers.
+func (c *call) announce(header http.Header) {
+	allowAnyOrigin(header)
+	c.rateLimit.set(header)
+}
+
+// method returns the method that the provider will see. Over HTTP/2 and HTTP/3 a
+// WebSocket comes as an extended CONNECT (RFC 8441, RFC 9220), of which reverse_proxy
+// makes a GET.
 func method(r *http.Request) string {
 	if r.Method == http.MethodConnect && (r.Header.Get(":protocol") == "websocket" || r.Proto == "websocket") {
 		return http.MethodGet
@@ -308,17 +426,8 @@ func method(r *http.Request) string {
 	return r.Method
 }
 
-// denied turns an error of the token cache or the grant into a refusal.
-func denied(err error) *refusal {
-	var d *grant.Denial
-	if errors.As(err, &d) {
-		return refuse(string(d.Reason), d.Rule)
-	}
-	return refuse(codeNotReady, err.Error()) // the client is gone, or we are
-}
-
-// stripPrefix removes the prefix and the provider's name from the request's
-// path and returns the name.
+// stripPrefix removes the prefix and the provider's name from the request's path,
+// and returns the name.
 func (h *Handler) stripPrefix(r *http.Request) (string, error) {
 	if h.Prefix == "" {
 		return "", nil
@@ -327,6 +436,7 @@ func (h *Handler) stripPrefix(r *http.Request) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("the path is not of the form %s/<provider>/<path>", h.Prefix)
 	}
+
 	if r.URL.RawPath != "" {
 		rawName, rawPath, ok := cutProvider(r.URL.RawPath, h.Prefix)
 		if !ok || rawName != name {
@@ -345,70 +455,45 @@ func cutProvider(path, prefix string) (name, rest string, ok bool) {
 	return name, "/" + rest, ok && slash && name != ""
 }
 
-// conclude turns an error of the next handler into an answer, where none was
-// passed on. It returns none to Caddy, which would log the request with it.
-func (h *Handler) conclude(r *http.Request, rt *route, err error) error {
-	if err == nil {
-		return nil
+// fields identifies a request in the log: who, never with what.
+func (h *Handler) fields(c *call, r *http.Request) []zap.Field {
+	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	fields := []zap.Field{zap.String("method", redact.Text(r.Method, c.found.known...)), zap.String("client_ip", clientIP)}
+	if p := c.permit; p != nil {
+		fields = append(fields, zap.String("issuer", p.Issuer), zap.String("token_id", p.ID),
+			zap.String("subject", redact.Text(p.Subject, c.found.known...)), zap.String("provider", p.Provider))
 	}
-	var refused *refusal
-	var handlerErr caddyhttp.HandlerError
-	var netErr net.Error
-	switch {
-	case errors.As(err, &refused):
-	case rt.client.broke.Load():
-		refused = refuse(codeInvalidRequest, "the request's body broke off")
-		if statusOf(err, http.StatusRequestEntityTooLarge) {
-			refused = refuse(codeTooLarge, "the request's body is longer than the site takes")
-		}
-	case rt.status.Load() != 0: // the provider did answer: one of the operator's response routes failed
-		h.logger.Error("handling the provider's answer", append(h.fields(r, rt), zap.Error(err))...)
-		if errors.As(err, &handlerErr) {
-			rt.writer.WriteHeader(handlerErr.StatusCode)
-		}
-		return nil
-	case errors.As(err, &handlerErr) && handlerErr.StatusCode == 499:
-		rt.writer.WriteHeader(handlerErr.StatusCode) // the client is gone
-		return nil
-	case errors.As(err, &netErr) && netErr.Timeout():
-		refused = refuse(codeProviderTimeout, rt.secret.Mask(err.Error()))
-	default:
-		refused = refuse(codeProviderUnreachable, rt.secret.Mask(err.Error()))
-	}
-	return h.refuse(r, rt, refused)
+	return fields
 }
 
-// statusOf reports whether a handler error with a status is anywhere in err.
-func statusOf(err error, status int) bool {
-	for err != nil {
-		if handlerErr, ok := err.(caddyhttp.HandlerError); ok && handlerErr.StatusCode == status {
-			return true
-		}
-		err = errors.Unwrap(err)
+// hideFromLog keeps a request out of the server's access log if that would show the
+// token, and reports whether the relay must log the request instead. Caddy clones
+// the request for its log before any handler runs, so nothing can be stripped.
+func (h *Handler) hideFromLog(r *http.Request, bare bool) bool {
+	if h.LogRequests {
+		return false
 	}
-	return false
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server == nil || server.Logs == nil || !bare && !server.Logs.ShouldLogCredentials {
+		return false
+	}
+	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	return true
 }
 
-// refuse answers a request with a refusal and logs it.
-func (h *Handler) refuse(r *http.Request, rt *route, f *refusal) error {
-	f = f.hiding(rt.found.known...).inForm(h.likelyProvider(r, rt))
-	f.log(h.logger, h.fields(r, rt)...)
-	rt.status.Store(int32(answers[f.code].status))
-	rt.announce(rt.writer.Header())
-	rt.drain(r)
-	rt.keepConnection()
-	f.write(rt.writer)
-	return nil
-}
-
-// announce writes the relay's own headers.
-func (rt *route) announce(header http.Header) {
-	rt.headers.allowAnyOrigin(header)
-	rt.rateLimit.set(header, &rt.headers)
+// logRequest logs a request that Caddy's access log must not show.
+func (h *Handler) logRequest(c *call, r *http.Request) {
+	if e := h.access.Check(zap.InfoLevel, "handled request"); e != nil {
+		e.Write(append(h.fields(c, r),
+			zap.Int32("status", c.outcome.status.Load()),
+			zap.Int64("size", c.outcome.bytesOut.Load()),
+			zap.Duration("duration", time.Since(c.start)))...)
+	}
 }
 
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -54,7 +54,7 @@ func withOtherPlacements(config string) string {
 // everyCarrier returns every way to put a token in a request to a relay of
 // whose providers one reads Xi-Api-Key and one the parameter auth.
 func everyCarrier(token string) map[string]func(*http.Request) {
-	query := func(q string) func(*http.Request) { return target("POST", "/v1/x?"+q) }
+	query := func(q string) func(*http.Request) { return asking("POST", "/v1/x?"+q) }
 	return map[string]func(*http.Request){
 		"Authorization: Bearer":             header("Authorization", "Bearer "+token),
 		"Authorization: bearer":             header("Authorization", "bearer "+token),
@@ -106,7 +106,7 @@ func TestStrippedFromRequest(t *testing.T) {
 		header("X-Api-Key", "mine"), header("X-Forwarded-For", "1.2.3.4"), header("Forwarded", "for=1.2.3.4"),
 		header("X-Real-Ip", "1.2.3.4"), header("Via", "1.1 mine"),
 		header("Connection", "X-Secret, close"), header("X-Secret", "s"),
-		header("X-Kept", "yes"), target("POST", "/v1/x?b=2&key=plain&a=1%2f+&c")))
+		header("X-Kept", "yes"), asking("POST", "/v1/x?b=2&key=plain&a=1%2f+&c")))
 	got := up.one(t)
 	checkCredential(t, got, token)
 	for _, name := range []string{"Cookie", "Proxy-Authorization", "Openai-Organization", "Openai-Project", "X-Goog-User-Project",
@@ -172,15 +172,15 @@ func TestRefusals(t *testing.T) {
 		"not yet valid":         {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.NotBefore = ago(now, -600) }))}, "token_not_yet_valid", "not valid before"},
 		"lives too long":        {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.ExpiresAt = ago(now, -31*86400) }))}, "issuer_not_permitted", "lifetime"},
 		"provider unknown":      {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.Provider = "openai" }))}, "provider_not_permitted", "may not grant provider"},
-		"path closed":           {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v2/x")}, "path_not_permitted", "POST /v2/x is not open"},
-		"method closed":         {[]func(*http.Request){bearer(relay.mint()), target("DELETE", "/v1/x")}, "path_not_permitted", "DELETE /v1/x is not open"},
+		"path closed":           {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v2/x")}, "path_not_permitted", "POST /v2/x is not open"},
+		"method closed":         {[]func(*http.Request){bearer(relay.mint()), asking("DELETE", "/v1/x")}, "path_not_permitted", "DELETE /v1/x is not open"},
 		"path not allowed":      {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.Allow = &grant.Allow{Paths: []string{"/v1/y"}} }))}, "path_not_permitted", "the token does not allow"},
-		"dots in the path":      {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/%2e%2e/v2")}, "invalid_request", "dot segment"},
-		"slash in the path":     {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/a%2fb")}, "invalid_request", "encoded slash"},
-		"double encoding":       {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/%252e%252e/v2")}, "invalid_request", "encoded"},
-		"broken query":          {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/x?a=%zz")}, "invalid_request", "query"},
-		"query that ends twice": {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/x"), func(r *http.Request) { r.URL.RawQuery = "a=1#&key=2" }}, "invalid_request", "query"},
-		"semicolon query":       {[]func(*http.Request){bearer(relay.mint()), target("POST", "/v1/x?a=1;key=2")}, "invalid_request", "query"},
+		"dots in the path":      {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/%2e%2e/v2")}, "invalid_request", "dot segment"},
+		"slash in the path":     {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/a%2fb")}, "invalid_request", "encoded slash"},
+		"double encoding":       {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/%252e%252e/v2")}, "invalid_request", "encoded"},
+		"broken query":          {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/x?a=%zz")}, "invalid_request", "query"},
+		"query that ends twice": {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/x"), func(r *http.Request) { r.URL.RawQuery = "a=1#&key=2" }}, "invalid_request", "query"},
+		"semicolon query":       {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/x?a=1;key=2")}, "invalid_request", "query"},
 		"calls used up":         {[]func(*http.Request){bearer(used)}, "calls_exhausted", "all 1 calls"},
 		"other claims":          {[]func(*http.Request){bearer(relay.mint(id("conflict"), calls(50)))}, "token_conflict", "other claims"},
 		"before the store": {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { calls(5)(c); c.IssuedAt = ago(now, 3600) }))},
@@ -378,12 +378,12 @@ func TestEndpoints(t *testing.T) {
 		{"POST", "/health", 405, ""},
 		{"GET", "/.well-known/jwks.json", 200, relay.relayKey.Public().ID()},
 	} {
-		res, body := relay.do(relay.request(target(tc.method, tc.path)))
+		res, body := relay.do(relay.request(asking(tc.method, tc.path)))
 		if res.StatusCode != tc.status || !strings.Contains(body, tc.body) || res.Header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("%s %s: %d %s %v", tc.method, tc.path, res.StatusCode, body, res.Header)
 		}
 	}
-	_, jwks := relay.do(relay.request(target("GET", "/.well-known/jwks.json")))
+	_, jwks := relay.do(relay.request(asking("GET", "/.well-known/jwks.json")))
 	key, err := eccrypto.ParsePublicKey([]byte(jwks))
 	if err != nil || key.ID() != relay.relayKey.Public().ID() || strings.Contains(jwks, `"d"`) {
 		t.Errorf("the JWKS is %s", jwks)

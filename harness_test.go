@@ -22,6 +22,8 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"go.uber.org/zap"
 )
 
@@ -167,7 +169,7 @@ func adapt(caddyfile string) ([]byte, error) {
 
 func (r *testRelay) writeKeys(name string, key *eccrypto.PrivateKey) {
 	r.t.Helper()
-	if err := writeKeyPair(r.dir, name, key); err != nil {
+	if err := keyfile.WritePair(r.dir, name, key); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -197,8 +199,8 @@ func (r *testRelay) mintAs(issuer string, edits ...func(*grant.Claims)) string {
 			edit(c)
 		}
 	}
-	m := &minter{issuer: grant.Issuer{Name: issuer}, signer: r.issuerKey, recipient: r.relayKey.Public()}
-	minted, err := m.mint(c, now)
+	m := &mint.Minter{Issuer: grant.Issuer{Name: issuer}, Signer: r.issuerKey, Recipient: r.relayKey.Public()}
+	minted, err := m.Mint(c, now)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -241,7 +243,7 @@ func bearer(token string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
 }
 
-func target(method, pathAndQuery string) func(*http.Request) {
+func asking(method, pathAndQuery string) func(*http.Request) {
 	return func(r *http.Request) {
 		u, err := r.URL.Parse(pathAndQuery)
 		if err != nil {
@@ -267,18 +269,29 @@ func (r *testRelay) do(req *http.Request) (*http.Response, string) {
 	return res, string(body)
 }
 
+// refusalBody has what both the common form and Google's have of a refusal.
+type refusalBody struct {
+	Type  string
+	Error struct {
+		Type, Message string
+		Code          any // the relay's, or Google's number
+		Details       []struct{ Reason string }
+	}
+}
+
 // wantRefusal checks that an answer is a refusal with a code, in the common form or
 // in Google's.
-func wantRefusal(t testing.TB, res *http.Response, body, code string) errorBody {
+func wantRefusal(t testing.TB, res *http.Response, body, code string) refusalBody {
 	t.Helper()
-	var got errorBody
-	var google googleError
-	if err := json.Unmarshal([]byte(body), &google); err == nil && len(google.Error.Details) == 1 {
-		got.Error = errorDetail{Code: google.Error.Details[0]["reason"], Message: google.Error.Message}
-	} else if err := json.Unmarshal([]byte(body), &got); err != nil {
+	var got refusalBody
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
 		t.Errorf("got %d %s: %v", res.StatusCode, body, err)
 	}
-	if got.Error.Code != code || res.StatusCode != answers[code].status {
+	said := got.Error.Code
+	if len(got.Error.Details) == 1 {
+		said = got.Error.Details[0].Reason
+	}
+	if said != code || res.StatusCode != answers[code].status {
 		t.Errorf("got %d %s, want refusal %s", res.StatusCode, body, code)
 	}
 	return got

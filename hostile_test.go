@@ -112,7 +112,7 @@ func TestOtherUpgradesDoNotHappen(t *testing.T) {
 	relay := startRelay(t, simple(up.URL))
 	token := relay.mint()
 	for name, edits := range map[string][]func(*http.Request){
-		"h2c":               {target("GET", "/v1/x"), header("Upgrade", "h2c")},
+		"h2c":               {asking("GET", "/v1/x"), header("Upgrade", "h2c")},
 		"websocket by POST": {header("Upgrade", "websocket")},
 	} {
 		before := len(up.requests())
@@ -130,15 +130,15 @@ func TestMisplacedTokenIsNotLogged(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
 	token := relay.mint()
 	for name, edits := range map[string][]func(*http.Request){
-		"query with a line break":    {target("POST", "/v1/x?key="+token+"%0A")},
-		"query in quotes":            {target("POST", "/v1/x?token=%22"+token+"%22")},
-		"another parameter":          {target("POST", "/v1/x?access_token="+token)},
-		"an escaped parameter":       {target("POST", "/v1/x?access_token=%65%79%4A"+token[3:])},
+		"query with a line break":    {asking("POST", "/v1/x?key="+token+"%0A")},
+		"query in quotes":            {asking("POST", "/v1/x?token=%22"+token+"%22")},
+		"another parameter":          {asking("POST", "/v1/x?access_token="+token)},
+		"an escaped parameter":       {asking("POST", "/v1/x?access_token=%65%79%4A"+token[3:])},
 		"another provider's header":  {header("Xi-Api-Key", token)},
 		"named by Connection":        {header("X-Api-Token", token), header("Connection", "X-Api-Token")},
 		"cut off":                    {header("X-Api-Token", token[:200])},
-		"in the path":                {header("X-Api-Token", token), target("POST", "/v1/"+token+"/x")},
-		"in the path, and no token":  {target("POST", "/v1/"+token+"/x")},
+		"in the path":                {header("X-Api-Token", token), asking("POST", "/v1/"+token+"/x")},
+		"in the path, and no token":  {asking("POST", "/v1/"+token+"/x")},
 		"in a header of a user's":    {header("X-My-Token", "token="+token)},
 		"two tokens in one carrier":  {header("X-Api-Token", token), header("X-Api-Token", relay.mint())},
 		"a key instead of the token": {header("X-Api-Key", "sk-ant-0123456789abcdef")},
@@ -163,7 +163,7 @@ func TestProviderSegmentIsNotQuoted(t *testing.T) {
 	relay := startRelay(t, replaceOnce(t, simple(newUpstream(t, nil).URL), "log\n\t\trelayapi", "log\n\t\trelayapi {\n\t\t\tprefix /api\n\t\t}"))
 	token := relay.mint()
 	for _, path := range []string{"/api/" + token + "/v1/x", "/api/" + token[:64] + "/v1/x"} {
-		res, body := relay.do(relay.request(header("X-Api-Token", token), target("POST", path)))
+		res, body := relay.do(relay.request(header("X-Api-Token", token), asking("POST", path)))
 		if res.StatusCode/100 != 4 || leak(body, token, 16) {
 			t.Errorf("got %d %s", res.StatusCode, body)
 		}
@@ -219,7 +219,7 @@ func TestUnaskedSwitchOfProtocols(t *testing.T) {
 		"short body": nil,
 		"long body":  {withBody(strings.NewReader(strings.Repeat("x", 64<<10)), 64<<10)}, // streams
 		"h2c":        {header("Connection", "Upgrade"), header("Upgrade", "h2c")},
-		"WebSocket": {target("GET", "/v1/x"), withBody(http.NoBody, 0), header("Connection", "Upgrade"), header("Upgrade", "websocket"),
+		"WebSocket": {asking("GET", "/v1/x"), withBody(http.NoBody, 0), header("Connection", "Upgrade"), header("Upgrade", "websocket"),
 			header("Sec-WebSocket-Version", "13"), header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestHealthFollowsTheStore(t *testing.T) {
 	if err := activeApp(t).ledger.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if res, body := relay.do(relay.request(target("GET", "/health"))); res.StatusCode != 503 || !strings.Contains(body, "store unavailable") {
+	if res, body := relay.do(relay.request(asking("GET", "/health"))); res.StatusCode != 503 || !strings.Contains(body, "store unavailable") {
 		t.Errorf("got %d %s", res.StatusCode, body)
 	}
 	res, body := relay.do(relay.request(bearer(relay.mint(calls(1)))))
@@ -268,7 +268,7 @@ func TestHealthFollowsTheStore(t *testing.T) {
 func TestHealthWhileTheStoreIsAway(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
 	health := func() int {
-		res, _ := relay.do(relay.request(target("GET", "/health")))
+		res, _ := relay.do(relay.request(asking("GET", "/health")))
 		return res.StatusCode
 	}
 	path := filepath.Join(relay.dir, "relayapi.db")
@@ -292,14 +292,14 @@ func TestHealthWhileTheStoreIsAway(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	up := newUpstream(t, nil)
 	relay := startRelay(t, simple(up.URL))
-	res, _ := relay.do(relay.request(target("OPTIONS", "/v1/chat/completions"), header("Origin", "https://app.example"),
+	res, _ := relay.do(relay.request(asking("OPTIONS", "/v1/chat/completions"), header("Origin", "https://app.example"),
 		header("Access-Control-Request-Method", "POST"), header("Access-Control-Request-Headers", "authorization,x-stainless-os")))
 	if res.StatusCode != 204 || res.Header.Get("Access-Control-Allow-Origin") != "*" ||
 		res.Header.Get("Access-Control-Allow-Headers") != "authorization,x-stainless-os" ||
 		!strings.Contains(res.Header.Get("Access-Control-Allow-Methods"), "POST") || len(up.requests()) != 0 {
 		t.Errorf("got %d %v", res.StatusCode, res.Header)
 	}
-	res, body := relay.do(relay.request(target("OPTIONS", "/v1/chat/completions"), header("Origin", "https://app.example")))
+	res, body := relay.do(relay.request(asking("OPTIONS", "/v1/chat/completions"), header("Origin", "https://app.example")))
 	wantRefusal(t, res, body, string(grant.Invalid)) // an OPTIONS that is no preflight
 }
 
@@ -378,7 +378,7 @@ func TestConnectAndTraceAreNotPassedOn(t *testing.T) {
 		"extended CONNECT over HTTP/3": {http.MethodConnect, "connect-udp", overQUIC},
 	} {
 		t.Run(name, func(t *testing.T) {
-			req := relay.request(target(tc.method, "/v1/x"), bearer(token), withBody(http.NoBody, 0))
+			req := relay.request(asking(tc.method, "/v1/x"), bearer(token), withBody(http.NoBody, 0))
 			if tc.method == http.MethodConnect {
 				withBody(strings.NewReader(smuggled), -1)(req)
 			}

@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/mint"
 )
 
 // Issuer is a back-end that may mint tokens, and what it may put in them. A
@@ -80,11 +82,11 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 		}
 	}
 	switch {
-	case name == relayIssuer && i.PublicKey != "":
+	case name == mint.RelayIssuer && i.PublicKey != "":
 		return nil, errors.New("this is the relay's own issuer, which makes its own key: remove public_key or choose another name")
-	case name == relayIssuer && i.Secret != "":
+	case name == mint.RelayIssuer && i.Secret != "":
 		return nil, errors.New("this is the relay's own issuer, which mints at the admin endpoint: remove secret or choose another name")
-	case name == relayIssuer:
+	case name == mint.RelayIssuer:
 		return nil, nil
 	case i.PublicKey == "" && i.Secret == "":
 		return nil, errors.New("public_key is missing: name the PEM or JWK file of the key that signs its tokens, or give it a secret to mint with over HTTP")
@@ -93,7 +95,7 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	case i.Secret != "":
 		return nil, i.readSecret()
 	}
-	data, _, err := readKeyFile(expand(i.PublicKey))
+	data, _, err := keyfile.Read(expand(i.PublicKey))
 	if err != nil {
 		return nil, fmt.Errorf("public_key: %w", err)
 	}

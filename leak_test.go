@@ -73,7 +73,7 @@ func TestNothingLeaks(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/v1/refused", "/v1/quoted", "/v1/header", "/v1/broken", "/v1/" + good, "/v1/%2e%2e/x?key=" + good, "/v1/x?key=" + good + "&a=%zz"} {
-		send(header("X-Api-Token", good), target("POST", path))
+		send(header("X-Api-Token", good), asking("POST", path))
 	}
 	carried := relay.mint(func(c *grant.Claims) { c.APIKey = realKey + "-carried" })
 	send(header("X-Api-Key", carried))

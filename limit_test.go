@@ -31,7 +31,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{alice, ""},
 		{again, ""},
-		{alice, "all 2 calls of the subject are used for the time since " + time.Now().UTC().Format(time.DateOnly)},
+		{alice, "all 2 calls of the subject are used since " + time.Now().UTC().Format(time.DateOnly)},
 		{bob, ""},
 		{eve, "all 3 calls of the issuer are used"},
 		{bob, "all 3 calls of the issuer are used"},
@@ -199,14 +199,14 @@ func TestRevocationEndsCalls(t *testing.T) {
 	})
 	relay := startRelay(t, simple(up.URL))
 	token := relay.mint(id("t1"))
-	stream, err := relay.client.Do(relay.request(bearer(token), target("POST", "/v1/stream")))
+	stream, err := relay.client.Do(relay.request(bearer(token), asking("POST", "/v1/stream")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stream.Body.Close()
 	silent := make(chan string)
 	go func() {
-		_, body := relay.do(relay.request(bearer(token), target("POST", "/v1/silent")))
+		_, body := relay.do(relay.request(bearer(token), asking("POST", "/v1/silent")))
 		silent <- body
 	}()
 	<-started
@@ -245,7 +245,7 @@ func TestUsageIsRecorded(t *testing.T) {
 	relay := startRelay(t, simple(up.URL))
 	token := relay.mint(id("t1"))
 	for _, path := range []string{"/v1/good", "/v1/bad", "/v1/broken", "/v1/good"} {
-		relay.do(relay.request(bearer(token), target("POST", path)))
+		relay.do(relay.request(bearer(token), asking("POST", path)))
 	}
 	var record tokenstore.Record
 	if !eventually(func() bool {

@@ -10,56 +10,64 @@ import (
 
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/ws"
 	"golang.org/x/net/http/httpguts"
 )
 
-// modelBound reports whether it matters which models a call names: whether its
-// token says something of models, and its route takes one.
-func (rt *route) modelBound(r *http.Request) bool {
-	p := rt.permit
-	return (p.ModelBound() || p.SetModel != "") && p.provider.dialect.TakesModel(rt.asked(r))
+// namesModels reports whether the token says which models it permits.
+func (p *permit) namesModels() bool { return p.ModelBound() || p.SetModel != "" }
+
+// modelBound reports whether the models that a call names matter: its token permits
+// only some, and its route takes one.
+func (c *call) modelBound(r *http.Request) bool {
+	return c.permit.namesModels() && c.permit.provider.dialect.TakesModel(c.asked(r))
 }
 
-// looksInto reports whether the body of a request has to be in memory, to be
-// looked into for its model.
-func (rt *route) looksInto(r *http.Request) bool {
-	return rt.modelBound(r) && rt.provider.dialect.ReadsBody(r.URL.Path)
+// looksInto reports whether the body of a request must be in memory, to be looked
+// into for its model.
+func (c *call) looksInto(r *http.Request) bool {
+	return c.modelBound(r) && c.permit.provider.dialect.ReadsBody(r.URL.Path)
 }
 
-// asked is the request as its provider's dialect reads it.
-func (rt *route) asked(r *http.Request) *dialect.Request {
-	return &dialect.Request{
-		Method: rt.request.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: rt.socket,
-		ContentType: r.Header.Get("Content-Type"), Body: rt.body.bytes,
+// asked returns the request as its provider's dialect reads it.
+func (c *call) asked(r *http.Request) *dialect.Request {
+	request := &dialect.Request{
+		Method: c.target.asked.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: c.target.socket,
+		ContentType: r.Header.Get("Content-Type"),
 	}
+	if c.held.body != nil {
+		request.Body = c.held.body.Bytes()
+	}
+	return request
 }
 
-// checkModels holds a request against the models that its token permits, and
-// writes the one that the token sets. Of a list of models, the answer is held
-// against them, see [route.filterModels].
-func (h *Handler) checkModels(rt *route, r *http.Request) *refusal {
-	p, d := rt.permit, rt.provider.dialect
-	request := rt.asked(r)
-	rt.lists = (p.ModelBound() || p.SetModel != "") && d.ListsModels(request)
+// checkModels checks the models that a request names, and writes the one that the
+// token sets. Of a list of models, the answer is filtered, see [call.filterModels].
+func (h *Handler) checkModels(c *call, r *http.Request) *refusal {
+	p, d := c.permit, c.permit.provider.dialect
+	request := c.asked(r)
+	c.target.lists = p.namesModels() && d.ListsModels(request)
 	switch {
-	case !rt.modelBound(r):
+	case !c.modelBound(r):
 		return nil
 	case len(r.Header["Content-Type"]) > 1:
 		return refuse(codeInvalidRequest, "there are two Content-Types; send one")
 	}
 
-	delete(r.Header, "X-Portkey-Config") // of the gateway Portkey, in which other models may be named
-	if p.SetModel != "" && !rt.lists {
+	delete(r.Header, "X-Portkey-Config") // of the gateway Portkey, which may name other models
+	if p.SetModel != "" && !c.target.lists {
 		if err := d.Write(request, p.SetModel); err != nil {
 			return unclear(err)
 		}
-		rewrite(r, request, rt)
+		c.rewrite(r, request)
 	}
+
 	named, err := p.namedBy(request)
 	switch {
 	case err != nil:
 		return unclear(err)
 	case named.Model == "" && d.NamedLater(request): // in messages
+		c.target.unnamed = true
 	case named.Model == "":
 		return refuse(string(grant.NoModel), "the request names no model")
 	}
@@ -68,32 +76,52 @@ func (h *Handler) checkModels(rt *route, r *http.Request) *refusal {
 	}
 
 	if request.WebSocket && d.ReadsMessages() {
-		rt.messages = &messageGuard{permit: p, rt: rt, share: rt.relay.ledger.shareOf(p), named: named.Model != "", path: request.Path}
+		c.held.messages = ws.NewGuard(c.messageCheck(request.Path), c.relay.ledger.shareOf(p))
 		delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
 	}
 	return nil
 }
 
+// messageCheck returns a check of what the client says on a WebSocket. It refuses
+// models that the token does not permit, and everything before a model is named.
+func (c *call) messageCheck(path string) func(message []byte) error {
+	named := !c.target.unnamed
+	return func(message []byte) error {
+		models, names, err := c.permit.provider.dialect.ReadMessageOn(path, message)
+		switch named = named || names; {
+		case err != nil:
+			return unclear(err)
+		case !named:
+			return refuse(string(grant.NoModel), "neither the handshake nor the first message names a model")
+		}
+		if refused := c.permit.permitNames(models...); refused != nil {
+			return refused
+		}
+		return nil
+	}
+}
+
 // maxModelList is the longest list of models that is filtered, in bytes.
 const maxModelList = 8 << 20
 
-// filterModels keeps of a list of models what the token permits.
-func (rt *route) filterModels(res *http.Response) error {
-	if !rt.lists || res.StatusCode != http.StatusOK || rt.request.Method == http.MethodHead {
+// filterModels removes from a list of models what the token does not permit.
+func (c *call) filterModels(res *http.Response) error {
+	if !c.target.lists || res.StatusCode != http.StatusOK || c.target.method == http.MethodHead {
 		return nil
 	}
+
 	list, err := io.ReadAll(io.LimitReader(res.Body, maxModelList+1))
 	res.Body.Close()
 	switch {
 	case err != nil:
 		return refuse(codeProviderUnreachable, "its list of models broke off")
 	case len(list) > maxModelList:
-		return refuse(codeAnswerWithheld, "its list of models is longer than one that is filtered")
+		return refuse(codeAnswerWithheld, "its list of models is too long to be filtered")
 	case res.Header.Get("Content-Encoding") != "":
 		return refuse(codeAnswerWithheld, "its list of models is encoded, which was not asked for")
 	}
 
-	p := rt.permit
+	p := c.permit
 	permits := func(model string) bool { return p.permitNames(model) == nil }
 	if list, err = p.provider.dialect.FilterModels(list, permits, p.SetModel); err != nil {
 		return refuse(codeAnswerWithheld, "its list of models: "+err.Error())
@@ -104,8 +132,8 @@ func (rt *route) filterModels(res *http.Response) error {
 	return nil
 }
 
-// namedBy finds the models that a request names. With the path of the provider's
-// base URL before it, the path may be one that names a model.
+// namedBy finds the models that a request names. The path may name one only together
+// with the path of the provider's base URL.
 func (p *permit) namedBy(request *dialect.Request) (dialect.Naming, error) {
 	d := p.provider.dialect
 	named, err := d.Read(request)
@@ -122,8 +150,8 @@ func (p *permit) namedBy(request *dialect.Request) (dialect.Naming, error) {
 	return named, err
 }
 
-// permitNames refuses models that the token does not permit. The empty name is
-// none.
+// permitNames refuses models that the token does not permit. It passes over empty
+// names.
 func (p *permit) permitNames(names ...string) *refusal {
 	for _, name := range names {
 		if name == "" {
@@ -133,7 +161,7 @@ func (p *permit) permitNames(names ...string) *refusal {
 			return denied(err)
 		}
 		if !p.ModelBound() && p.SetModel != "" && name != p.SetModel {
-			return refuse(string(grant.NoModel), "the token sets the model, and the request names a further one")
+			return refuse(string(grant.NoModel), "the token sets the model, and the request names another one")
 		}
 	}
 	return nil
@@ -142,8 +170,8 @@ func (p *permit) permitNames(names ...string) *refusal {
 // unclear turns an error of the dialect into a refusal.
 func unclear(err error) *refusal { return refuse(codeInvalidRequest, "model: "+err.Error()) }
 
-// asksForWebSocket reports whether a request asks for a WebSocket, over whichever
-// version of HTTP.
+// asksForWebSocket reports whether a request asks for a WebSocket, over any version of
+// HTTP.
 func asksForWebSocket(r *http.Request) bool {
 	return method(r) == http.MethodGet && (r.Method == http.MethodConnect ||
 		strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && r.Header.Get("Sec-Websocket-Key") != "" &&
@@ -151,13 +179,15 @@ func asksForWebSocket(r *http.Request) bool {
 }
 
 // rewrite changes a request to what the dialect has written.
-func rewrite(r *http.Request, to *dialect.Request, rt *route) {
+func (c *call) rewrite(r *http.Request, to *dialect.Request) {
 	if r.URL.Path != to.Path {
 		r.URL.Path, r.URL.RawPath = to.Path, ""
 	}
 	r.URL.RawQuery = to.RawQuery
 	r.RequestURI = r.URL.RequestURI()
-	if rt.body.bytes != nil {
-		rt.replaceBody(r, to.Body)
+
+	body := c.held.body
+	if body != nil && !bytes.Equal(body.Bytes(), to.Body) {
+		c.replaceBody(r, body.With(to.Body))
 	}
 }

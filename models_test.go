@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -105,32 +106,32 @@ var modelPlaces = []struct {
 		return []func(*http.Request){text(`{"model":"small","models":["small","` + m + `"]}`)}
 	}},
 	{"form", "openai", func(m string) []func(*http.Request) {
-		return []func(*http.Request){target("POST", "/v1/audio/transcriptions"), withForm("model", m)}
+		return []func(*http.Request){asking("POST", "/v1/audio/transcriptions"), withForm("model", m)}
 	}},
 	{"JSON", "anthropic", func(m string) []func(*http.Request) {
-		return []func(*http.Request){target("POST", "/v1/messages"), text(`{"max_tokens":1,"model":"` + m + `"}`)}
+		return []func(*http.Request){asking("POST", "/v1/messages"), text(`{"max_tokens":1,"model":"` + m + `"}`)}
 	}},
 	{"path", "gemini", func(m string) []func(*http.Request) {
-		return []func(*http.Request){target("POST", "/v1beta/models/"+m+":generateContent"), text(`{}`)}
+		return []func(*http.Request){asking("POST", "/v1beta/models/"+m+":generateContent"), text(`{}`)}
 	}},
 	{"escaped path", "gemini", func(m string) []func(*http.Request) {
-		return []func(*http.Request){target("POST", "/v1beta/models/%"+hex(m[0])+m[1:]+":generateContent"), text(`{}`)}
+		return []func(*http.Request){asking("POST", "/v1beta/models/%"+hex(m[0])+m[1:]+":generateContent"), text(`{}`)}
 	}},
 	{"requests in a body", "gemini", func(m string) []func(*http.Request) {
 		body := `{"requests":[{"model":"models/` + m + `"}]}`
-		return []func(*http.Request){target("POST", "/v1beta/models/small:batchEmbedContents"), text(body)}
+		return []func(*http.Request){asking("POST", "/v1beta/models/small:batchEmbedContents"), text(body)}
 	}},
 	{"deployment", "azure", func(m string) []func(*http.Request) {
-		return []func(*http.Request){target("POST", "/openai/deployments/"+m+"/chat/completions?api-version=1"), text(`{}`)}
+		return []func(*http.Request){asking("POST", "/openai/deployments/"+m+"/chat/completions?api-version=1"), text(`{}`)}
 	}},
 	{"path", "bedrock", func(m string) []func(*http.Request) {
-		return []func(*http.Request){target("POST", "/model/"+m+"/converse"), text(`{}`)}
+		return []func(*http.Request){asking("POST", "/model/"+m+"/converse"), text(`{}`)}
 	}},
 	{"query", "deepgram", func(m string) []func(*http.Request) {
-		return []func(*http.Request){target("POST", "/v1/listen?model="+m), text("RIFF"), func(r *http.Request) { r.Header.Set("Content-Type", "audio/wav") }}
+		return []func(*http.Request){asking("POST", "/v1/listen?model="+m), text("RIFF"), func(r *http.Request) { r.Header.Set("Content-Type", "audio/wav") }}
 	}},
 	{"JSON", "elevenlabs", func(m string) []func(*http.Request) {
-		return []func(*http.Request){target("POST", "/v1/text-to-speech/voice"), text(`{"model_id":"` + m + `"}`)}
+		return []func(*http.Request){asking("POST", "/v1/text-to-speech/voice"), text(`{"model_id":"` + m + `"}`)}
 	}},
 }
 
@@ -175,7 +176,7 @@ func TestModelsInEveryPlace(t *testing.T) {
 			}
 		}
 	}
-	if !eventually(func() bool { return activeApp(t).ledger.bodies.Load() == 0 }) {
+	if !eventually(func() bool { return activeApp(t).ledger.bodies.Used() == 0 }) {
 		t.Error("bodies are still held")
 	}
 }
@@ -196,7 +197,7 @@ func TestModelRefusals(t *testing.T) {
 		"no body":       {[]func(*http.Request){text("")}, "model_not_permitted"},
 		"twice":         {[]func(*http.Request){text(`{"model":"small","model":"large"}`)}, "invalid_request"},
 		"stored prompt": {[]func(*http.Request){text(`{"model":"small","prompt":{"id":"p"}}`)}, "invalid_request"},
-		"body of a handshake": {[]func(*http.Request){target("GET", "/v1/realtime?model=small"), header("Upgrade", "websocket"),
+		"body of a handshake": {[]func(*http.Request){asking("GET", "/v1/realtime?model=small"), header("Upgrade", "websocket"),
 			header("Connection", "Upgrade"), header("Sec-Websocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), text(`{"model":"large"}`)}, "invalid_request"},
 		"two types":                {[]func(*http.Request){func(r *http.Request) { r.Header["Content-Type"] = []string{"application/json", "text/plain"} }}, "invalid_request"},
 		"an encoding of its own":   {[]func(*http.Request){header("Content-Encoding", "br")}, "invalid_request"},
@@ -211,17 +212,17 @@ func TestModelRefusals(t *testing.T) {
 		})
 	}
 	t.Run("too many at once", func(t *testing.T) {
-		held := &activeApp(t).ledger.bodies
-		held.Add(maxBodies)
-		defer held.Add(-maxBodies)
+		others := activeApp(t).ledger.bodies.ShareOf(new(atomic.Int64))
+		others.Take(maxBodies)
+		defer others.Take(-maxBodies)
 		res, body := relay.do(relay.request(bearer(bound), text(`{"model":"small","x":"`+strings.Repeat("x", smallBody)+`"}`)))
 		wantRefusal(t, res, body, "busy")
 	})
 	if n := len(up.requests()); n != 0 {
 		t.Errorf("%d requests reached the provider", n)
 	}
-	if held := &activeApp(t).ledger.bodies; !eventually(func() bool { return held.Load() == 0 }) {
-		t.Errorf("%d bytes are still held", held.Load())
+	if held := &activeApp(t).ledger.bodies; !eventually(func() bool { return held.Used() == 0 }) {
+		t.Errorf("%d bytes are still held", held.Used())
 	}
 }
 
@@ -241,11 +242,11 @@ func TestTokenSetsModel(t *testing.T) {
 	}{
 		"over another":        {provider: "openai", edits: []func(*http.Request){text(`{"model":"large","n":1}`)}, body: `{"model":"small","n":1}`},
 		"where there is none": {provider: "openai", edits: []func(*http.Request){text(`{"n":1}`)}, body: `{"model":"small","n":1}`},
-		"in the path": {provider: "gemini", edits: []func(*http.Request){target("POST", "/v1beta/models/large:generateContent?alt=sse"), text(`{}`)},
+		"in the path": {provider: "gemini", edits: []func(*http.Request){asking("POST", "/v1beta/models/large:generateContent?alt=sse"), text(`{}`)},
 			uri: "/v1beta/models/small:generateContent?alt=sse", body: `{}`},
-		"in a path that is not allowed": {provider: "gemini", edits: []func(*http.Request){target("POST", "/v1beta/models/large:generateContent"), text(`{}`)},
+		"in a path that is not allowed": {provider: "gemini", edits: []func(*http.Request){asking("POST", "/v1beta/models/large:generateContent"), text(`{}`)},
 			claims: allowing(grant.Allow{Paths: []string{"/v1beta/models/large:*"}}), code: "path_not_permitted"},
-		"in the query": {provider: "deepgram", edits: []func(*http.Request){target("POST", "/v1/listen?model=large&a=1"), text("RIFF")},
+		"in the query": {provider: "deepgram", edits: []func(*http.Request){asking("POST", "/v1/listen?model=large&a=1"), text("RIFF")},
 			uri: "/v1/listen?a=1&model=small", body: "RIFF"},
 		"beside a further one": {provider: "openai", edits: []func(*http.Request){text(`{"model":"x","models":["large"]}`)}, code: "model_not_permitted"},
 		"where it cannot":      {provider: "openai", edits: []func(*http.Request){text("")}, code: "invalid_request"},
@@ -293,13 +294,13 @@ func TestEveryPresetSpeaksADialect(t *testing.T) {
 // Whoever takes all memory for long bodies does not keep short ones out.
 func TestShortBodyWhileMemoryIsFull(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
-	held := &activeApp(t).ledger.bodies
-	held.Add(maxBodies)
-	defer held.Add(-maxBodies)
+	others := activeApp(t).ledger.bodies.ShareOf(new(atomic.Int64))
+	others.Take(maxBodies)
+	defer others.Take(-maxBodies)
 	body := `{"model":"small"}`
 	res, answer := relay.do(relay.request(bearer(relay.mint(models("small"))), withBody(strings.NewReader(body), int64(len(body)))))
-	if res.StatusCode != 200 || held.Load() != maxBodies {
-		t.Errorf("got %d %s, and %d are held", res.StatusCode, answer, held.Load())
+	if res.StatusCode != 200 || activeApp(t).ledger.bodies.Used() != maxBodies {
+		t.Errorf("got %d %s, and %d are held", res.StatusCode, answer, activeApp(t).ledger.bodies.Used())
 	}
 }
 
@@ -313,8 +314,8 @@ func TestBodiesOfOneTokenLeaveRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	share := app.ledger.shareOf(permit)
-	share.take(maxBodies / 2)
-	defer share.take(-maxBodies / 2)
+	share.Take(maxBodies / 2)
+	defer share.Take(-maxBodies / 2)
 	short, long := `{"model":"small"}`, `{"model":"small","x":"`+strings.Repeat("x", smallBody)+`"}`
 	for _, tc := range []struct {
 		whose, token, body string
@@ -329,8 +330,8 @@ func TestBodiesOfOneTokenLeaveRoom(t *testing.T) {
 			t.Errorf("%s: got %d %s", tc.whose, res.StatusCode, answer)
 		}
 	}
-	if held := &app.ledger.bodies; !eventually(func() bool { return held.Load() == maxBodies/2 }) {
-		t.Errorf("%d bytes are still held", held.Load())
+	if held := &app.ledger.bodies; !eventually(func() bool { return held.Used() == maxBodies/2 }) {
+		t.Errorf("%d bytes are still held", held.Used())
 	}
 }
 
@@ -354,7 +355,7 @@ func TestModelInPathBelowBaseURL(t *testing.T) {
 			if tc.model != "" {
 				body = `{"model":"` + tc.model + `"}`
 			}
-			res, answer := relay.do(relay.request(bearer(relay.mint(forProvider(provider), models("small"))), target("POST", tc.path),
+			res, answer := relay.do(relay.request(bearer(relay.mint(forProvider(provider), models("small"))), asking("POST", tc.path),
 				withBody(strings.NewReader(body), int64(len(body)))))
 			if res.StatusCode != tc.status {
 				t.Errorf("%s, %s for %s: got %d %s", provider, tc.path, tc.model, res.StatusCode, answer)

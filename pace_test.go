@@ -45,7 +45,7 @@ func TestRateOfAToken(t *testing.T) {
 	if retry := res.Header.Get("Retry-After"); len(retry) != 2 || retry < "50" || retry > "61" {
 		t.Errorf("Retry-After %s", retry)
 	}
-	if !strings.HasPrefix(res.Header.Get("RateLimit"), `"token";r=0;t=`) || !strings.Contains(body, "2 calls a minute") {
+	if !strings.HasPrefix(res.Header.Get("RateLimit"), `"token";r=0;t=`) || !strings.Contains(body, "2 calls per minute") {
 		t.Errorf("got %v %s", res.Header, body)
 	}
 	if res, _ := relay.do(relay.request(bearer(relay.mint(rpm(2))))); res.StatusCode != 200 {
@@ -66,7 +66,7 @@ func TestConcurrencyOfAToken(t *testing.T) {
 	token := relay.mint(concurrency(2), id("t1"))
 	var open []*http.Response
 	for range 2 {
-		res, err := relay.client.Do(relay.request(bearer(token), target("POST", "/v1/slow")))
+		res, err := relay.client.Do(relay.request(bearer(token), asking("POST", "/v1/slow")))
 		if err != nil || res.StatusCode != 200 {
 			t.Fatal(res, err)
 		}
@@ -94,7 +94,7 @@ func TestBodyThatIsHeldTakesASlot(t *testing.T) {
 	read, send := newPipe(t)
 	done := relay.begin(relay.request(bearer(token), withBody(read, -1)))
 	_, _ = io.WriteString(send, `{"model":`)
-	if !eventually(func() bool { return activeApp(t).ledger.paces.inUse() == 1 }) {
+	if !eventually(func() bool { return activeApp(t).ledger.paces.UnderWay() == 1 }) {
 		t.Fatal("no slot is taken")
 	}
 	res, body := relay.do(relay.request(bearer(token), text(`{"model":"small"}`)))
@@ -154,50 +154,9 @@ func TestSlotsAreFreedOnEveryWayOut(t *testing.T) {
 	if admitted == 0 || refused == 0 {
 		t.Errorf("%d admitted, %d refused: nothing was tried", admitted, refused)
 	}
-	paces := &activeApp(t).ledger.paces
-	if !eventually(func() bool { return paces.inUse() == 0 }) {
-		t.Errorf("%d slots are in use", paces.inUse())
-	}
-}
-
-// inUse is how many calls are under way.
-func (p *paces) inUse() (n int64) {
-	for i := range p.shards {
-		s := &p.shards[i]
-		s.mu.Lock()
-		for _, t := range s.paces {
-			n += t.underWay
-		}
-		s.mu.Unlock()
-	}
-	return n
-}
-
-func TestIdlePacesAreForgotten(t *testing.T) {
-	var p paces
-	permit := func(id string) *permit { return &permit{Grant: &grant.Grant{RPM: 1, Concurrency: 1}, tokenID: id} }
-	now := time.Now()
-	held := 0
-	for i := range 1000 {
-		rt := &route{permit: permit(string(rune('a'+i%26)) + time.Duration(i).String()), start: now}
-		if refused := p.enter(rt); refused != nil {
-			t.Fatal(refused)
-		}
-		if i%2 == 0 {
-			rt.pace.leave()
-		} else {
-			held++
-		}
-	}
-	for i := range p.shards {
-		p.shards[i].sweep(now.Add(5 * time.Minute))
-	}
-	left := 0
-	for i := range p.shards {
-		left += len(p.shards[i].paces)
-	}
-	if left != held {
-		t.Errorf("%d are remembered, %d are under way", left, held)
+	paces := activeApp(t).ledger.paces
+	if !eventually(func() bool { return paces.UnderWay() == 0 }) {
+		t.Errorf("%d slots are in use", paces.UnderWay())
 	}
 }
 
@@ -227,33 +186,9 @@ func TestOperatorsRateLimits(t *testing.T) {
 	}
 }
 
-// A call counts from when its body is read, which may be long after it came.
-func TestRateIsKeptAfterSlowBodies(t *testing.T) {
-	var p paces
-	pm := &permit{Grant: &grant.Grant{RPM: 1}, tokenID: "t"}
-	start := time.Now()
-	then := start.Add(10 * time.Minute)
-	now := then.Add(time.Second)
-	slow, next := &route{permit: pm, start: start}, &route{permit: pm, start: now}
-	if f := p.enter(slow); f != nil {
-		t.Fatal(f)
-	}
-	if f := slow.pace.take(slow, then); f != nil {
-		t.Fatal(f)
-	}
-	slow.pace.leave()
-	if f := p.enter(next); f != nil {
-		t.Fatal(f)
-	}
-	if next.pace.take(next, now) == nil {
-		t.Error("two calls within a second, and one a minute is permitted")
-	}
-	next.pace.leave()
-}
-
 // Whoever goes by addresses is told once that a proxy stands before them.
 func TestAddressesBehindATrustedProxy(t *testing.T) {
-	const told = "takes the client's word"
+	const told = "believes the address that a client sends"
 	for name, tc := range map[string]struct {
 		servers, app string
 		allow        grant.Allow

@@ -42,7 +42,7 @@ func TestPathsOfPresets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := len(up.requests())
 			token := relay.mint(forProvider(tc.provider), allowing(grant.Allow{Paths: tc.allow}))
-			edits := append([]func(*http.Request){bearer(token), target(tc.method, tc.target)}, tc.edits...)
+			edits := append([]func(*http.Request){bearer(token), asking(tc.method, tc.target)}, tc.edits...)
 			res, body := relay.do(relay.request(edits...))
 			sent := up.requests()[before:]
 			switch {

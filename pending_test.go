@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -168,27 +169,25 @@ func TestCall_IsAskedAgainBeforeItIsSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &permit{Grant: &grant.Grant{RPM: 3, Lifetime: grant.Lifetime{IssuedAt: in(-time.Minute), ExpiresAt: in(time.Hour)}}, tokenID: "t"}
-			var all paces
-			rt := &route{permit: p, start: now, windowEnds: tc.ends}
-			if refused := all.enter(rt); refused != nil {
+			all := ratelimit.New[string](time.Minute, 10)
+			c := &call{permit: p, start: now, target: target{windowEnds: tc.ends}}
+			c.held.slot, _ = all.Enter(p.tokenID, 0, now)
+			if refused := c.countRate(now); refused != nil {
 				t.Fatal(refused)
-			}
-			if rt.countedAt = now; rt.pace.take(rt, now) != nil {
-				t.Fatal("the call is refused at once")
 			}
 			later := now.Add(tc.after)
 			for range tc.taken {
-				rt.pace.calls.take(p.RPM, time.Minute, later)
+				all.Take(p.tokenID, p.RPM, later)
 			}
 			code := ""
-			if refused := rt.stillPermitted(later); refused != nil {
+			if refused := c.stillPermitted(later); refused != nil {
 				code = refused.code
 			}
 			if code != tc.code {
 				t.Errorf("refused with %q, want %q", code, tc.code)
 			}
-			if code == "" && rt.pace.calls.sum > p.RPM {
-				t.Errorf("%d calls are counted", rt.pace.calls.sum)
+			if code == "" && c.rateLimit.used > p.RPM {
+				t.Errorf("%d calls are counted, want at most %d", c.rateLimit.used, p.RPM)
 			}
 		})
 	}
@@ -245,23 +244,6 @@ func TestTurns_AreOneForEachClient(t *testing.T) {
 			t.Errorf("%d tokens of one client are opened at once, %d clients are left", most.Load(), len(all.clients))
 		}
 	})
-}
-
-// net/http prints to the standard logger what a provider sends besides its
-// answer. What it quotes is blanked.
-func TestStandardLog_IsRedacted(t *testing.T) {
-	for text, want := range map[string]string{
-		`Unsolicited response received on idle HTTP channel starting with "HTTP/1.1 200 sk-real\"x"; err=<nil>`: `Unsolicited response received on idle HTTP channel starting with "…"; err=<nil>`,
-		`http: TLS handshake error from 127.0.0.1:1: EOF`:                                                       `http: TLS handshake error from 127.0.0.1:1: EOF`,
-		`one "that does not end`: `one "…"`,
-		"a `raw quote` too":      "a `…` too",
-	} {
-		var out strings.Builder
-		n, err := redactedLog{&out}.Write([]byte(text + "\n"))
-		if got := out.String(); got != want+"\n" || n != len(text)+1 || err != nil {
-			t.Errorf("%q is logged as %q, want %q", text, got, want)
-		}
-	}
 }
 
 // The key that a provider sends past its Content-Length is in no log, whoever has

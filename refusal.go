@@ -2,13 +2,16 @@ package relayapi
 
 import (
 	"cmp"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/errorform"
+	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -51,15 +54,15 @@ type answer struct {
 	status  int
 	kind    string
 	message string // says what to do
-	detail  bool   // append the broken rule: the holder is genuine and may know
-	retry   int    // seconds after which a retry can help; 0: it cannot
+	detail  bool   // the broken rule is appended; the holder is genuine and may know
+	retry   int    // seconds after which a retry can help; 0 means that none can
 
-	level zapcore.Level // of the line in the log; zero is INFO, and higher for what the operator has to mend
+	level zapcore.Level // of the log line; higher than INFO if the operator must act
 }
 
-// answers has all refusals by code. One code, and so one body, serves every
-// token that does not verify: the difference is for the operator's log, and an
-// oracle to anyone else.
+// answers has all refusals by code. Every token that does not verify has one code,
+// and so one body. The difference is in the operator's log. To anyone else it would
+// be an oracle.
 var answers = map[string]answer{
 	string(grant.Invalid): {status: 401, kind: authentication,
 		message: "There is no valid relay token in this request. Put the token where the API key goes."},
@@ -101,12 +104,12 @@ var answers = map[string]answer{
 	codeInvalidRequest: {status: 400, kind: invalidRequest, detail: true,
 		message: "The relay cannot read this request."},
 	codeTooLarge: {status: 413, kind: invalidRequest,
-		message: "The request's body is longer than this site takes."},
+		message: "The request's body is longer than this site permits."},
 	codeTooEarly: {status: 425, kind: invalidRequest, retry: 1,
 		message: "The request came as TLS early data, which can be replayed. Send it again."},
 
 	codeMethodNotAllowed: {status: 405, kind: invalidRequest, detail: true,
-		message: "This endpoint does not take the request's method."},
+		message: "This endpoint does not permit the request's method."},
 	codeMintUnauthorized: {status: 401, kind: authentication,
 		message: "There is no valid mint secret in this request. Send it as Authorization: Bearer."},
 	codeRateLimited: {status: 429, kind: rateLimit, detail: true, retry: 1,
@@ -135,20 +138,27 @@ var answers = map[string]answer{
 // refusal is a request that the relay answers itself.
 type refusal struct {
 	code string
-	rule string // exactly what was broken; for the log, and for the client where answer.detail says so
+	rule string // exactly what was broken; for the log, and for the client if answer.detail says so
 
-	form   form // of the body; nil: the common one
-	amazon bool // the error is named in a header as well
-	told   bool // the client is told the rule, whatever answer.detail says
-	retry  int  // seconds after which a retry can help, where that is later than the answer says
+	form  errorform.Form // of the body; zero means the common one
+	shown bool           // the client is told the rule, whatever answer.detail says
+	retry int            // seconds after which a retry can help, if later than the answer says
 }
 
-// refuse makes a refusal. A rule may quote the client, and so is redacted.
-func refuse(code, rule string) *refusal { return &refusal{code: code, rule: redact(rule)} }
+// refuse makes a refusal. A rule may quote the client, so it is redacted.
+func refuse(code, rule string) *refusal {
+	return &refusal{code: code, rule: redact.Text(rule), form: errorform.Common}
+}
 
-// hiding returns the refusal without pieces of the known secrets in its rule.
+// after returns the refusal with how long to wait before a retry.
+func (f *refusal) after(wait time.Duration) *refusal {
+	f.retry = int(math.Ceil(wait.Seconds()))
+	return f
+}
+
+// hiding returns the refusal without pieces of known secrets in its rule.
 func (f *refusal) hiding(known ...string) *refusal {
-	rule := redact(f.rule, known...)
+	rule := redact.Text(f.rule, known...)
 	if rule == f.rule {
 		return f
 	}
@@ -157,144 +167,44 @@ func (f *refusal) hiding(known ...string) *refusal {
 	return &hidden
 }
 
+// denied turns an error of the token cache or the grant into a refusal.
+func denied(err error) *refusal {
+	var d *grant.Denial
+	if errors.As(err, &d) {
+		return refuse(string(d.Reason), d.Rule)
+	}
+	return refuse(codeNotReady, err.Error()) // the client is gone, or the relay stops
+}
+
 // Error makes a refusal an error that the transport can return.
 func (f *refusal) Error() string { return f.code + ": " + f.rule }
 
-// errorBody is a shape in which the SDKs of OpenAI and Anthropic find the message.
-// The members after Error are for other clients, see [forms].
-type errorBody struct {
-	Type  string      `json:"type"`
-	Error errorDetail `json:"error"`
-
-	Message string            `json:"message,omitempty"`
-	Detail  map[string]string `json:"detail,omitempty"`
-	ErrCode string            `json:"err_code,omitempty"`
-	ErrMsg  string            `json:"err_msg,omitempty"`
-}
-
-type errorDetail struct {
-	Type    string `json:"type"`
-	Code    string `json:"code"`
-	Message string `json:"message"`
-}
-
-// form makes a refusal's body for one family of clients.
-type form func(a answer, code, message string) any
-
-// commonForm is what the SDKs of OpenAI and Anthropic read.
-func commonForm(a answer, code, message string) any {
-	return errorBody{Type: "error", Error: errorDetail{a.kind, code, message}}
-}
-
-// awsForm adds the message where AWS's SDKs read it. They take the name of the
-// error from the header X-Amzn-Errortype
-// (https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html).
-func awsForm(a answer, code, message string) any {
-	return errorBody{Type: "error", Error: errorDetail{a.kind, code, message}, Message: message}
-}
-
-// elevenlabsForm adds the member that ElevenLabs' clients read
-// (https://elevenlabs.io/docs/api-reference/errors).
-func elevenlabsForm(a answer, code, message string) any {
-	return errorBody{Type: "error", Error: errorDetail{a.kind, code, message},
-		Detail: map[string]string{"type": a.kind, "code": code, "status": code, "message": message}}
-}
-
-// deepgramForm adds the members that Deepgram's clients read. Its SDKs show a
-// message at the top (https://developers.deepgram.com/docs/errors).
-func deepgramForm(a answer, code, message string) any {
-	return errorBody{Type: "error", Error: errorDetail{a.kind, code, message}, Message: message, ErrCode: code, ErrMsg: message}
-}
-
-// ollamaForm is what Ollama's clients read, which show any error that is no text as
-// an object (https://docs.ollama.com/api/errors).
-func ollamaForm(_ answer, code, message string) any {
-	return map[string]string{"error": message, "code": code}
-}
-
-// googleError is an error as Google writes it (https://google.aip.dev/193).
-type googleError struct {
-	Error struct {
-		Code    int                 `json:"code"`
-		Message string              `json:"message"`
-		Status  string              `json:"status"`
-		Details []map[string]string `json:"details"`
-	} `json:"error"`
-}
-
-func googleForm(a answer, code, message string) any {
-	var body googleError
-	e := &body.Error
-	e.Code, e.Message, e.Status = a.status, message, cmp.Or(googleStatus[a.status], "FAILED_PRECONDITION")
-	e.Details = []map[string]string{{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code, "domain": "relayapi"}}
-	return body
-}
-
-// googleStatus has Google's names of HTTP statuses
-// (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
-var googleStatus = map[int]string{
-	400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 413: "INVALID_ARGUMENT",
-	425: "UNAVAILABLE", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
-}
-
-// amazonType has the names of Bedrock's errors by HTTP status
-// (https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html).
-var amazonType = map[int]string{
-	401: "AccessDeniedException", 403: "AccessDeniedException", 429: "ThrottlingException",
-	502: "ServiceUnavailableException", 503: "ServiceUnavailableException", 504: "ModelTimeoutException",
-}
-
-// forms are the forms of refusals by what the provider speaks, which is its preset
-// or else its dialect, and by the beginning of the path. The first that matches
-// counts; without one it is the common form. OpenAI's SDKs are used on paths of
-// other providers too.
-var forms = []struct {
-	speaks, under string
-	form          form
-	amazon        bool // names the error in a header
-}{
-	{speaks: "gemini", under: "/v1beta/openai/", form: commonForm},
-	{speaks: "gemini", form: googleForm},
-	{speaks: "ollama", under: "/api/", form: ollamaForm},
-	{speaks: "bedrock", form: awsForm, amazon: true},
-	{speaks: "elevenlabs", form: elevenlabsForm},
-	{speaks: "deepgram", form: deepgramForm},
-	{speaks: "", form: awsForm, amazon: true}, // no provider is known: the members of both do not collide
-}
-
 // inForm returns the refusal in the form that the clients of a provider read. The
-// provider is nil where it is not known.
+// provider is nil if it is unknown.
 func (f *refusal) inForm(p *Provider, path string) *refusal {
 	shaped := *f // some refusals are shared
-	for _, row := range forms {
-		if p.speaks(row.speaks) && strings.HasPrefix(path, row.under) {
-			shaped.form, shaped.amazon = row.form, row.amazon
-			break
-		}
+	if shaped.form = errorform.Unknown; p != nil {
+		shaped.form = errorform.For(p.speaks, path)
 	}
 	return &shaped
 }
 
-// speaks reports whether a provider has a preset or a dialect of that name; no
-// provider speaks nothing.
+// speaks reports whether a provider has a preset or a dialect of that name.
 func (p *Provider) speaks(name string) bool {
-	if p == nil {
-		return name == ""
-	}
-	return name != "" && (cmp.Or(p.Preset, p.name) == name || p.dialect != nil && p.dialect.Name() == name)
+	return cmp.Or(p.Preset, p.name) == name || p.dialect != nil && p.dialect.Name() == name
 }
 
-// likelyProvider returns the provider whose clients a refusal is for, and its path:
-// that of the token, else the one that the path names, else the only one. It is nil
-// where there are several.
-func (h *Handler) likelyProvider(r *http.Request, rt *route) (*Provider, string) {
+// likelyProvider returns the provider whose clients read a refusal, and its path. It
+// is that of the token, else the one that the path names, else the only one, else
+// nil.
+func (h *Handler) likelyProvider(c *call, r *http.Request) (*Provider, string) {
 	path := r.URL.Path
 	if h.endpoint {
 		return nil, path
 	}
 	named, below, ok := cutProvider(path, h.Prefix)
 	ok = ok && h.Prefix != ""
-	if p := rt.provider; p != nil {
+	if p := c.provider(); p != nil {
 		if ok && named == p.name { // refused before the prefix was stripped
 			path = below
 		}
@@ -311,17 +221,17 @@ func (h *Handler) likelyProvider(r *http.Request, rt *route) (*Provider, string)
 	return nil, path
 }
 
-// write answers the request. The relay does so itself, instead of
-// returning an error to Caddy, because a site's HTML error page would break SDKs.
+// write answers the request. The relay does so itself, instead of returning an error
+// to Caddy, because a site's HTML error page would break SDKs.
 func (f *refusal) write(w http.ResponseWriter) {
-	a, body := answers[f.code], f.body()
+	a, e := answers[f.code], f.error()
+	body := f.form.Body(e)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	if f.amazon {
-		header.Set("X-Amzn-Errortype", cmp.Or(amazonType[a.status], "ValidationException"))
-	}
+	f.form.SetHeader(header, e)
+
 	if retry := max(a.retry, f.retry); retry > 0 {
 		header.Set("Retry-After", strconv.Itoa(retry))
 	} else {
@@ -335,33 +245,28 @@ func (f *refusal) write(w http.ResponseWriter) {
 	_, _ = w.Write(body) // a client that is gone needs no answer
 }
 
-// body is the refusal as JSON.
-func (f *refusal) body() []byte {
+// error returns the refusal as clients read it.
+func (f *refusal) error() errorform.Error {
 	a := answers[f.code]
 	message := a.message
-	if (a.detail || f.told) && f.rule != "" {
+	if (a.detail || f.shown) && f.rule != "" {
 		message += " (" + f.rule + ")"
 	}
-	shape := f.form
-	if shape == nil {
-		shape = commonForm
-	}
-	body, _ := json.Marshal(shape(a, f.code, message)) // texts and numbers marshal
-	return body
+	return errorform.Error{Status: a.status, Kind: a.kind, Code: f.code, Message: message}
 }
 
-// event is the refusal in a stream of events that had begun. OpenAI's SDKs throw
-// what has an error in it, Anthropic's what is called error. Google's skip what has
-// a name, and throw what has an error as Google writes it.
+// event returns the refusal as an event of a stream that had begun. OpenAI's SDKs
+// throw an event that has an error in it, Anthropic's one that is called error.
+// Google's skip an event that has a name, and throw an error as Google writes it.
 func (f *refusal) event(dialect string) []byte {
 	if dialect != "gemini" {
-		return fmt.Appendf(nil, "event: error\ndata: %s\n\n", f.body())
+		return fmt.Appendf(nil, "event: error\ndata: %s\n\n", f.form.Body(f.error()))
 	}
-	google := refusal{code: f.code, form: googleForm}
-	return fmt.Appendf(nil, "data: %s\n\n", google.body())
+	bare := refusal{code: f.code}
+	return fmt.Appendf(nil, "data: %s\n\n", errorform.Google.Body(bare.error()))
 }
 
-// log writes the one line that names the broken rule, and counts the refusal.
+// log writes one line that names the broken rule, and counts the refusal.
 func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
 	refusals.WithLabelValues(f.code).Inc()
 	if c := logger.Check(answers[f.code].level, "refused"); c != nil {
@@ -370,4 +275,63 @@ func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
 			zap.String("rule", f.rule),
 			zap.Int("status", answers[f.code].status))...)
 	}
+}
+
+// allowAnyOrigin lets a page of any origin read a response. What a page may do is
+// decided by its token.
+func allowAnyOrigin(header http.Header) {
+	header.Set("Access-Control-Allow-Origin", "*")
+	header.Set("Access-Control-Expose-Headers", "*")
+}
+
+// preflightEchoes has headers of a preflight that are answered by another one if they
+// are true. Both are of drafts (https://wicg.github.io/private-network-access/). Local
+// Network Access, which follows them, asks the user instead and sends no header.
+var preflightEchoes = []struct{ request, answer string }{
+	{"Access-Control-Request-Private-Network", "Access-Control-Allow-Private-Network"},
+	{"Access-Control-Request-Local-Network", "Access-Control-Allow-Local-Network"},
+}
+
+// maxAsked is the longest list of header names that the answer to a preflight
+// repeats, in bytes.
+const maxAsked = 8 << 10
+
+// preflight answers a browser that asks whether a page may send a request
+// (https://fetch.spec.whatwg.org/#cors-preflight-request). It asks without the token.
+func preflight(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodOptions || r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	closeUnlessRead(w, r)
+	header := w.Header()
+	allowAnyOrigin(header)
+	header.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
+	vary := "Access-Control-Request-Headers"
+
+	// A star would leave out Authorization.
+	asked := r.Header.Get("Access-Control-Request-Headers")
+	if asked != "" && len(asked) <= maxAsked {
+		header.Set("Access-Control-Allow-Headers", asked)
+	}
+	for _, echo := range preflightEchoes {
+		vary += ", " + echo.request
+		if r.Header.Get(echo.request) == "true" {
+			header.Set(echo.answer, "true")
+		}
+	}
+
+	header.Set("Access-Control-Max-Age", "7200") // the longest that Chromium believes
+	header.Set("Vary", vary)
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// sandbox keeps an answer from being a page of the relay's origin, which may also be an
+// app's (https://www.w3.org/TR/CSP3/#directive-sandbox). Otherwise the holder of a token
+// could lead others to a page of the provider's making, by a link with the token. The
+// page does not tell others the link as its referrer, unless it says so itself.
+func sandbox(header http.Header) {
+	header.Add("Content-Security-Policy", "sandbox")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
 }

@@ -1,26 +1,19 @@
 // Package relayapi is a Caddy plugin that lets a front-end call a paid HTTP API
 // with an encrypted token instead of the API key.
 //
-// The handler (handler.go) takes each request through these steps:
+// A request enters at the Handler (handler.go), which takes it through a list of
+// steps: the token is found (carrier.go), opened (tokens.go) and asked what it
+// permits, and the call is counted durably (limits.go, package tokenstore). A
+// short body, or one whose model is looked into, is read before that (body.go,
+// models.go).
 //
-//	hold, limitRate  the store is held, and the operator's rate limits are asked
-//	take             the token is found, and every place that could hold one is emptied (carrier.go)
-//	checkProtocol    TLS early data, CONNECT and the like are refused
-//	openToken        the token is opened and its claims are compiled (tokens.go; packages eccrypto, grant)
-//	checkRequest     path, method, address and origin are held against the grant
-//	takeSlot         limits.concurrency; from here on the call ends with its token (pace.go, live.go)
-//	readBody         a short body, or one whose model is looked into, is read (clientbody.go, held.go)
-//	checkModels      the models that the request names are held against the grant (models.go; package dialect)
-//	countRate        limits.rpm
-//	decideTarget     what is sent where, with which key
-//	charge           the call is counted durably (charge.go; package tokenstore)
-//
-// It then goes to the next handler, Caddy's reverse_proxy. That asks Upstreams
-// (upstream.go) where to connect, and hands the request to Transport (transport.go),
+// The request then goes to the next handler, Caddy's reverse_proxy. It asks
+// Upstreams where to connect, and hands the request to Transport (transport.go),
 // which adds the real key last of all (package internal/realkey). The answer is
-// cleaned on its way back (answer.go, tap.go), and the call is settled.
+// cleaned on its way back (answer.go, socket.go), and the call is settled.
 //
-// What joins the steps is the route in the request's context (route.go).
+// What joins the steps is the call in the request's context (call.go). What must
+// outlive a reload is in shared.go.
 package relayapi
 
 import (
@@ -29,44 +22,51 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/cli"
+	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"go.uber.org/zap"
 )
 
 func init() {
 	caddy.RegisterModule(new(App))
+	caddycmd.RegisterCommand(cli.Command)
 }
 
-// App is what one relay owns: its keys, the issuers that may mint tokens for
-// it, the providers that it forwards to, and the ledger of what was used.
+// App is a relay: its keys, the issuers that may mint tokens for it, the providers that
+// it forwards to, and the ledger of what was used.
 //
-// With an empty configuration it keeps everything in Caddy's data directory,
-// makes its own keys at first start, lets only its own issuer mint, and
-// configures every provider preset whose environment variable is set.
+// With an empty configuration it keeps everything in Caddy's data directory, makes
+// its keys at first start, lets only its own issuer mint, and configures every
+// provider preset whose environment variable is set.
 type App struct {
 	// Where the ledger is kept.
 	Store *StoreConfig `json:"store,omitempty"`
 
-	// PEM files (PKCS#8, P-256) of the keys that tokens are encrypted to. The
-	// first is current and served in the JWKS; the others still open tokens
-	// that were made for them. Default: one key, made beside the store.
+	// PEM files (PKCS#8, P-256) of the keys that tokens are encrypted to. The first
+	// is current and served in the JWKS. The others still open tokens that were made
+	// for them. Default: one key, made beside the store.
 	PrivateKeys []string `json:"private_keys,omitempty"`
 
-	// The back-ends that may mint tokens, by name. The name `relay` is the
-	// relay's own issuer, used by the admin endpoint; it needs no key here.
+	// The back-ends that may mint tokens, by name. The issuer `relay` is the relay's
+	// own, which the admin endpoint uses. It needs no key here.
 	Issuers map[string]*Issuer `json:"issuers,omitempty"`
 
 	// The longest lifetime of any token. Default: 30 days.
 	MaxTTL caddy.Duration `json:"max_ttl,omitempty"`
 
-	// What tokens, subjects and issuers may use, whatever the tokens say.
+	// How much tokens, subjects and issuers may use, whatever the tokens say.
 	Limits []Limit `json:"limits,omitempty"`
 
 	// How many requests the relay looks at, whatever tokens they carry.
@@ -90,9 +90,9 @@ type App struct {
 type relay struct {
 	tokens  *tokenCache
 	ledger  *ledger
-	mint    *minter
+	minter  *mint.Minter // of the relay's own issuer
 	secrets *secretIssuers
-	rates   []*rateCounts // of the app's rate limits
+	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
 	limits  atomic.Pointer[limitRules]
 }
 
@@ -105,10 +105,7 @@ type StoreConfig struct {
 	Path string `json:"path,omitempty"`
 }
 
-const (
-	defaultMaxTTL = 30 * 24 * time.Hour
-	relayIssuer   = "relay" // the name of the relay's own issuer
-)
+const defaultMaxTTL = 30 * 24 * time.Hour
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -118,8 +115,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the configuration and reads the files that it names. It
-// writes nothing: `caddy validate` provisions too.
+// Provision reads the files that the configuration names. It writes nothing, because
+// `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger, a.started = ctx, ctx.Logger(), make(chan struct{})
 	registerMetrics(ctx.GetMetricsRegistry())
@@ -127,6 +124,27 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.MaxTTL == 0 {
 		a.MaxTTL = caddy.Duration(defaultMaxTTL)
 	}
+	if err := a.provisionStore(); err != nil {
+		return err
+	}
+	if err := a.provisionProviders(); err != nil {
+		return err
+	}
+	if err := a.provisionIssuers(); err != nil {
+		return err
+	}
+	for _, file := range a.PrivateKeys {
+		key, err := keyfile.ReadPrivate(expand(file), a.logger)
+		if err != nil {
+			return err
+		}
+		a.keys = append(a.keys, key)
+	}
+	return nil
+}
+
+// Validate checks the limits, and whether the keys can be used together.
+func (a *App) Validate() error {
 	if a.MaxTTL < 0 {
 		return errors.New("max_ttl must be positive")
 	}
@@ -140,27 +158,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("rate_limit: %w", err)
 		}
 	}
-	if err := a.provisionStore(); err != nil {
-		return err
-	}
-	if err := a.provisionProviders(); err != nil {
-		return err
-	}
-	if err := a.provisionIssuers(); err != nil {
-		return err
-	}
-	for _, file := range a.PrivateKeys {
-		key, err := readPrivateKey(expand(file), a.logger)
-		if err != nil {
-			return err
-		}
-		a.keys = append(a.keys, key)
-	}
 	if len(a.keys) == 0 {
-		return nil // they are made at Start
+		return nil // Start makes one
 	}
-	_, err := eccrypto.NewOpener(a.keys, a.signers) // finds out whether they can be used
-	return err
+	if _, err := eccrypto.NewOpener(a.keys, a.signers); err != nil {
+		return fmt.Errorf("private_key: %w", err)
+	}
+	return nil
 }
 
 // expand replaces the placeholders in a path of the config, such as {env.HOME}.
@@ -174,10 +178,10 @@ func (a *App) provisionStore() error {
 		a.Store.Driver = "sqlite"
 	}
 	if a.Store.Driver != "sqlite" {
-		return fmt.Errorf("store %q: the only store is sqlite", a.Store.Driver)
+		return fmt.Errorf("store %q: must be sqlite", a.Store.Driver)
 	}
 	if a.Store.Path == "" {
-		a.Store.Path = defaultStorePath()
+		a.Store.Path = filepath.Join(keyfile.DefaultDir(), "relayapi.db")
 	}
 	path, err := filepath.Abs(expand(a.Store.Path))
 	if err != nil {
@@ -187,16 +191,12 @@ func (a *App) provisionStore() error {
 	return nil
 }
 
-func defaultStorePath() string {
-	return filepath.Join(caddy.AppDataDir(), "relayapi", "relayapi.db")
-}
-
 func (a *App) provisionProviders() error {
 	if len(a.Providers) == 0 {
 		a.Providers = providersFromEnvironment()
 	}
 	if len(a.Providers) == 0 {
-		return errors.New("no provider: write a provider line in the relayapi global option, " +
+		return errors.New("no provider is configured; add a provider line to the relayapi global option, " +
 			"or set the environment variable of a preset (`caddy relayapi providers` lists them)")
 	}
 	for name, p := range a.Providers {
@@ -213,7 +213,7 @@ func (a *App) provisionProviders() error {
 
 func (a *App) provisionIssuers() error {
 	own := &Issuer{Providers: slices.Sorted(maps.Keys(a.Providers)), CarriedKeys: true}
-	a.grants = map[string]grant.Issuer{relayIssuer: own.grant(relayIssuer, a.MaxTTL)}
+	a.grants = map[string]grant.Issuer{mint.RelayIssuer: own.grant(mint.RelayIssuer, a.MaxTTL)}
 	a.signers = make(map[string]*eccrypto.PublicKey)
 	holders := make(map[[sha256.Size]byte]string) // of secrets, by digest
 	for _, name := range slices.Sorted(maps.Keys(a.Issuers)) {
@@ -236,66 +236,78 @@ func (a *App) provisionIssuers() error {
 	return nil
 }
 
-// Start opens the store, makes the keys that are not configured and lets
-// requests in.
+// Start opens the store, makes the keys that are not configured, and admits requests.
 func (a *App) Start() error {
 	ledger, err := acquireLedger(a.ctx, a.Store.Path, a.logger)
 	if err != nil {
 		return err
 	}
-	a.ledger = ledger // from here on Cleanup releases it
+	a.ledger = ledger // from here on, Cleanup releases it
 	ledger.LongestTTL(time.Duration(a.MaxTTL))
 
-	dir := filepath.Dir(a.Store.Path)
-	keys := a.keys
-	if len(keys) == 0 {
-		key, err := ensureKeyPair(dir, encryptionKeyName, a.logger)
-		if err != nil {
-			return err
-		}
-		keys = []*eccrypto.PrivateKey{key}
-	}
-	signer, err := ensureKeyPair(dir, signingKeyName, a.logger)
+	relay, err := a.newRelay()
 	if err != nil {
 		return err
 	}
-	signers := maps.Clone(a.signers)
-	signers[relayIssuer] = signer.Public()
-	secrets := new(secretIssuers)
-	for name, issuer := range a.Issuers {
-		if issuer.Secret != "" { // what the endpoint mints, the relay signs in the issuer's name
-			signers[name] = signer.Public()
-			secrets.add(&minter{issuer: a.grants[name], signer: signer, recipient: keys[0].Public()}, issuer.digest)
-		}
-	}
-	opener, err := eccrypto.NewOpener(keys, signers)
-	if err != nil {
-		return err
-	}
-	tokens, err := newTokenCache(opener, a.grants, a.Providers)
-	if err != nil {
-		return err
-	}
-	rates, err := ledger.rates.of(a.RateLimits)
-	if err != nil {
-		return err
-	}
-	mint := &minter{issuer: a.grants[relayIssuer], signer: signer, recipient: keys[0].Public()}
-	a.relay.Store(&relay{tokens: tokens, ledger: ledger, mint: mint, secrets: secrets, rates: rates})
+	a.relay.Store(relay)
 	close(a.started)
 	a.logger.Info("relay is ready",
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
 		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
-		zap.String("key_id", keys[0].Public().ID()),
+		zap.String("key_id", relay.minter.Recipient.ID()),
 		zap.String("store", a.Store.Path))
 	return nil
 }
 
-// startWait is how long a request waits for a relay that is starting. Apps
-// start in random order, so that after a reload the HTTP servers may be first.
+// newRelay makes the running state. The lock of the store is held, so nobody else makes
+// keys beside it.
+func (a *App) newRelay() (*relay, error) {
+	dir := filepath.Dir(a.Store.Path)
+	keys := a.keys
+	if len(keys) == 0 {
+		key, err := keyfile.Ensure(dir, keyfile.Encryption, a.logger)
+		if err != nil {
+			return nil, fmt.Errorf("encryption key: %w", err)
+		}
+		keys = []*eccrypto.PrivateKey{key}
+	}
+	signer, err := keyfile.Ensure(dir, keyfile.Signing, a.logger)
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+
+	newMinter := func(issuer string) *mint.Minter {
+		return &mint.Minter{Issuer: a.grants[issuer], Signer: signer, Recipient: keys[0].Public()}
+	}
+	signers := maps.Clone(a.signers)
+	signers[mint.RelayIssuer] = signer.Public()
+	secrets := new(secretIssuers)
+	for name, issuer := range a.Issuers {
+		if issuer.Secret != "" { // the relay signs in the issuer's name
+			signers[name] = signer.Public()
+			secrets.add(newMinter(name), issuer.digest)
+		}
+	}
+
+	opener, err := eccrypto.NewOpener(keys, signers)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	tokens, err := newTokenCache(opener, a.grants, a.Providers)
+	if err != nil {
+		return nil, fmt.Errorf("token cache: %w", err)
+	}
+	return &relay{
+		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
+		rates: a.ledger.rates.of(a.RateLimits),
+	}, nil
+}
+
+// startWait is how long a request waits for a relay that is starting. Apps start in
+// random order, so the HTTP servers may be first.
 const startWait = 5 * time.Second
 
-// running returns the running state, or nil when there is none before long.
+// running returns the running state, or nil if the relay does not start soon.
 func (a *App) running(ctx context.Context) *relay {
 	if relay := a.relay.Load(); relay != nil {
 		return relay
@@ -310,12 +322,12 @@ func (a *App) running(ctx context.Context) *relay {
 	return a.relay.Load()
 }
 
-// Stop does nothing: apps stop in random order, and requests that the HTTP
-// servers still finish need the ledger until Cleanup.
+// Stop does nothing. Apps stop in random order, and requests that the HTTP servers still
+// finish need the ledger until Cleanup.
 func (a *App) Stop() error { return nil }
 
-// Cleanup releases the store, if Start acquired it. Requests in flight keep it
-// open until the last of them has settled.
+// Cleanup releases the store, if Start acquired it. Requests under way keep it open
+// until the last of them has settled.
 func (a *App) Cleanup() error {
 	if a.ledger != nil {
 		a.ledger.release()
@@ -327,5 +339,6 @@ func (a *App) Cleanup() error {
 var (
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
 )

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/relayapi/caddy-relayapi/internal/keyfile"
 	"go.uber.org/zap"
 )
 
@@ -202,9 +203,9 @@ func TestPublicKeyFileFollowsThePrivateOne(t *testing.T) {
 	up := newUpstream(t, nil)
 	config := replaceOnce(t, simple(up.URL), "private_key {dir}/relay.pem", "")
 	for name, spoil := range map[string]func(*testRelay) error{
-		"missing": func(r *testRelay) error { return os.Remove(publicKeyFile(r.dir, encryptionKeyName)) },
+		"missing": func(r *testRelay) error { return os.Remove(keyfile.PublicPath(r.dir, keyfile.Encryption)) },
 		"another key's": func(r *testRelay) error {
-			return os.Rename(publicKeyFile(r.dir, "backend"), publicKeyFile(r.dir, encryptionKeyName))
+			return os.Rename(keyfile.PublicPath(r.dir, "backend"), keyfile.PublicPath(r.dir, keyfile.Encryption))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,14 +214,14 @@ func TestPublicKeyFileFollowsThePrivateOne(t *testing.T) {
 			if err := caddy.Stop(); err != nil {
 				t.Fatal(err)
 			}
-			backend, err := os.ReadFile(publicKeyFile(relay.dir, "backend"))
+			backend, err := os.ReadFile(keyfile.PublicPath(relay.dir, "backend"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := spoil(relay); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(publicKeyFile(relay.dir, "backend"), backend, 0o644); err != nil {
+			if err := os.WriteFile(keyfile.PublicPath(relay.dir, "backend"), backend, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			relay.load(config)
@@ -237,15 +238,15 @@ func TestPublicKeyFileFollowsThePrivateOne(t *testing.T) {
 func (r *testRelay) keyFiles() map[string]string {
 	r.t.Helper()
 	files := make(map[string]string)
-	for _, name := range []string{encryptionKeyName, signingKeyName} {
-		for _, file := range []string{privateKeyFile(r.dir, name), publicKeyFile(r.dir, name)} {
+	for _, name := range []string{keyfile.Encryption, keyfile.Signing} {
+		for _, file := range []string{keyfile.PrivatePath(r.dir, name), keyfile.PublicPath(r.dir, name)} {
 			data, err := os.ReadFile(file)
 			if err != nil {
 				r.t.Fatal(err)
 			}
 			files[file] = string(data)
 		}
-		if info, _ := os.Stat(privateKeyFile(r.dir, name)); info.Mode().Perm() != 0o600 {
+		if info, _ := os.Stat(keyfile.PrivatePath(r.dir, name)); info.Mode().Perm() != 0o600 {
 			r.t.Errorf("%s has mode %v", name, info.Mode())
 		}
 	}
@@ -256,22 +257,22 @@ func (r *testRelay) keyFiles() map[string]string {
 func TestKeyFileModes(t *testing.T) {
 	up := newUpstream(t, nil)
 	relay := newTestRelay(t)
-	file := privateKeyFile(relay.dir, "relay")
+	file := keyfile.PrivatePath(relay.dir, "relay")
 	chmod := func(file string, mode os.FileMode) {
 		t.Helper()
 		if err := os.Chmod(file, mode); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range []string{file, publicKeyFile(relay.dir, "backend")} {
+	for _, file := range []string{file, keyfile.PublicPath(relay.dir, "backend")} {
 		chmod(file, 0o602)
-		if err := relay.tryLoad(simple(up.URL)); err == nil || !strings.Contains(err.Error(), file+" can be written by everybody") {
+		if err := relay.tryLoad(simple(up.URL)); err == nil || !strings.Contains(err.Error(), file+": everybody can write it") {
 			t.Errorf("a world-writable %s: %v", file, err)
 		}
 		chmod(file, 0o644)
 	}
 	relay.load(simple(up.URL))
-	if !relay.logged(`"warn"`, "can be read by everybody", file) {
+	if !relay.logged(`"warn"`, "everybody can read", file) {
 		t.Error("no warning of a world-readable key")
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/responses"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"google.golang.org/genai"
 )
@@ -101,7 +102,7 @@ func checkPlacement(t *testing.T, got received, provider, token string) {
 	case "gemini":
 		place, value = "X-Goog-Api-Key", realKey
 	}
-	for _, name := range carrierHeaders {
+	for _, name := range headers.Carriers {
 		want := []string(nil)
 		if name == place {
 			want = []string{value}

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
@@ -115,7 +117,7 @@ func TestConnectionStaysInStep(t *testing.T) {
 					}
 					t.Run(way.name, func(t *testing.T) {
 						for range *smugglingRuns {
-							activeApp(t).ledger.guesses = newGuesses()
+							activeApp(t).ledger.guesses = ratelimit.New[netip.Prefix](time.Minute, guessClients)
 							if relay.smuggle(t, way); way.once {
 								break
 							}
@@ -147,7 +149,7 @@ func waysOut(relay *testRelay) []wayOut {
 	auth := func(token string) string { return "Authorization: Bearer " + token + "\r\n" }
 	good := auth(relay.mint())
 	spent := relay.mint(calls(1))
-	relay.do(relay.request(bearer(spent), target("POST", "/v1/200")))
+	relay.do(relay.request(bearer(spent), asking("POST", "/v1/200")))
 	bound := auth(relay.mint(models("m")))
 	preflight := "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n"
 	return []wayOut{

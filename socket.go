@@ -7,25 +7,24 @@ import (
 	"sync"
 	"time"
 
-	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/ws"
 )
 
-// tapConn is the tap of a WebSocket: reverse_proxy reads from it what the
-// provider says, and writes to it what the client says. When a call is ended from
-// here, the client is told why, in a close frame.
+// tapConn is the tap of a WebSocket. reverse_proxy reads from it what the provider
+// says, and writes to it what the client says. If the relay ends the call, it tells
+// the client why in a close frame.
 type tapConn struct {
 	*tap
-	conn     io.ReadWriteCloser // to the provider
-	messages *messageGuard      // nil: what the client says is not looked into
+	conn io.ReadWriteCloser // to the provider
 
 	writing  sync.Mutex
 	closing  sync.Once
 	leaving  sync.Once
 	left     chan struct{} // closed when the client has closed its side
-	said     frameTracker  // by the provider
-	holdsKey bool          // what it said
-	farewell []byte        // what is left to be said to the client
-	parting  bool          // it is being said
+	said     ws.Tracker    // of what the provider says
+	holdsKey bool          // the provider said the key
+	parting  bool          // the close frame is being sent
+	farewell []byte        // the rest of it
 }
 
 // newTapConn returns the tap of a connection, or nil where there is none.
@@ -34,9 +33,9 @@ func newTapConn(t *tap, res *http.Response) *tapConn {
 	if !ok || res.StatusCode != http.StatusSwitchingProtocols {
 		return nil
 	}
-	c := &tapConn{tap: t, conn: conn, messages: t.rt.messages, left: make(chan struct{})}
-	finder := t.rt.secret.Finder()
-	c.said.payload = func(p []byte) { c.holdsKey = c.holdsKey || finder.Find(p) }
+	c := &tapConn{tap: t, conn: conn, left: make(chan struct{})}
+	finder := t.call.target.key.Finder()
+	c.said.Payload = func(p []byte) { c.holdsKey = c.holdsKey || finder.Find(p) }
 	return c
 }
 
@@ -46,28 +45,41 @@ const afterFarewell = 500 * time.Millisecond
 
 var errKeyInMessage = errors.New("relayapi: a message of the provider's holds the key")
 
+// Read returns what the provider says, and a close frame after it if the relay ends
+// the call.
 func (c *tapConn) Read(p []byte) (int, error) {
-	if !c.parting {
-		between := c.said.between()
-		n, err := c.tap.Read(p)
-		c.said.follow(p[:n])
-		if c.holdsKey { // what was read does not pass, and the client is told only where a frame can begin
-			c.rt.end(refuse(codeAnswerWithheld, "a message of the provider's holds the key"))
-			n, err = 0, errKeyInMessage
-		} else {
-			between = c.said.between()
-		}
-		f := ended(c.ctx)
-		if err == nil || n > 0 || f == nil || !between {
-			return n, err
-		}
-		c.parting, c.farewell = true, closeFrame(closePolicy, f.code+": "+answers[f.code].message)
+	if c.parting {
+		return c.part(p)
 	}
+
+	between := c.said.Between()
+	n, err := c.tap.Read(p)
+	c.said.Follow(p[:n])
+	if c.holdsKey {
+		// What was read does not pass. The client is told why only where a frame can
+		// begin.
+		c.call.end(refuse(codeAnswerWithheld, "a message of the provider's holds the key"))
+		n, err = 0, errKeyInMessage
+	} else {
+		between = c.said.Between()
+	}
+
+	f := ended(c.ctx)
+	if err == nil || n > 0 || f == nil || !between {
+		return n, err
+	}
+	c.parting, c.farewell = true, ws.CloseFrame(ws.ClosePolicy, f.code+": "+answers[f.code].message)
+	return c.part(p)
+}
+
+// part sends the close frame, and waits for the client to answer it.
+func (c *tapConn) part(p []byte) (int, error) {
 	n := copy(p, c.farewell)
 	c.farewell = c.farewell[n:]
 	if n > 0 {
 		return n, nil
 	}
+
 	select {
 	case <-c.left:
 	case <-time.After(afterFarewell):
@@ -75,24 +87,40 @@ func (c *tapConn) Read(p []byte) (int, error) {
 	return 0, ended(c.ctx)
 }
 
+// Write passes on what the client says, as far as its token permits it.
 func (c *tapConn) Write(p []byte) (int, error) {
 	c.writing.Lock() // reverse_proxy writes a close frame of its own when it is unloaded
 	defer c.writing.Unlock()
+
 	if ended(c.ctx) != nil {
 		return len(p), nil // the client goes on until it has read the close frame
 	}
-	if c.messages == nil {
-		return c.conn.Write(p)
-	}
-	pass, refused := c.messages.look(p)
-	if refused != nil {
-		c.rt.end(refused)
-		return len(p), nil
+	pass := p
+	if guard := c.call.held.messages; guard != nil {
+		var err error
+		if pass, err = guard.Pass(p); err != nil {
+			c.call.end(refusedMessage(err))
+			return len(p), nil
+		}
 	}
 	if _, err := c.conn.Write(pass); err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// refusedMessage turns an error of a guard into a refusal.
+func refusedMessage(err error) *refusal {
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, ws.ErrTooLong):
+		return refuse(codeTooLarge, err.Error())
+	case errors.Is(err, ws.ErrFull):
+		return refuse(codeBusy, err.Error())
+	}
+	return refuse(codeInvalidRequest, err.Error())
 }
 
 // CloseWrite passes a half-close on, where the connection knows one.
@@ -109,116 +137,4 @@ func (c *tapConn) CloseWrite() error {
 func (c *tapConn) Close() (err error) {
 	c.closing.Do(func() { err = c.conn.Close() })
 	return err
-}
-
-// messageGuard looks at what a client says on a WebSocket, and lets nothing pass
-// that names a model which the token does not permit, nor anything before one is
-// named. A message passes when it is complete.
-type messageGuard struct {
-	permit *permit
-	rt     *route
-	share  share
-	path   string // of the socket
-	named  bool
-	failed *refusal // once refused, nothing passes any more
-
-	held    []byte // what has not passed
-	seen    int    // of it, what was frames that are complete
-	took    int64  // the memory of all, counted in the share
-	message []byte // that they say so far
-	within  bool   // a message
-}
-
-// maxMessage is how long a message may be that is looked into.
-const maxMessage = 16 << 20
-
-// slack is how much more than a message may be held: its frames' headers, and what
-// is said between them.
-const slack = 64 << 10
-
-// look takes what the client sent and returns what may pass.
-func (g *messageGuard) look(p []byte) (pass []byte, refused *refusal) {
-	if g.failed == nil {
-		pass, g.failed = g.pass(p)
-	}
-	if g.failed != nil {
-		g.held, g.message, pass = nil, nil, nil
-	}
-	g.account()
-	return pass, g.failed
-}
-
-// account counts what is held.
-func (g *messageGuard) account() {
-	if took := int64(cap(g.held) + cap(g.message)); took != g.took {
-		g.share.take(took - g.took)
-		g.took = took // which is let go when the call is over
-	}
-}
-
-func (g *messageGuard) pass(p []byte) (pass []byte, refused *refusal) {
-	g.held = append(g.held, p...)
-	passed := 0
-	for {
-		h, size := parseFrameHeader(g.held[g.seen:])
-		switch {
-		case size > 0 && !g.permits(h):
-			return nil, refuse(codeInvalidRequest, "a WebSocket frame that RFC 6455, section 5, does not permit")
-		case h.length > maxMessage || len(g.message) > maxMessage || len(g.held)-passed > maxMessage+slack:
-			return nil, refuse(codeTooLarge, "the message is longer than one whose model is read")
-		case len(g.held) > slack && !g.share.within():
-			return nil, refuse(codeBusy, errBodiesFull.Error())
-		case size == 0 || uint64(len(g.held)-g.seen-size) < h.length: // there is more to come
-			pass = g.held[:passed]
-			g.held, g.seen = g.held[passed:], g.seen-passed
-			if len(g.held) == 0 { // what passes is nobody else's
-				g.held = nil
-			}
-			return pass, nil
-		}
-		payload := g.held[g.seen+size:][:h.length]
-		g.seen += size + len(payload)
-		if refused := g.take(h, payload); refused != nil {
-			return nil, refused
-		}
-		if !g.within {
-			passed = g.seen
-		}
-	}
-}
-
-// permits reports whether a client may send a frame now (RFC 6455, sections 5.1,
-// 5.4 and 5.5).
-func (g *messageGuard) permits(h frameHeader) bool {
-	switch h.opcode {
-	case opContinuation:
-		return h.masked && !h.reserved && g.within
-	case opText, opBinary:
-		return h.masked && !h.reserved && !g.within
-	}
-	return h.masked && !h.reserved && h.opcode >= opClose && h.opcode <= opPong && h.final && h.length <= 125
-}
-
-// take takes a frame into its message, and looks at that when it is complete.
-func (g *messageGuard) take(h frameHeader, payload []byte) *refusal {
-	if h.opcode >= opClose {
-		return nil
-	}
-	for i, c := range payload {
-		g.message = append(g.message, c^h.mask[i%4])
-	}
-	if g.within = !h.final; g.within {
-		return nil
-	}
-	names, named, err := g.permit.provider.dialect.ReadMessageOn(g.path, g.message)
-	if g.message = g.message[:0]; cap(g.message) > slack {
-		g.message = nil
-	}
-	switch g.named = g.named || named; {
-	case err != nil:
-		return unclear(err)
-	case !g.named:
-		return refuse(string(grant.NoModel), "neither the handshake nor the first message names a model")
-	}
-	return g.permit.permitNames(names...)
 }

@@ -1,9 +1,7 @@
 package relayapi
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -12,8 +10,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/ws"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
-	"pgregory.net/rapid"
 )
 
 const liveURI = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
@@ -81,7 +79,7 @@ func TestModelsOnWebSockets(t *testing.T) {
 				}
 				say(t, conn, tc.ends)
 				_, data, err := conn.Read(t.Context())
-				wantClose(t, err, closePolicy, tc.code+": "+answers[tc.code].message)
+				wantClose(t, err, ws.ClosePolicy, tc.code+": "+answers[tc.code].message)
 				if len(data) > 0 {
 					t.Errorf("heard %s", data)
 				}
@@ -131,7 +129,7 @@ func TestAnswerToAHandshakeWithoutModel(t *testing.T) {
 	wantRefusal(t, res, string(body), "model_not_permitted")
 	before := len(up.requests())
 	for _, headers := range []http.Header{{"Upgrade": {"websocket"}}, {"Upgrade": {"websocket"}, "Sec-Websocket-Key": {"x"}}} {
-		res, body := relay.do(relay.request(target("GET", "/files"), withBody(http.NoBody, 0), bearer(token), func(r *http.Request) {
+		res, body := relay.do(relay.request(asking("GET", "/files"), withBody(http.NoBody, 0), bearer(token), func(r *http.Request) {
 			for name, values := range headers {
 				r.Header[name] = values
 			}
@@ -201,7 +199,7 @@ func TestWebSocketEndsWithItsToken(t *testing.T) {
 				wantEcho(t, conn)
 				endToken(t, code)
 				_, _, err = conn.Read(t.Context())
-				wantClose(t, err, closePolicy, code+": "+answers[code].message)
+				wantClose(t, err, ws.ClosePolicy, code+": "+answers[code].message)
 				if err := wait(t, over, "the provider"); err == nil {
 					t.Error("the provider sees no end")
 				}
@@ -269,17 +267,6 @@ func clientFrame(head byte, payload []byte) []byte {
 	return b
 }
 
-func guardFor(t interface{ Fatal(...any) }, names ...string) *messageGuard {
-	d, routes := provisioned(t)
-	g, err := grant.Compile(&grant.Claims{
-		Issuer: "backend", Audience: "a", ID: "t", IssuedAt: 1, ExpiresAt: 2, Provider: "demo", Allow: &grant.Allow{Models: names},
-	}, grant.Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour}, "a", routes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &messageGuard{permit: &permit{Grant: g, provider: d}, rt: new(route), share: newShare(), named: true}
-}
-
 func provisioned(t interface{ Fatal(...any) }) (*Provider, *grant.Routes) {
 	p := &Provider{BaseURL: "http://127.0.0.1:1", Credential: &Credential{Header: "Authorization"}, NoAPIKey: true, Dialect: "openai"}
 	if err := p.provision("demo", nopLogger()); err != nil {
@@ -288,128 +275,13 @@ func provisioned(t interface{ Fatal(...any) }) (*Provider, *grant.Routes) {
 	return p, p.routes
 }
 
-// However a client cuts its messages into frames and its frames into writes, what
-// is permitted passes as it was sent, and nothing from a message on that is not.
-func TestMessagesPassWhole(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var sent, permitted []byte
-		refused := false
-		for range rapid.IntRange(1, 6).Draw(t, "messages") {
-			model := rapid.SampledFrom([]string{"small", "small", "small", "large"}).Draw(t, "model")
-			filler := strings.Repeat("x", rapid.SampledFrom([]int{0, 50, 125, 126, 70_000}).Draw(t, "filler"))
-			text := fmt.Appendf(nil, `{"session":{"model":%q},"filler":%q}`, model, filler)
-			head := byte(opText)
-			for part := range rapid.IntRange(1, 4).Draw(t, "frames") {
-				n := rapid.IntRange(0, len(text)).Draw(t, "part")
-				sent = append(sent, clientFrame(head, text[:n])...)
-				text, head = text[n:], opContinuation
-				if rapid.Bool().Draw(t, "ping") {
-					sent = append(sent, clientFrame(0x89, fmt.Append(nil, part))...)
-				}
-			}
-			sent = append(sent, clientFrame(0x80|head, text)...)
-			if refused = refused || model == "large"; !refused {
-				permitted = bytes.Clone(sent)
-			}
-		}
-		g := guardFor(t, "small")
-		var passed []byte
-		for rest := sent; len(rest) > 0; {
-			n := rapid.IntRange(1, min(len(rest), 40_000)).Draw(t, "write")
-			pass, no := g.look(rest[:n])
-			passed = append(passed, pass...)
-			if rest = rest[n:]; no != nil {
-				if !refused || no.code != string(grant.NoModel) {
-					t.Fatalf("refused: %s", no.rule)
-				}
-				break
-			}
-		}
-		if !bytes.HasPrefix(permitted, passed) || !refused && !bytes.Equal(passed, sent) {
-			t.Fatalf("%d bytes passed of %d, %d of which are permitted", len(passed), len(sent), len(permitted))
-		}
-	})
-}
-
-func TestFramesThatAreRefused(t *testing.T) {
-	for name, frames := range map[string][]byte{
-		"not masked":               {0x81, 2, '{', '}'},
-		"compressed":               clientFrame(0xc1, []byte("{}")),
-		"unknown kind":             clientFrame(0x83, nil),
-		"unknown control":          clientFrame(0x8b, nil),
-		"long control":             clientFrame(0x89, make([]byte, 126)),
-		"control in pieces":        clientFrame(0x09, nil),
-		"continuation of nothing":  clientFrame(0x80, nil),
-		"a message within another": append(clientFrame(0x01, nil), clientFrame(0x81, nil)...),
-		"longer than there is":     {0x82, 0x80 | 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
-		"no JSON":                  clientFrame(0x82, []byte{0}),
-	} {
-		t.Run(name, func(t *testing.T) {
-			if pass, refused := guardFor(t, "small").look(frames); refused == nil || len(pass) > 0 {
-				t.Errorf("%d bytes pass", len(pass))
-			}
-		})
-	}
-}
-
-// What a socket holds is bounded, counted, and let go.
-func TestGuardHoldsLittle(t *testing.T) {
-	for name, frame := range map[string][]byte{"continuations": clientFrame(0x00, nil), "pings": clientFrame(0x89, make([]byte, 125))} {
-		t.Run(name, func(t *testing.T) {
-			g := guardFor(t, "small")
-			_, refused := g.look(clientFrame(0x01, nil))
-			for sent := 0; refused == nil; sent += len(frame) {
-				if sent > maxMessage+2*slack {
-					t.Fatal("it holds more and more")
-				}
-				_, refused = g.look(frame)
-			}
-			if pass, again := g.look(clientFrame(0x81, []byte("{}"))); again != refused || len(pass) > 0 {
-				t.Error("something passes after a refusal")
-			}
-		})
-	}
-	g := guardFor(t, "small")
-	long := clientFrame(0x81, []byte(`{"x":"`+strings.Repeat("x", 1<<20)+`"}`))
-	if _, refused := g.look(long[:len(long)-1]); refused != nil || g.share.all.Load() < 1<<20 {
-		t.Fatal(refused, g.share.all.Load())
-	}
-	if pass, refused := g.look(long[len(long)-1:]); refused != nil || !bytes.Equal(pass, long) {
-		t.Fatal(refused)
-	}
-	if held := g.share.all.Load(); held > slack || held != g.took {
-		t.Errorf("%d bytes are held by an idle socket, %d of them counted", held, g.took)
-	}
-}
-
-func TestFrameTrackerKnowsWhereFramesEnd(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var stream []byte
-		ends := map[int]bool{0: true}
-		for range rapid.IntRange(1, 5).Draw(t, "frames") {
-			payload := make([]byte, rapid.SampledFrom([]int{0, 1, 125, 126, 65536}).Draw(t, "length"))
-			frame := clientFrame(0x82, payload)
-			stream = append(stream, frame...)
-			ends[len(stream)] = true
-		}
-		var tracker frameTracker
-		for at := 0; at < len(stream); {
-			n := rapid.IntRange(1, min(len(stream)-at, 70_000)).Draw(t, "read")
-			tracker.follow(stream[at : at+n])
-			if at += n; tracker.between() != ends[at] {
-				t.Fatalf("after %d bytes: between frames is %v", at, tracker.between())
-			}
-		}
-	})
-}
-
 // What the relay does not take for a handshake no provider may take for one: the
 // messages that follow would not be looked into.
 func TestUpgradeWithoutAKeyIsNotPassedOn(t *testing.T) {
 	up := newUpstream(t, nil)
 	relay := startRelay(t, modelConfig(up.URL))
 	for _, keys := range [][]string{nil, {""}, {"", "AAAAAAAAAAAAAAAAAAAAAA=="}} {
-		relay.do(relay.request(target("GET", "/v1/realtime?model=small"), bearer(relay.mintAs("backend", forProvider("openai"), models("small"))),
+		relay.do(relay.request(asking("GET", "/v1/realtime?model=small"), bearer(relay.mintAs("backend", forProvider("openai"), models("small"))),
 			func(r *http.Request) {
 				r.Body, r.ContentLength = http.NoBody, 0
 				r.Header["Connection"], r.Header["Upgrade"], r.Header["Sec-Websocket-Key"] = []string{"Upgrade"}, []string{"websocket"}, keys

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/coder/websocket"
 )
 
@@ -57,7 +56,7 @@ func startTLS(t *testing.T, config, protocols string) *testRelay {
 	}
 	var last error
 	if !eventually(func() bool { // the certificate is made in the background
-		res, err := r.client.Do(r.request(target("GET", "/health")))
+		res, err := r.client.Do(r.request(asking("GET", "/health")))
 		if last = err; err != nil {
 			return false
 		}
@@ -162,25 +161,25 @@ func TestEventsArriveOneByOne(t *testing.T) {
 	}
 }
 
-// outcome is what became of a request that another goroutine makes.
-type outcome struct {
+// ending is what became of a request that another goroutine makes.
+type ending struct {
 	status int
 	body   string
 	err    error
 }
 
 // begin sends a request and reads the answer in the background.
-func (r *testRelay) begin(req *http.Request) <-chan outcome {
-	done := make(chan outcome, 1)
+func (r *testRelay) begin(req *http.Request) <-chan ending {
+	done := make(chan ending, 1)
 	go func() {
 		res, err := r.client.Do(req)
 		if err != nil {
-			done <- outcome{err: err}
+			done <- ending{err: err}
 			return
 		}
 		defer res.Body.Close()
 		body, err := io.ReadAll(res.Body)
-		done <- outcome{res.StatusCode, string(body), err}
+		done <- ending{res.StatusCode, string(body), err}
 	}()
 	return done
 }
@@ -509,7 +508,7 @@ func TestAnswersWithoutBody(t *testing.T) {
 			{"GET", "/v1/same", 304, ""},
 		} {
 			before := len(up.requests())
-			req := relay.request(bearer(relay.mint()), target(tc.method, tc.path))
+			req := relay.request(bearer(relay.mint()), asking(tc.method, tc.path))
 			if tc.method != "POST" {
 				req.Body, req.GetBody, req.ContentLength = nil, nil, 0
 			}
@@ -856,60 +855,6 @@ func TestHalfClose(t *testing.T) {
 			t.Errorf("the provider gets %q", got)
 		}
 	})
-}
-
-// afterwards is a handler that goes on after the answer was written, as logs do.
-type afterwards struct{}
-
-var goOn = make(chan struct{})
-
-func (afterwards) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.relayapi_test_afterwards", New: func() caddy.Module { return new(afterwards) }}
-}
-
-func (afterwards) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	err := next.ServeHTTP(w, r)
-	<-goOn
-	return err
-}
-
-func init() { caddy.RegisterModule(afterwards{}) }
-
-// What the server does after an answer is not waited for: the client has it, and
-// may make its next call.
-func TestAnswerIsNotHeldUp(t *testing.T) {
-	relay := newTestRelay(t)
-	up := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "5")
-		_, _ = io.WriteString(w, "whole")
-	})
-	relay.lastConfig = simple(up.URL)
-	config, err := adapt(relay.fill(relay.lastConfig))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const handler = `{"handler":"relayapi"}`
-	if bytes.Count(config, []byte(handler)) != 1 {
-		t.Fatalf("the config has no %s: %s", handler, config)
-	}
-	if err := relay.run(bytes.Replace(config, []byte(handler), []byte(`{"handler":"relayapi_test_afterwards"},`+handler), 1)); err != nil {
-		t.Fatal(err)
-	}
-	waiting := 0
-	defer func() {
-		for range waiting {
-			goOn <- struct{}{}
-		}
-	}()
-	token := relay.mint(concurrency(1))
-	for _, method := range []string{"POST", "HEAD", "GET"} {
-		relay.client.CloseIdleConnections() // on the connection of the one before, it would wait
-		res, body := relay.do(relay.request(target(method, "/v1/x"), bearer(token)))
-		if res.StatusCode != 200 || method != "HEAD" && body != "whole" {
-			t.Errorf("%s: %d %s", method, res.StatusCode, body)
-		}
-		waiting++
-	}
 }
 
 // Handlers that change the answer or keep it back until it is whole get along with that.

@@ -12,6 +12,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -19,8 +20,8 @@ import (
 // tokenCacheSize bounds the memory for opened tokens, about 1 KiB each.
 const tokenCacheSize = 100_000
 
-// tokenCache opens tokens and remembers the grants of those that verified. A 2Q
-// cache keeps tokens in use although others are sent once and never again.
+// tokenCache opens tokens and remembers what verified. A 2Q cache keeps tokens in
+// use even when many others are sent once and never again.
 type tokenCache struct {
 	opener    *eccrypto.Opener
 	issuers   map[string]grant.Issuer
@@ -30,13 +31,14 @@ type tokenCache struct {
 	turns     turns
 }
 
-// How long and of how many a refusal is remembered, so that a client that sends
-// one bad token again and again does not have it opened each time.
+// Refusals are remembered, so that a bad token that is sent again and again is not
+// opened each time.
 const (
 	refusedFor   = 30 * time.Second
 	refusedCount = 4096
 )
 
+// refusedToken is why a token was refused, and until when that is remembered.
 type refusedToken struct {
 	why   *grant.Denial
 	until time.Time
@@ -47,14 +49,14 @@ type permit struct {
 	*grant.Grant
 	token    *tokenstore.Token // as the ledger knows it
 	provider *Provider
-	carried  *realkey.Key // nil: the provider's own keys
+	carried  *realkey.Key // the token's own key; nil means the provider's
 
 	tokenID, subjectID string // of their counters
 
-	bodies atomic.Int64 // memory that those of its calls take
+	bodies atomic.Int64 // memory of its calls' bodies, in bytes
 }
 
-// counterID is the id of the counter that the token's calls count on.
+// counterID returns the id of the counter that the token's calls count on.
 func (p *permit) counterID(scope tokenstore.Scope) string {
 	switch scope {
 	case tokenstore.ScopeToken:
@@ -72,14 +74,16 @@ func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, pro
 		return nil, err
 	}
 	refused, err := lru.New[[sha256.Size]byte, refusedToken](refusedCount)
-	return &tokenCache{opener: opener, issuers: issuers, providers: providers, cache: cache, refused: refused}, err
+	if err != nil {
+		return nil, err
+	}
+	return &tokenCache{opener: opener, issuers: issuers, providers: providers, cache: cache, refused: refused}, nil
 }
 
-// open returns what the token of a client permits. Expiry and constraints are not
-// decided here but asked of the grant on every request, cached or not.
+// open returns what the token of a client permits. Whether the token is in force and
+// permits a request is asked of the grant each time, cached or not.
 func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token string) (*permit, error) {
-	var room [2048]byte // most tokens are shorter, and need no other copy
-	sum := sha256.Sum256(append(room[:0], token...))
+	sum := sha256.Sum256([]byte(token))
 	if p, ok := c.cache.Get(sum); ok {
 		return p, nil
 	}
@@ -95,6 +99,7 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token string
 	if p, ok := c.cache.Get(sum); ok { // it was opened meanwhile
 		return p, nil
 	}
+
 	p, _, err := c.compile(ctx, token)
 	var denial *grant.Denial
 	switch {
@@ -108,19 +113,20 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token string
 	return p, nil
 }
 
-// turns let each client have one token opened at a time. Openers are few, so
-// that a client who sends many tokens would otherwise have all of them.
+// turns let each client have one token opened at a time. Otherwise a client that
+// sends many tokens would use all openers.
 type turns struct {
 	mu      sync.Mutex
-	clients map[netip.Prefix]*turn // those who wait or have theirs
+	clients map[netip.Prefix]*turn // that wait or have their turn
 }
 
+// turn is what the requests of one client take in turn.
 type turn struct {
-	taken   chan struct{} // holds one
-	waiting int           // or having it
+	taken   chan struct{} // has room for one
+	waiting int           // requests that wait or have the turn
 }
 
-// wait waits for the client's turn, which lasts until done is called.
+// wait waits for the client's turn. It lasts until done is called.
 func (t *turns) wait(ctx context.Context, client netip.Prefix) (done func(), err error) {
 	t.mu.Lock()
 	own := t.clients[client]
@@ -150,10 +156,10 @@ func (t *turns) wait(ctx context.Context, client netip.Prefix) (done func(), err
 	}
 }
 
-// compile opens a token afresh. Its errors are of the policy (*grant.Denial),
-// or of ctx. The claims are those that verified, also when they are denied.
+// compile opens a token, cached or not. Its error is a *grant.Denial or that of ctx.
+// It returns claims that verified even when it denies them.
 func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant.Claims, error) {
-	opened, err := openToken(ctx, c.opener, token)
+	opened, err := mint.Open(ctx, c.opener, token)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -170,37 +176,27 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	if err != nil {
 		return nil, claims, err
 	}
-	// The parts are of the whole: each token in use has these strings once.
+
 	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
-	p.ID, p.Subject = p.tokenID[len(p.Issuer)+1:], p.subjectID[len(p.Issuer)+1:]
 	p.token = &tokenstore.Token{
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, CallsLimit: claimedCalls(claims),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
 	}
+
 	switch {
 	case p.APIKey != "":
 		p.carried = realkey.New(p.APIKey, p.provider.credential, "the key in the token", false)
 	case p.provider.keyMissing:
-		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token brings none"}
+		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token carries none"}
 	}
 	return p, claims, nil
 }
 
-// claimedCalls is the limit of calls that the claims name; 0 means none. The
-// issuer's, which may hold instead, can change with the config.
+// claimedCalls returns the limit of calls in the claims; 0 means none. The issuer's
+// limit, which may apply instead, can change with the config.
 func claimedCalls(c *grant.Claims) int64 {
 	if c.Limits == nil || c.Limits.Calls == nil {
 		return 0
 	}
 	return *c.Limits.Calls
-}
-
-// openToken opens a token. Its errors are of the policy, or of ctx.
-func openToken(ctx context.Context, opener *eccrypto.Opener, token string) (*eccrypto.Opened, error) {
-	opened, err := opener.Open(ctx, token)
-	var refused *eccrypto.Refusal
-	if errors.As(err, &refused) {
-		return nil, &grant.Denial{Reason: grant.Invalid, Rule: refused.Rule}
-	}
-	return opened, err
 }

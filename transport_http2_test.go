@@ -100,9 +100,9 @@ func TestNoReplayAfterAReset(t *testing.T) {
 			"with a key to repeat":  {header("Idempotency-Key", "k")},
 			"long":                  {text(strings.Repeat("x", 2*smallBody))},
 			"without a body":        {bodiless},
-			"deleting":              {target("DELETE", "/v1/x"), bodiless},
-			"reading":               {target("GET", "/v1/x"), bodiless},
-			"reading, with a body":  {target("GET", "/v1/x")},
+			"deleting":              {asking("DELETE", "/v1/x"), bodiless},
+			"reading":               {asking("GET", "/v1/x"), bodiless},
+			"reading, with a body":  {asking("GET", "/v1/x")},
 			"held, for its model":   {text(`{"model":"small"}`)},
 			"held, and a long body": {text(`{"model":"small","x":"` + strings.Repeat("x", 2*smallBody) + `"}`)},
 		} {

@@ -119,7 +119,7 @@ func TestBodilessRequest(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD", "DELETE", "OPTIONS", "POST"} {
 		up := newUpstream(t, nil)
 		relay := startRelay(t, simple(up.URL))
-		req := relay.request(bearer(relay.mint()), target(method, "/v1/models"))
+		req := relay.request(bearer(relay.mint()), asking(method, "/v1/models"))
 		req.Body, req.ContentLength = http.NoBody, 0
 		relay.do(req)
 		if got := up.one(t); len(got.TransferEncoding) != 0 || len(got.body) != 0 || got.Method != method {
@@ -176,9 +176,9 @@ func TestNoReplayOnceWritten(t *testing.T) {
 	for _, edits := range [][]func(*http.Request){
 		{},
 		{header("Idempotency-Key", "k")},
-		{target("GET", "/v1/models"), func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0 }},
-		{target("GET", "/v1/models")},
-		{target("PUT", "/v1/x"), header("X-Idempotency-Key", "k")},
+		{asking("GET", "/v1/models"), func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0 }},
+		{asking("GET", "/v1/models")},
+		{asking("PUT", "/v1/x"), header("X-Idempotency-Key", "k")},
 	} {
 		address, received := staleProvider(t, true)
 		relay := startRelay(t, simple(address))
@@ -270,7 +270,7 @@ func TestQueryCredential(t *testing.T) {
 	up := newUpstream(t, nil)
 	relay := startRelay(t, replaceOnce(t, simple(up.URL), "credential header Authorization Bearer", "credential query key"))
 	token := relay.mint()
-	relay.do(relay.request(target("POST", "/v1/x?alt=sse&key=mine&%6bey="+token)))
+	relay.do(relay.request(asking("POST", "/v1/x?alt=sse&key=mine&%6bey="+token)))
 	got := up.one(t)
 	if want := "/v1/x?alt=sse&key=" + url.QueryEscape(realKey); got.RequestURI != want {
 		t.Errorf("the provider received another query than %s", strings.ReplaceAll(want, url.QueryEscape(realKey), "…"))
@@ -295,17 +295,17 @@ func TestTransportWithoutHandlerGoesNowhere(t *testing.T) {
 	if res, body := relay.do(relay.request(bearer(relay.mint()))); res.StatusCode/100 != 5 || len(up.requests()) != 0 {
 		t.Errorf("got %d %s", res.StatusCode, body)
 	}
-	if _, err := new(Transport).RoundTrip(relay.request()); !errors.Is(err, errNoRoute) {
+	if _, err := new(Transport).RoundTrip(relay.request()); !errors.Is(err, errNoCall) {
 		t.Errorf("RoundTrip fails with %v", err)
 	}
 }
 
 // A JSON config can ask reverse_proxy to retry; a call goes out once even so.
 func TestNoSecondRoundTrip(t *testing.T) {
-	rt := &route{Context: context.Background(), provider: &Provider{base: new(url.URL)}, secret: realkey.None}
-	rt.connected.Store(true)
+	c := &call{Context: context.Background(), target: target{key: realkey.None}}
+	c.outcome.connected.Store(true)
 	req := httptest.NewRequest("GET", "/", nil)
-	if _, err := new(Transport).RoundTrip(req.WithContext(rt)); err == nil {
+	if _, err := new(Transport).RoundTrip(req.WithContext(c)); err == nil {
 		t.Error("the request is sent again")
 	}
 }
@@ -355,8 +355,8 @@ func TestAnswerToALinkIsSandboxed(t *testing.T) {
 		status int
 		policy []string
 	}{
-		"in the query":    {target("GET", "/v1/models?key="+token), 200, []string{"sandbox"}},
-		"that is refused": {target("GET", "/v1/models?key="+token[:len(token)-4]+"AAAA"), 401, []string{"sandbox"}},
+		"in the query":    {asking("GET", "/v1/models?key="+token), 200, []string{"sandbox"}},
+		"that is refused": {asking("GET", "/v1/models?key="+token[:len(token)-4]+"AAAA"), 401, []string{"sandbox"}},
 		"in a header":     {bearer(token), 200, nil},
 	} {
 		res, body := relay.do(relay.request(tc.put))

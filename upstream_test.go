@@ -1,11 +1,12 @@
 package relayapi
 
 import (
-	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"

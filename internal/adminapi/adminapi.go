@@ -1,0 +1,142 @@
+// Package adminapi has what the relay's admin API and its clients share: the types on
+// the wire, the names of tokens, and a client.
+package adminapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/eccrypto"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+const (
+	// MaxBody is the longest body that the admin API reads, in bytes.
+	MaxBody = 64 << 10
+
+	// MaxPage is the most tokens in one page of a list.
+	MaxPage = 1000
+)
+
+// Identity is what a token is known by.
+type Identity struct{ Issuer, ID string }
+
+// String returns the identity as issuer/id.
+func (i Identity) String() string { return i.Issuer + "/" + i.ID }
+
+// Path returns the path of the token in the admin API. Dots are escaped, because an id
+// may be one or two dots, which would be cleaned away.
+func (i Identity) Path() string {
+	escape := strings.NewReplacer(".", "%2E").Replace
+	return "/relayapi/tokens/" + escape(i.Issuer) + "/" + escape(i.ID)
+}
+
+// Matches reports whether a token has the identity.
+func (i Identity) Matches(t *tokenstore.Token) bool { return t.Issuer == i.Issuer && t.ID == i.ID }
+
+// ParseIdentity reads `[issuer/]id`. Without an issuer it is the relay's own. The
+// errors quote nothing, because the text may be a token.
+func ParseIdentity(s string) (Identity, error) {
+	issuer, id, ok := strings.Cut(s, "/")
+	if !ok {
+		issuer, id = mint.RelayIssuer, s
+	}
+	switch {
+	case eccrypto.LooksLikeToken(strings.TrimSpace(s)):
+		return Identity{}, errors.New("this is a whole token; give its id, which `token inspect` shows as jti")
+	case !grant.ValidName(issuer) || !grant.ValidName(id):
+		return Identity{}, errors.New("a token is named by [issuer/]id, each of 1 to 64 letters, digits, dots, dashes and underscores")
+	}
+	return Identity{issuer, id}, nil
+}
+
+// Record is what the relay knows of one token.
+type Record struct {
+	tokenstore.Record
+
+	// KeyRefused is the latest answer to a call of the token in which the provider
+	// refused the key; nil means none since the relay started.
+	KeyRefused *KeyRefusal `json:"key_refused,omitempty"`
+}
+
+// KeyRefusal is what a provider said when it refused a key.
+type KeyRefusal struct {
+	At      time.Time `json:"at"`
+	Message string    `json:"message"` // without the key
+}
+
+// Updated is a token after a change.
+type Updated struct {
+	tokenstore.Record
+	Ended int `json:"ended_calls"` // that were under way
+}
+
+// Revoked is what was revoked.
+type Revoked struct {
+	Scope   tokenstore.Scope `json:"scope"`
+	Issuer  string           `json:"issuer,omitempty"`
+	ID      string           `json:"id,omitempty"`
+	Subject *string          `json:"subject,omitempty"`
+	Before  time.Time        `json:"before,omitzero"` // tokens issued before it; zero for a single token
+	Ended   int              `json:"ended_calls"`     // that were under way
+	Note    string           `json:"note,omitempty"`  // what may be a mistake
+}
+
+// Limit is an operator's limit, from the config or set since.
+type Limit struct {
+	Scope   tokenstore.Scope `json:"scope"`
+	Issuer  string           `json:"issuer,omitempty"` // empty means all in the scope
+	Subject *string          `json:"subject,omitempty"`
+	ID      string           `json:"id,omitempty"`
+	Calls   int64            `json:"calls"`
+	Per     string           `json:"per,omitempty"` // day or month; empty means no period
+	From    string           `json:"from"`          // config or admin
+}
+
+// Holder returns in words whom the limit is for.
+func (l Limit) Holder() string {
+	switch {
+	case l.Subject != nil:
+		return fmt.Sprintf("subject %s/%s", l.Issuer, *l.Subject)
+	case l.ID != "":
+		return "token " + l.Issuer + "/" + l.ID
+	case l.Issuer != "":
+		return "issuer " + l.Issuer
+	default:
+		return "each " + string(l.Scope)
+	}
+}
+
+// Limits is a list of limits.
+type Limits struct {
+	Limits []Limit `json:"limits"`
+}
+
+// Usage is what was used, by day, provider, issuer and subject.
+type Usage struct {
+	Usage []tokenstore.UsageRow `json:"usage"`
+}
+
+// Keys are the keys of a relay.
+type Keys struct {
+	Keys    []RelayKey   `json:"keys"`
+	Issuers []IssuerKeys `json:"issuers"`
+}
+
+// RelayKey is a key that tokens are encrypted to.
+type RelayKey struct {
+	ID      string          `json:"id"`
+	Current bool            `json:"current"` // the one to encrypt to
+	JWK     json.RawMessage `json:"jwk"`
+}
+
+// IssuerKeys are the keys that verify an issuer's tokens.
+type IssuerKeys struct {
+	Issuer string   `json:"issuer"`
+	KeyIDs []string `json:"key_ids"`
+}

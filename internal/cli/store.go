@@ -1,0 +1,260 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+)
+
+func storeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "store",
+		Short: "Checks, backs up and maintains the store of a relay",
+		Long: `Works on the SQLite store of a relay on this machine, by default the one in Caddy's
+data directory. "check", "backup" and "export" work while the relay runs. The other
+commands change the store; stop the relay first.`,
+	}
+	path := cmd.PersistentFlags().String("store", filepath.Join(keyfile.DefaultDir(), "relayapi.db"), "The store's file")
+	cmd.AddCommand(checkCommand(path), backupCommand(path), exportCommand(path), importCommand(path), pruneCommand(path), acceptCommand(path))
+	refuseOthers(cmd)
+	return cmd
+}
+
+func checkCommand(path *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Reads the whole store and reports damage",
+		Args:  cobra.NoArgs,
+	}
+	asJSON := cmd.Flags().Bool("json", false, "Print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := tokenstore.Check(cmd.Context(), *path)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(s); err != nil {
+				return err
+			}
+		} else if len(s.Damage) == 0 {
+			fmt.Fprintf(cmd.OutOrStdout(), "ok: %s, schema %d, since %s, %d tokens, %d counters, %d revocations\n",
+				*path, s.Schema, s.Birth.Format(time.RFC3339), s.Tokens, s.Counters, s.Revocations)
+		}
+		if len(s.Damage) > 0 {
+			return fmt.Errorf("the store is damaged: %s", s.Damage)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func backupCommand(path *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "backup <file>",
+		Short: "Copies the store to a new file, as it is at one moment",
+		Long: `Copies the store to a new file, as it is at one moment. The relay may run meanwhile.
+
+A restored backup does not know the calls since it was made, so limits may be
+exceeded by those. The key files beside the store are not part of it.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return tokenstore.Backup(cmd.Context(), *path, args[0])
+		},
+	}
+}
+
+func pruneCommand(path *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "prune --before <time>",
+		Short: "Removes tokens that expired before a time, and what they used",
+		Long: `Removes tokens that expired before a time, and what they used. A running relay does
+so by itself when no refresh of a token can be valid any more, max_ttl and a day
+after it expired. Pruned tokens stay refused even if the clock is turned back. A
+refresh of one starts to count from zero.`,
+		Args: cobra.NoArgs,
+	}
+	before := cmd.Flags().String("before", "", "Such as 2026-01-31T00:00:00Z (required)")
+	_ = cmd.MarkFlagRequired("before")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		t, err := pastTime("--before", *before)
+		if err != nil {
+			return err
+		}
+		return withLedger(cmd.Context(), *path, func(l *tokenstore.Ledger) error {
+			removed, err := l.Prune(cmd.Context(), t)
+			if err == nil {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed %d tokens\n", removed)
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+func acceptCommand(path *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "accept-issued-since <time>",
+		Short: "Accepts limited tokens that are older than the store",
+		Long: `A store refuses limited tokens that were issued before it was made, because it does
+not know what they have used. After a store was lost and made anew, you may accept
+those that were issued since a time. They then start again from zero.`,
+		Example: "  caddy relayapi store accept-issued-since 2026-01-31T00:00:00Z",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := pastTime("the time", args[0])
+			if err != nil {
+				return err
+			}
+			return withLedger(cmd.Context(), *path, func(l *tokenstore.Ledger) error {
+				return l.AcceptIssuedSince(cmd.Context(), t)
+			})
+		},
+	}
+}
+
+func pastTime(name, value string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil || t.Unix() <= 0 {
+		return t, fmt.Errorf("%s %q: must be a time such as 2026-01-31T00:00:00Z", name, value)
+	}
+	if t.After(time.Now()) {
+		return t, fmt.Errorf("%s %q is in the future", name, value)
+	}
+	return t, nil
+}
+
+// withLedger opens the store, which must exist and not be in use.
+func withLedger(ctx context.Context, path string, do func(*tokenstore.Ledger) error) error {
+	if _, err := tokenstore.Check(ctx, path); err != nil {
+		return err
+	}
+	l, err := tokenstore.OpenSQLite(ctx, path)
+	if errors.Is(err, tokenstore.ErrLocked) {
+		return fmt.Errorf("%w; stop the relay first", err)
+	}
+	if err != nil {
+		return err
+	}
+	err = do(l)
+	if closeErr := l.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+func exportCommand(path *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "export <file>",
+		Short: "Writes the store as JSON lines, as it is at one moment",
+		Long: `Writes the store as JSON lines, as it is at one moment, to a new file, or to standard
+output for -. The relay may run meanwhile.
+
+A store that is imported from it does not know the calls since, so limits may be
+exceeded by those. The export has no token and no key in it.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var rows int64
+			export := func(w io.Writer) (err error) {
+				progress, done := progressOn(cmd)
+				defer done()
+				rows, err = tokenstore.Export(cmd.Context(), *path, w, progress)
+				return err
+			}
+			if args[0] == "-" {
+				return export(cmd.OutOrStdout())
+			}
+			if err := writeNewFile(args[0], export); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "exported %d rows\n", rows)
+			return err
+		},
+	}
+}
+
+func importCommand(path *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "import <file>",
+		Short: "Makes a new store from JSON lines that were exported",
+		Long: `Makes a new store from JSON lines that were exported, from a file, or from standard
+input for -. It imports all lines, or none if one is invalid. There must be no store
+yet, or an empty one, and no relay may use it. The counts of two stores cannot be
+merged.
+
+Tokens that were issued before the exported store was made stay refused.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				in = f
+			}
+			progress, done := progressOn(cmd)
+			rows, err := tokenstore.Import(cmd.Context(), *path, in, progress)
+			done()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "imported %d rows\n", rows)
+			return err
+		},
+	}
+}
+
+// progressOn shows a progress bar if standard error is a terminal.
+func progressOn(cmd *cobra.Command) (progress func(done, all int64), done func()) {
+	f, ok := cmd.ErrOrStderr().(*os.File)
+	if !ok {
+		return nil, func() {}
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil, func() {}
+	}
+	bar := progressbar.NewOptions64(0, progressbar.OptionSetWriter(f), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
+	return func(done, all int64) {
+		if done == 1 {
+			bar.ChangeMax64(all)
+		}
+		_ = bar.Set64(done)
+	}, func() { _ = bar.Finish() }
+}
+
+// writeNewFile writes a whole new file or none. It never replaces one. Only its owner
+// may read it.
+func writeNewFile(name string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".export-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close() // when it failed; a second time it only says so
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	err = os.Link(f.Name(), name) // fails if name exists; Rename would replace it
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists already", name)
+	}
+	return err
+}

@@ -1,0 +1,144 @@
+package ws
+
+import "errors"
+
+var (
+	// ErrFrame means that the client sent a frame that RFC 6455 does not permit.
+	ErrFrame = errors.New("a WebSocket frame that RFC 6455, section 5, does not permit")
+
+	// ErrTooLong means that a message is longer than one that is looked into.
+	ErrTooLong = errors.New("the message is longer than one whose model is read")
+
+	// ErrFull means that there is no memory left for the message.
+	ErrFull = errors.New("too many messages are buffered, in total or for this token")
+)
+
+// MaxMessage is the longest message that is looked into, in bytes.
+const MaxMessage = 16 << 20
+
+// slack is how much more than a message may be held: its frames' headers, and
+// control frames between them.
+const slack = 64 << 10
+
+// Memory counts the memory of messages.
+type Memory interface {
+	// Take counts n bytes more, or fewer, and reports whether they are permitted.
+	Take(n int64) bool
+	// Within reports whether what is counted is permitted.
+	Within() bool
+}
+
+// Guard holds what a client says until each message is complete, and passes on what
+// a check permits. After an error nothing passes any more. It is not safe for
+// concurrent use.
+type Guard struct {
+	check  func(message []byte) error
+	memory Memory
+	failed error
+
+	held    []byte // bytes that have not passed
+	seen    int    // of them, in complete frames
+	took    int64  // counted in memory
+	message []byte // so far, unmasked
+	within  bool   // a message has begun and is incomplete
+}
+
+// NewGuard returns a guard that passes the messages for which check returns nil.
+func NewGuard(check func(message []byte) error, memory Memory) *Guard {
+	return &Guard{check: check, memory: memory}
+}
+
+// Pass takes what the client sent and returns what may pass, byte for byte. The
+// error is that of the check, [ErrFrame], [ErrTooLong] or [ErrFull].
+func (g *Guard) Pass(p []byte) (pass []byte, err error) {
+	if g.failed == nil {
+		pass, g.failed = g.pass(p)
+	}
+	if g.failed != nil {
+		g.held, g.message, pass = nil, nil, nil
+	}
+	g.count(int64(cap(g.held) + cap(g.message)))
+	return pass, g.failed
+}
+
+// Close releases the memory that is counted.
+func (g *Guard) Close() {
+	if g != nil {
+		g.count(0)
+	}
+}
+
+func (g *Guard) count(n int64) {
+	if n != g.took {
+		g.memory.Take(n - g.took)
+		g.took = n
+	}
+}
+
+func (g *Guard) pass(p []byte) (pass []byte, err error) {
+	g.held = append(g.held, p...)
+	passed := 0
+	for {
+		h, size := parseHeader(g.held[g.seen:])
+		switch {
+		case size > 0 && !g.permits(h):
+			return nil, ErrFrame
+		case h.length > MaxMessage || len(g.message) > MaxMessage || len(g.held)-passed > MaxMessage+slack:
+			return nil, ErrTooLong
+		case len(g.held) > slack && !g.memory.Within():
+			return nil, ErrFull
+		case size == 0 || uint64(len(g.held)-g.seen-size) < h.length: // more is to come
+			return g.cut(passed), nil
+		}
+
+		payload := g.held[g.seen+size:][:h.length]
+		g.seen += size + len(payload)
+		if err := g.take(h, payload); err != nil {
+			return nil, err
+		}
+		if !g.within {
+			passed = g.seen
+		}
+	}
+}
+
+// cut takes the first n bytes out of what is held.
+func (g *Guard) cut(n int) []byte {
+	pass := g.held[:n]
+	g.held, g.seen = g.held[n:], g.seen-n
+	if len(g.held) == 0 { // the array is the caller's now
+		g.held = nil
+	}
+	return pass
+}
+
+// permits reports whether a client may send a frame now (RFC 6455, sections 5.1,
+// 5.4 and 5.5).
+func (g *Guard) permits(h header) bool {
+	switch h.opcode {
+	case opContinuation:
+		return h.masked && !h.reserved && g.within
+	case opText, opBinary:
+		return h.masked && !h.reserved && !g.within
+	}
+	return h.masked && !h.reserved && h.opcode >= opClose && h.opcode <= opPong && h.final && h.length <= 125
+}
+
+// take adds a frame to its message, and checks the message when it is complete.
+func (g *Guard) take(h header, payload []byte) error {
+	if h.opcode >= opClose {
+		return nil
+	}
+	for i, c := range payload {
+		g.message = append(g.message, c^h.mask[i%4])
+	}
+	if g.within = !h.final; g.within {
+		return nil
+	}
+
+	err := g.check(g.message)
+	if g.message = g.message[:0]; cap(g.message) > slack {
+		g.message = nil
+	}
+	return err
+}

@@ -1,0 +1,320 @@
+package relayapi
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+// Limit is how much each token, subject or issuer may use, whatever the tokens say.
+// Example: 20 calls per subject per day.
+type Limit struct {
+	// Whose calls are counted: those of each `token`, each `subject` of an issuer,
+	// or each `issuer`. An issuer's tokens without a subject are one subject.
+	Scope string `json:"scope"`
+
+	// How many calls.
+	Calls int64 `json:"calls"`
+
+	// The period: `day` or `month`, which begin at 00:00 UTC. Default: no period;
+	// calls count for ever.
+	Per string `json:"per,omitempty"`
+}
+
+var (
+	limitScopes = []string{string(tokenstore.ScopeToken), string(tokenstore.ScopeSubject), string(tokenstore.ScopeIssuer)}
+	limitTimes  = []string{"", "day", "month"}
+)
+
+// check returns what is wrong with a limit that follows others.
+func (l Limit) check(others []Limit) error {
+	switch {
+	case !slices.Contains(limitScopes, l.Scope):
+		return fmt.Errorf("scope %q: must be one of token, subject, issuer", l.Scope)
+	case !slices.Contains(limitTimes, l.Per):
+		return fmt.Errorf("per %q: must be one of day, month; leave it out to count for ever", l.Per)
+	case l.Calls < 1 || l.Calls > grant.MaxCalls:
+		return fmt.Errorf("calls must be from 1 to %d", int64(grant.MaxCalls))
+	case l.Scope == string(tokenstore.ScopeToken) && l.Per == "":
+		return errors.New("the calls of a token in all are its claim limits.calls; add per day or per month")
+	case slices.ContainsFunc(others, func(m Limit) bool { return m.Scope == l.Scope && m.Per == l.Per }):
+		return fmt.Errorf("each %s has two limits for the same period; remove one", l.Scope)
+	}
+	return nil
+}
+
+// dayMark tells the counter of a day from that of the month that begins with it.
+const dayMark = time.Second
+
+// windowOf returns when the window that a time is in begins and ends. Both are zero
+// for a limit without a period.
+func windowOf(per string, now time.Time) (start, end time.Time) {
+	now = now.UTC()
+	switch per {
+	case "day":
+		start = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
+		return start.Add(dayMark), start.AddDate(0, 0, 1)
+	case "month":
+		start = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 1, 0)
+	}
+	return start, end
+}
+
+// limitRule has the limits of a scope and a period, from the config and set since.
+type limitRule struct {
+	scope  tokenstore.Scope
+	per    string
+	all    int64            // noLimit means none
+	single map[string]int64 // by counter id
+}
+
+const noLimit = -1
+
+// limitRules are the limits in force. A limit for one holder overrides a limit for
+// all, which overrides the config.
+type limitRules struct {
+	set   *[]tokenstore.Limit // that they are made from
+	rules []limitRule
+}
+
+func newLimitRules(config []Limit, set *[]tokenstore.Limit) *limitRules {
+	l := &limitRules{set: set}
+	for _, c := range config {
+		l.rule(tokenstore.Scope(c.Scope), c.Per).all = c.Calls
+	}
+	for _, s := range *set {
+		if r := l.rule(s.Scope, s.Per); s.ID == "" {
+			r.all = s.Calls
+		} else {
+			r.single[s.ID] = s.Calls
+		}
+	}
+	return l
+}
+
+func (l *limitRules) rule(scope tokenstore.Scope, per string) *limitRule {
+	i := slices.IndexFunc(l.rules, func(r limitRule) bool { return r.scope == scope && r.per == per })
+	if i < 0 {
+		i = len(l.rules)
+		l.rules = append(l.rules, limitRule{scope, per, noLimit, make(map[string]int64)})
+	}
+	return &l.rules[i]
+}
+
+// charges appends what one call of a token costs. It returns when the first of the
+// windows ends in which the call counts; zero means never.
+func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Time) (_ []tokenstore.Charge, ends time.Time) {
+	for i := range l.rules {
+		r := &l.rules[i]
+		limit := r.all
+		if len(r.single) > 0 {
+			if single, ok := r.single[p.counterID(r.scope)]; ok {
+				limit = single
+			}
+		}
+		if limit == noLimit {
+			continue
+		}
+
+		start, end := windowOf(r.per, now)
+		counter := tokenstore.Counter{Scope: r.scope, ID: p.counterID(r.scope), Unit: tokenstore.UnitCalls, Window: start}
+		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: 1, Limit: limit})
+		if ends.IsZero() || !end.IsZero() && end.Before(ends) {
+			ends = end
+		}
+	}
+	return charges, ends
+}
+
+// limitsInForce returns the rules. They are made anew after a limit was set or
+// removed.
+func (relay *relay) limitsInForce(config []Limit) *limitRules {
+	set := relay.ledger.Limits()
+	rules := relay.limits.Load()
+	if rules == nil || rules.set != set {
+		rules = newLimitRules(config, set)
+		relay.limits.Store(rules)
+	}
+	return rules
+}
+
+// exhausted returns which limit was reached.
+func exhausted(e *tokenstore.ExhaustedError) string {
+	switch {
+	case e.Limit == 0:
+		return fmt.Sprintf("the operator has put the %s on hold", e.Counter.Scope)
+	case e.Counter.Window.IsZero() && e.Counter.Scope == tokenstore.ScopeToken:
+		return fmt.Sprintf("all %d calls are used", e.Limit)
+	case e.Counter.Window.IsZero():
+		return fmt.Sprintf("all %d calls of the %s are used", e.Limit, e.Counter.Scope)
+	default:
+		return fmt.Sprintf("all %d calls of the %s are used since %s",
+			e.Limit, e.Counter.Scope, e.Counter.Window.Format(time.DateOnly))
+	}
+}
+
+// RateLimit is how many requests the relay looks at, whatever tokens they carry. It
+// applies before a token is opened.
+type RateLimit struct {
+	// Whose requests are counted: those of each `client`, or the `total`. A client
+	// is an IPv4 address or an IPv6 /64.
+	Scope string `json:"scope"`
+
+	// How many requests.
+	Requests int64 `json:"requests"`
+
+	// The period: `second`, `minute` or `hour`. It may begin at any moment.
+	Per string `json:"per"`
+}
+
+var (
+	rateScopes = []string{"client", "total"}
+	rateTimes  = map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour}
+)
+
+// check returns what is wrong with a limit that follows others.
+func (l RateLimit) check(others []RateLimit) error {
+	switch {
+	case !slices.Contains(rateScopes, l.Scope):
+		return fmt.Errorf("scope %q: must be one of client, total", l.Scope)
+	case rateTimes[l.Per] == 0:
+		return fmt.Errorf("per %q: must be one of second, minute, hour", l.Per)
+	case l.Requests < 1 || l.Requests > maxRequests:
+		return fmt.Errorf("requests must be from 1 to %d", maxRequests)
+	case slices.ContainsFunc(others, func(m RateLimit) bool { return m.Scope == l.Scope && m.Per == l.Per }):
+		return fmt.Errorf("%s per %s has two limits; remove one", l.Scope, l.Per)
+	}
+	return nil
+}
+
+const (
+	maxRequests = 1_000_000_000
+	rateClients = 1 << 16 // remembered for each limit, at about 350 bytes each
+	paceTokens  = 1 << 20 // remembered, those in use
+)
+
+// rates count requests under the operator's rate limits. They belong to the store,
+// so that they outlive a reload.
+type rates struct {
+	mu    sync.Mutex
+	rules map[rateRule]*ratelimit.Limiter[netip.Prefix]
+}
+
+// rateRule is what is counted together, whatever the limit is at present.
+type rateRule struct{ scope, per string }
+
+// of returns the counts of the limits, in their order.
+func (r *rates) of(limits []RateLimit) []*ratelimit.Limiter[netip.Prefix] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rules == nil {
+		r.rules = make(map[rateRule]*ratelimit.Limiter[netip.Prefix])
+	}
+
+	var all []*ratelimit.Limiter[netip.Prefix]
+	for _, l := range limits {
+		rule := rateRule{l.Scope, l.Per}
+		if r.rules[rule] == nil {
+			r.rules[rule] = ratelimit.New[netip.Prefix](rateTimes[l.Per], rateClients)
+		}
+		all = append(all, r.rules[rule])
+	}
+	return all
+}
+
+// pass counts a request against the operator's rate limits, or refuses it. The
+// total is that of the zero prefix.
+func (relay *relay) pass(r *http.Request, limits []RateLimit, now time.Time) *refusal {
+	for i, l := range limits {
+		var client netip.Prefix
+		from := ""
+		if l.Scope == "client" {
+			client, from = clientOf(r), " from one address"
+		}
+		if wait := relay.rates[i].Take(client, l.Requests, now); wait > 0 {
+			return refuse(codeRateLimited, fmt.Sprintf("%d requests per %s%s", l.Requests, l.Per, from)).after(wait)
+		}
+	}
+	return nil
+}
+
+// enter takes one of the token's slots for the call, or refuses it.
+func (c *call) enter() *refusal {
+	p := c.permit
+	if p.RPM == 0 && p.Concurrency == 0 {
+		return nil
+	}
+	slot, ok := c.relay.ledger.paces.Enter(p.tokenID, p.Concurrency, c.start)
+	if !ok {
+		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency))
+	}
+	c.held.slot = slot
+	return nil
+}
+
+// countRate counts the call against its token's rate, or refuses it.
+func (c *call) countRate(now time.Time) *refusal {
+	c.target.countedAt = now
+	if c.permit.RPM == 0 {
+		return nil
+	}
+	return c.stands(c.held.slot.Take(c.permit.RPM, now))
+}
+
+// recountRate counts the call for the time at which it is sent, instead of the time
+// at which it was counted, or refuses it.
+func (c *call) recountRate(now time.Time) *refusal {
+	if c.permit.RPM == 0 {
+		return nil
+	}
+	standing, moved := c.held.slot.Retake(c.permit.RPM, c.target.countedAt, now)
+	if !moved {
+		return nil
+	}
+	c.target.countedAt = now
+	return c.stands(standing)
+}
+
+// stands notes how the token stands after a call, and refuses the call if that is
+// beyond its rate.
+func (c *call) stands(s ratelimit.Standing) *refusal {
+	c.rateLimit = rateLimitHeader{c.permit.RPM, s.Used, s.Reset}
+	if s.Wait > 0 {
+		return refuse(codeRateLimited, fmt.Sprintf("%d calls per minute", c.permit.RPM)).after(s.Wait)
+	}
+	return nil
+}
+
+// rateLimitHeader tells how many calls a token has left in a minute, in the fields
+// of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/. The
+// zero header is not written.
+type rateLimitHeader struct {
+	limit, used int64
+	reset       time.Duration
+}
+
+// The fields of a [rateLimitHeader]. Those of a provider are about the relay's
+// account.
+const (
+	rateLimitField  = "Ratelimit"
+	rateLimitPolicy = "Ratelimit-Policy"
+)
+
+// set writes the header.
+func (h rateLimitHeader) set(header http.Header) {
+	if h.limit == 0 {
+		return
+	}
+	header.Set(rateLimitPolicy, fmt.Sprintf(`"token";q=%d;w=60`, h.limit))
+	header.Set(rateLimitField, fmt.Sprintf(`"token";r=%d;t=%.0f`, max(0, h.limit-h.used), math.Ceil(h.reset.Seconds())))
+}

@@ -1,0 +1,336 @@
+package relayapi
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/relayapi/caddy-relayapi/dialect"
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
+	"github.com/relayapi/caddy-relayapi/provider"
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
+)
+
+// Provider is an API that tokens may name: where it is, which key goes there
+// and how, and which of its paths are open.
+type Provider struct {
+	// The preset that fills in what is not set here; `caddy relayapi providers`
+	// lists them. Default: the provider's name.
+	Preset string `json:"preset,omitempty"`
+
+	// What the preset's base URL leaves open, e.g. the resource of `azure-openai`
+	// or the region of `bedrock`.
+	Accounts []string `json:"accounts,omitempty"`
+
+	// Where requests go: `http` or `https`, a host, and perhaps a path to put
+	// before theirs. Default: the preset's.
+	BaseURL string `json:"base_url,omitempty"`
+
+	// The real API keys, each a placeholder `{env.NAME}` or `{file.PATH}`, so
+	// that none stands in a config. Several make a pool, used in turn; one that
+	// the provider answers with 401 or 429 rests for a minute. Default:
+	// the preset's environment variable.
+	APIKeys []string `json:"api_keys,omitempty"`
+
+	// No key of the relay's own: tokens bring theirs.
+	NoAPIKey bool `json:"no_api_key,omitempty"`
+
+	// Where the key goes. Default: the preset's.
+	Credential *Credential `json:"credential,omitempty"`
+
+	// The paths that tokens may reach, as patterns `[METHOD ]/path` in which `*`
+	// stands for part of one segment and a last `/*` for everything below.
+	// Default: the preset's inference routes; without a preset, all.
+	Paths []string `json:"paths,omitempty"`
+
+	// How requests name their model, for tokens that are bound to some: `openai`,
+	// `anthropic`, `azure`, `bedrock`, `deepgram`, `elevenlabs`, `gemini`, or
+	// `generic`, which looks wherever one of the others does. Default: the
+	// preset's; without a preset, generic.
+	Dialect string `json:"dialect,omitempty"`
+
+	name       string
+	dialect    *dialect.Dialect
+	base       *url.URL
+	dial       string // host:port
+	credential provider.Placement
+	places     []provider.Placement // of credentials, and of what selects an account or the like
+	query      map[string]bool      // parameters among them, in lower case
+	keys       *realkey.Pool
+	keyMissing bool // it wants a key, and tokens must bring theirs
+	routes     *grant.Routes
+}
+
+// Credential is where a provider reads its key: in a header, in the query, or in
+// HTTP Basic.
+type Credential struct {
+	// The header's name.
+	Header string `json:"header,omitempty"`
+
+	// What stands before the key in the header, e.g. `Bearer`; a space follows it.
+	Prefix string `json:"prefix,omitempty"`
+
+	// The query parameter's name.
+	Query string `json:"query,omitempty"`
+
+	// Send the key in the header `Authorization` as HTTP Basic (RFC 7617).
+	Basic bool `json:"basic,omitempty"`
+
+	// The user of HTTP Basic, with the key as password, e.g. Twilio's account SID or
+	// `api` for Mailgun; may be a placeholder `{env.NAME}` or `{file.PATH}`. Default:
+	// the key is the user, and the password is empty.
+	User string `json:"user,omitempty"`
+}
+
+// check says what is wrong with a credential.
+func (c *Credential) check() error {
+	places := 0
+	for _, given := range []bool{c.Header != "", c.Query != "", c.Basic} {
+		if given {
+			places++
+		}
+	}
+	switch {
+	case places != 1:
+		return errors.New("credential: the key goes in one place; write either header, query or basic")
+	case c.Prefix != "" && c.Header == "":
+		return errors.New("credential: only a header has a prefix")
+	case c.User != "" && !c.Basic:
+		return errors.New("credential: only basic has a user")
+	case c.Header != "" && !httpguts.ValidHeaderFieldName(c.Header) || !httpguts.ValidHeaderFieldValue(c.Prefix):
+		return errors.New("credential: no header can have that name or value; write `credential header X-Api-Key`, without a colon")
+	}
+	return nil
+}
+
+// placement returns where the key goes. Its errors do not quote the user, which may
+// be a key that was put in the wrong place.
+func (c *Credential) placement() (provider.Placement, error) {
+	if !c.Basic {
+		place := provider.Placement{Header: c.Header, Query: c.Query}
+		if c.Prefix != "" {
+			place.Prefix = strings.TrimSpace(c.Prefix) + " "
+		}
+		return place, nil
+	}
+
+	user := c.User
+	if placeholder.MatchString(user) {
+		value, _ := caddy.NewReplacer().GetString(user[1 : len(user)-1])
+		if user = strings.TrimSpace(value); user == "" {
+			return provider.Placement{}, fmt.Errorf("credential basic: %s is not set or empty", c.User)
+		}
+	}
+	if !provider.ValidUser(user) || strings.ContainsAny(user, "{}") {
+		return provider.Placement{}, errors.New("credential basic: the user must be printable ASCII without spaces, colons and braces, or a placeholder {env.NAME} or {file.PATH}")
+	}
+	return provider.BasicPlacement(user), nil
+}
+
+// providersFromEnvironment configures every preset whose variable is set.
+func providersFromEnvironment() map[string]*Provider {
+	found := make(map[string]*Provider)
+	for _, preset := range provider.All() {
+		if preset.Env != "" && len(preset.Accounts) == 0 && preset.BaseURL != "" && os.Getenv(preset.Env) != "" {
+			found[preset.Name] = new(Provider)
+		}
+	}
+	return found
+}
+
+func (p *Provider) provision(name string, logger *zap.Logger) error {
+	if !grant.ValidName(name) {
+		return errors.New("a name has 1 to 64 letters, digits, dots, dashes and underscores")
+	}
+	p.name = name
+	preset, err := p.preset()
+	if err != nil {
+		return err
+	}
+	if err := p.provisionBase(preset, logger); err != nil {
+		return err
+	}
+	if err := p.provisionCredential(preset); err != nil {
+		return err
+	}
+	var ok bool
+	if p.dialect, ok = dialect.Lookup(cmp.Or(p.Dialect, preset.Dialect)); !ok {
+		return fmt.Errorf("there is no dialect %q: there are %s", p.Dialect, strings.Join(dialect.Names(), ", "))
+	}
+	paths := p.Paths
+	switch {
+	case len(paths) > 0:
+	case preset.Name != "":
+		paths = preset.Routes
+	default:
+		paths = []string{"/*"}
+	}
+	p.routes, err = grant.ParseRoutes(paths...)
+	return err
+}
+
+// preset returns the preset to fill in from, or a zero one for a provider that
+// says everything itself.
+func (p *Provider) preset() (provider.Preset, error) {
+	name := p.Preset
+	if name == "" {
+		name = p.name
+	}
+	preset, ok := provider.Lookup(name)
+	if ok || p.Preset == "" && p.Credential != nil {
+		return preset, nil
+	}
+	hint := "`caddy relayapi providers` lists the presets"
+	if near := provider.Nearest(name); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "? " + hint
+	}
+	if p.Preset == "" {
+		hint += "; for another API add `credential header <name> [<prefix>]`, `credential basic [<user>]` or `preset openai-compatible`"
+	}
+	return preset, fmt.Errorf("there is no preset %q: %s", name, hint)
+}
+
+func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) error {
+	base := p.BaseURL
+	if base == "" {
+		base = preset.BaseURL
+		if len(p.Accounts) != len(preset.Accounts) {
+			return fmt.Errorf("preset %s takes %d account arguments (%s), not %d: write `preset %s`",
+				preset.Name, len(preset.Accounts), strings.Join(preset.Accounts, ", "), len(p.Accounts),
+				strings.TrimSpace(preset.Name+" <"+strings.Join(preset.Accounts, "> <")+">"))
+		}
+		for i, account := range preset.Accounts {
+			if !grant.ValidName(p.Accounts[i]) {
+				return fmt.Errorf("account %q: %s has letters, digits, dots, dashes and underscores", p.Accounts[i], account)
+			}
+			base = strings.ReplaceAll(base, "{"+account+"}", p.Accounts[i])
+		}
+	}
+	if base == "" {
+		return fmt.Errorf("no base URL: write `provider %s <base-url>`", p.name)
+	}
+	u, err := url.Parse(base)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("base URL must be http://host[:port][/path] or https://host[:port][/path]")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("base URL must not have a user, a query or a fragment")
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	u.RawPath = strings.TrimSuffix(u.RawPath, "/")
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	if len(p.Paths) == 0 && startsAll(u.Path, preset.Routes) {
+		return fmt.Errorf("base URL ends with %s, with which the paths begin: leave it out, or requests go to %s%s/…", u.Path, u.Path, u.Path)
+	}
+	p.base, p.dial = u, net.JoinHostPort(u.Hostname(), port)
+	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		logger.Warn("keys and answers travel unencrypted to this provider",
+			zap.String("provider", p.name), zap.String("base_url", u.String()))
+	}
+	return nil
+}
+
+// startsAll reports whether all routes begin with a path: SDKs count the /v1 of
+// theirs to the base URL, and here it belongs to the path.
+func startsAll(path string, routes []string) bool {
+	elsewhere := func(route string) bool { return !strings.HasPrefix(route[strings.Index(route, "/"):], path+"/") }
+	return path != "" && len(routes) > 0 && !slices.ContainsFunc(routes, elsewhere)
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+func (p *Provider) provisionCredential(preset provider.Preset) error {
+	p.credential = preset.Credential
+	if c := p.Credential; c != nil {
+		if err := c.check(); err != nil {
+			return err
+		}
+		var err error
+		if p.credential, err = c.placement(); err != nil {
+			return err
+		}
+	}
+	p.credential.Header = http.CanonicalHeaderKey(p.credential.Header)
+
+	p.places = append(preset.AlsoReads, p.credential)
+	p.query = make(map[string]bool)
+	for _, place := range p.places {
+		if place.Query != "" {
+			p.query[strings.ToLower(place.Query)] = true
+		}
+	}
+
+	keys, err := p.readKeys(preset)
+	p.keys = realkey.NewPool(keys)
+	p.keyMissing = len(keys) == 0 && !preset.NoKey
+	return err
+}
+
+// readsInQuery reports whether the provider reads a credential or an account in a
+// query parameter. Some providers do not tell capitals from small letters.
+func (p *Provider) readsInQuery(name string) bool { return p.query[strings.ToLower(name)] }
+
+// placeholder is the only form in which a key is accepted: a literal one would
+// show up in GET /config/, in the autosave and in `caddy adapt`.
+var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
+
+// readKeys resolves the placeholders. Its errors quote no value, which might be
+// a key that was put in the wrong place.
+func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
+	if p.NoAPIKey {
+		if len(p.APIKeys) > 0 {
+			return nil, errors.New("api_key: either none or keys")
+		}
+		return nil, nil
+	}
+	refs := p.APIKeys
+	if len(refs) == 0 {
+		switch {
+		case preset.NoKey:
+			return nil, nil
+		case preset.Env == "":
+			return nil, errors.New("no key: add `api_key {env.NAME}`, or `api_key none` when tokens bring theirs")
+		}
+		refs = []string{"{env." + preset.Env + "}"}
+	}
+	repl := caddy.NewReplacer()
+	keys := make([]*realkey.Key, 0, len(refs))
+	for _, ref := range refs {
+		if !placeholder.MatchString(ref) {
+			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}: a literal key would show up in the config ({$NAME} makes one)")
+		}
+		value, _ := repl.GetString(ref[1 : len(ref)-1])
+		value = strings.TrimSpace(value)
+		switch {
+		case value == "":
+			return nil, fmt.Errorf("%s is not set or empty: set it, or write `api_key none` when tokens bring their keys", ref)
+		case !grant.ValidAPIKey(value):
+			return nil, fmt.Errorf("%s does not hold one word of printable ASCII", ref)
+		case p.credential.Basic && p.credential.User == "" && strings.Contains(value, ":"):
+			return nil, fmt.Errorf("%s holds a colon, which cannot be in the user of HTTP Basic; write `credential basic <user>`", ref)
+		}
+		key := realkey.New(value, p.credential, "the key of "+ref, true)
+		if slices.ContainsFunc(keys, key.Equal) {
+			return nil, fmt.Errorf("%s holds the same key as another entry", ref)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
