@@ -262,11 +262,3 @@ func TestExcerpt(t *testing.T) {
 		t.Errorf("of a body that never ends %q is quoted", got)
 	}
 }
-
-func lowerEscapes(s string) string {
-	for _, c := range "/+&=" {
-		upper := url.QueryEscape(string(c))
-		s = strings.ReplaceAll(s, upper, strings.ToLower(upper))
-	}
-	return s
-}

@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"encoding/binary"
 	"io"
 	"net/http"
 	"strings"
@@ -246,33 +245,6 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 			}
 		})
 	}
-}
-
-// clientFrame is a frame as clients send it.
-func clientFrame(head byte, payload []byte) []byte {
-	b := []byte{head}
-	switch n := len(payload); {
-	case n < 126:
-		b = append(b, 0x80|byte(n))
-	case n < 1<<16:
-		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
-	default:
-		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
-	}
-	mask := [4]byte{1, 2, 3, 4}
-	b = append(b, mask[:]...)
-	for i, c := range payload {
-		b = append(b, c^mask[i%4])
-	}
-	return b
-}
-
-func provisioned(t interface{ Fatal(...any) }) (*Provider, *grant.Routes) {
-	p := &Provider{BaseURL: "http://127.0.0.1:1", Credential: &Credential{Header: "Authorization"}, NoAPIKey: true, Dialect: "openai"}
-	if err := p.provision("demo", nopLogger()); err != nil {
-		t.Fatal(err)
-	}
-	return p, p.routes
 }
 
 // What the relay does not take for a handshake no provider may take for one: the
