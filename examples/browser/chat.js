@@ -2,22 +2,22 @@ import OpenAI from 'openai'
 
 const relay = 'http://localhost:8080'
 
-// The page holds no API key. It has a token from its own back-end, good for a
+// The page holds no API key. Its backend gives it a token that is valid for a
 // few calls and a few minutes.
 let token
 async function mint() {
   const res = await fetch('/token', { method: 'POST' })
-  if (!res.ok) throw new Error(`the page's back-end answered ${res.status}`)
+  if (!res.ok) throw new Error(`the page's backend responded with ${res.status}`)
   return (await res.json()).token
 }
 
 const openai = new OpenAI({
   baseURL: `${relay}/api/demo/v1`,
-  apiKey: async () => token ??= await mint(), // the SDK asks before each request
-  dangerouslyAllowBrowser: true, // which is about real keys
+  apiKey: async () => token ??= await mint(), // the SDK calls this before each request
+  dangerouslyAllowBrowser: true, // this warns about real keys, not tokens
 })
 
-// ask starts a streamed answer. A token that has expired is renewed, once.
+// ask requests a streamed answer. It renews an expired token once.
 async function ask(messages) {
   const request = { model: 'demo', messages, stream: true }
   try {
@@ -58,8 +58,8 @@ form.addEventListener('submit', async (event) => {
     }
     messages.push({ role: 'assistant', content: answer.textContent })
   } catch (err) {
-    messages.pop() // was not answered
-    // A refusal says in words for people what is wrong, also within an answer.
+    messages.pop() // it was not answered
+    // The relay's errors are readable text, also in the middle of an answer.
     paragraph('wrong', err.error?.message ?? err.message).role = 'alert'
   }
   answer.classList.remove('writing')
