@@ -37,14 +37,14 @@ func adminLimits(r *adminRequest) (any, error) {
 	for _, l := range r.app.Limits {
 		list.Limits = append(list.Limits, adminLimit{Scope: tokenstore.Scope(l.Scope), Calls: l.Calls, Per: l.Per, From: "config"})
 	}
-	for _, l := range *r.relay.ledger.Limits() {
+	for _, l := range r.relay.ledger.Limits().Limits {
 		list.Limits = append(list.Limits, shownLimit(l))
 	}
 	return list, nil
 }
 
 func shownLimit(l tokenstore.Limit) adminLimit {
-	shown := adminLimit{Scope: l.Scope, Calls: l.Calls, Per: l.Per, From: "admin"}
+	shown := adminLimit{Scope: l.Scope, Calls: l.Amount, Per: l.Per, From: "admin"}
 	issuer, rest, _ := strings.Cut(l.ID, "/")
 	shown.Issuer = issuer
 	switch {
@@ -86,12 +86,12 @@ func adminSetLimit(r *adminRequest) (any, error) {
 	case *calls < 0 || *calls > grant.MaxCalls:
 		return nil, apiError(http.StatusBadRequest, fmt.Errorf("calls must be from 0, which refuses all, to %d", int64(grant.MaxCalls)))
 	}
-	limit.Calls = *calls
+	limit.Amount = *calls
 	if err := r.relay.ledger.SetLimit(r.Context(), limit); err != nil {
 		return nil, err
 	}
 	r.app.logger.Info("limit set", zap.String("scope", string(limit.Scope)), zap.String("id", limit.ID),
-		zap.String("per", limit.Per), zap.Int64("calls", limit.Calls))
+		zap.String("per", limit.Per), zap.Int64("calls", limit.Amount))
 	return shownLimit(limit), nil
 }
 
@@ -122,7 +122,7 @@ func parseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 	issuer, hasIssuer := get("issuer")
 	subject, hasSubject := get("subject")
 	id, hasID := get("id")
-	l.Scope = tokenstore.Scope(scope)
+	l.Scope, l.Unit = tokenstore.Scope(scope), tokenstore.UnitCalls
 	l.Per, _ = get("per")
 	if err := (Limit{Scope: scope, Calls: 1, Per: l.Per}).check(nil); err != nil {
 		if l.Scope == tokenstore.ScopeToken && l.Per == "" {

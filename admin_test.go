@@ -240,16 +240,16 @@ func TestAdminList_LimitsInForce(t *testing.T) {
 func standing(r tokenstore.Record) string {
 	text := string(r.Status)
 	for _, l := range r.Limits {
-		text += fmt.Sprintf(", %s/%s %d of which %d", l.Scope, l.Per, l.Calls, l.Used)
+		text += fmt.Sprintf(", %s/%s %d of which %d", l.Scope, l.Per, l.Amount, l.Used)
 	}
 	return text
 }
 
 func TestPrintRecords_Limits(t *testing.T) {
 	n := func(n int64) *int64 { return &n }
-	own := tokenstore.LimitUse{Scope: "token", Calls: 3, Used: 1}
-	day := tokenstore.LimitUse{Scope: "subject", Per: "day", Calls: 20, Used: 19}
-	spent := tokenstore.LimitUse{Scope: "issuer", Calls: 5, Used: 7}
+	own := tokenstore.LimitUse{Scope: "token", Unit: "calls", Amount: 3, Used: 1}
+	day := tokenstore.LimitUse{Scope: "subject", Unit: "calls", Per: "day", Amount: 20, Used: 19}
+	spent := tokenstore.LimitUse{Scope: "issuer", Unit: "calls", Amount: 5, Used: 7}
 	tests := []struct {
 		name                       string
 		override, claimed          *int64

@@ -67,7 +67,7 @@ func (r *adminRequest) limitReader() *limitReader {
 func (l *limitReader) complete(r *tokenstore.Record) error {
 	var limits []tokenstore.LimitUse
 	if own := l.own(r); own != nil {
-		limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Calls: *own, Used: r.CallsCounted})
+		limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Unit: tokenstore.UnitCalls, Amount: *own, Used: r.CallsCounted})
 	}
 
 	p := &permit{
@@ -82,7 +82,7 @@ func (l *limitReader) complete(r *tokenstore.Record) error {
 			if err != nil {
 				return err
 			}
-			limits = append(limits, tokenstore.LimitUse{Scope: rule.scope, Per: rule.per, Calls: c.Limit, Used: used})
+			limits = append(limits, tokenstore.LimitUse{Scope: rule.scope, Unit: c.Counter.Unit, Per: rule.per, Amount: c.Limit, Used: used})
 		}
 	}
 	r.SetLimits(limits)
@@ -248,13 +248,11 @@ func parseChange(body []byte) (c tokenstore.Change, err error) {
 		return c, errors.New("nothing to change: there are calls_limit, disabled and label")
 	}
 	if data, ok := members["calls_limit"]; ok {
-		if err := json.Unmarshal(data, &c.CallsLimit); err != nil || c.CallsLimit != nil && (*c.CallsLimit < 0 || *c.CallsLimit > grant.MaxCalls) {
+		var limit *int64
+		if err := json.Unmarshal(data, &limit); err != nil || limit != nil && (*limit < 0 || *limit > grant.MaxCalls) {
 			return c, fmt.Errorf("calls_limit is a whole number from 0 to %d, or null for the limit in the token's claims", int64(grant.MaxCalls))
 		}
-		if c.CallsLimit == nil {
-			noLimit := int64(tokenstore.NoLimit)
-			c.CallsLimit = &noLimit
-		}
+		c.Limits = map[tokenstore.Unit]*int64{tokenstore.UnitCalls: limit}
 	}
 	if data, ok := members["disabled"]; ok {
 		if err := json.Unmarshal(data, &c.Disabled); err != nil || c.Disabled == nil {

@@ -14,25 +14,15 @@ import (
 
 // charge makes the token known to the ledger and takes what the call costs.
 func (h *Handler) charge(rt *route, _ *http.Request) *refusal {
-	p, ledger := rt.permit, rt.relay.ledger
-	terms, err := ledger.Know(rt, p.token)
+	p := rt.permit
+	var others []tokenstore.Charge
+	others, rt.windowEnds = rt.relay.limitsInForce(h.app.Limits).charges(rt.room[:0], p, rt.countedAt)
+
+	charges, err := rt.relay.ledger.Admit(rt, p.token, tokenstore.Amounts{Calls: 1}, others)
 	if err != nil {
 		return uncharged(rt.relay, p, err)
 	}
-
-	charges := rt.room[:0]
-	limit, limited := p.Calls, p.Calls > 0
-	if terms.CallsLimited {
-		limit, limited = terms.CallsLimit, true
-	}
-	if limited {
-		charges = append(charges, tokenstore.Charge{Counter: tokenstore.TokenCounter(p.Issuer, p.ID), Amount: 1, Limit: limit})
-	}
-	rt.charges, rt.windowEnds = rt.relay.limitsInForce(h.app.Limits).charges(charges, p, rt.countedAt)
-
-	if err := ledger.Admit(rt, p.token, rt.charges); err != nil {
-		return uncharged(rt.relay, p, err)
-	}
+	rt.charges = charges
 	return nil
 }
 
@@ -76,7 +66,7 @@ func (h *Handler) settle(rt *route, r *http.Request) {
 	used := tokenstore.Usage{BytesIn: rt.bytesIn.Load(), BytesOut: rt.bytesOut.Load(), Duration: time.Since(rt.start)}
 	if rt.connected.Load() {
 		used.Calls = 1
-	} else if err := relay.ledger.Settle(context.Background(), rt.charges); err != nil {
+	} else if err := relay.ledger.Settle(rt.charges, tokenstore.Amounts{}); err != nil {
 		h.logger.Error("a call could not be given back", zap.String("token_id", rt.grant.ID), zap.Error(err))
 	}
 	switch status := rt.status.Load(); {
@@ -87,5 +77,5 @@ func (h *Handler) settle(rt *route, r *http.Request) {
 	default:
 		used.Succeeded = 1
 	}
-	relay.ledger.Observe(rt.token, used)
+	relay.ledger.Observe(rt.token, "", used)
 }

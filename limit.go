@@ -78,20 +78,23 @@ const noLimit = -1
 // were set since: what is set for one goes before what is set for all, and that
 // before the config.
 type limitRules struct {
-	set   *[]tokenstore.Limit // of which it is made
-	rules []limitRule
+	version uint64 // of the limits that were set, of which it is made
+	rules   []limitRule
 }
 
-func newLimitRules(config []Limit, set *[]tokenstore.Limit) *limitRules {
-	l := &limitRules{set: set}
+func newLimitRules(config []Limit, set tokenstore.LimitSet) *limitRules {
+	l := &limitRules{version: set.Version}
 	for _, c := range config {
 		l.rule(tokenstore.Scope(c.Scope), c.Per).all = c.Calls
 	}
-	for _, s := range *set {
+	for _, s := range set.Limits {
+		if s.Unit != tokenstore.UnitCalls {
+			continue
+		}
 		if r := l.rule(s.Scope, s.Per); s.ID == "" {
-			r.all = s.Calls
+			r.all = s.Amount
 		} else {
-			r.single[s.ID] = s.Calls
+			r.single[s.ID] = s.Amount
 		}
 	}
 	return l
@@ -135,7 +138,7 @@ func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Ti
 func (relay *relay) limitsInForce(config []Limit) *limitRules {
 	set := relay.ledger.Limits()
 	rules := relay.limits.Load()
-	if rules == nil || rules.set != set {
+	if rules == nil || rules.version != set.Version {
 		rules = newLimitRules(config, set)
 		relay.limits.Store(rules)
 	}

@@ -174,7 +174,7 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
 	p.ID, p.Subject = p.tokenID[len(p.Issuer)+1:], p.subjectID[len(p.Issuer)+1:]
 	p.token = &tokenstore.Token{
-		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, CallsLimit: claimedCalls(claims),
+		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: claimedLimits(claims), Limits: ownLimits(p.Grant),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
 	}
 	switch {
@@ -186,13 +186,21 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	return p, claims, nil
 }
 
-// claimedCalls is the limit of calls that the claims name; 0 means none. The
-// issuer's, which may hold instead, can change with the config.
-func claimedCalls(c *grant.Claims) int64 {
-	if c.Limits == nil || c.Limits.Calls == nil {
-		return 0
+// claimedLimits are the limits that the claims name. The issuer's, which may hold
+// instead, can change with the config.
+func claimedLimits(c *grant.Claims) tokenstore.Limits {
+	if c.Limits == nil {
+		return tokenstore.Limits{}
 	}
-	return *c.Limits.Calls
+	return tokenstore.Limits{Calls: c.Limits.Calls}
+}
+
+// ownLimits are the limits of a grant: those of the claims, or else the issuer's.
+func ownLimits(g *grant.Grant) (l tokenstore.Limits) {
+	if g.Calls > 0 {
+		l.Calls = &g.Calls
+	}
+	return l
 }
 
 // openToken opens a token. Its errors are of the policy, or of ctx.

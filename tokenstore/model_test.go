@@ -108,7 +108,7 @@ func TestLedgerDoesWhatTheModelDoes(t *testing.T) {
 			"admit": func(t *rapid.T) {
 				tok, charges := someToken.Draw(t, "token"), someCharges.Draw(t, "charges")
 				short, want := model.admit(tok, charges)
-				got := s.Admit(ctx, tok, charges)
+				got := s.charge(ctx, tok, charges)
 				conflict := want == ErrConflict && errors.Is(got, ErrExhausted) // whichever is found first
 				if !errors.Is(got, want) && !conflict {
 					t.Fatalf("Admit: %v, want %v", got, want)
@@ -123,7 +123,7 @@ func TestLedgerDoesWhatTheModelDoes(t *testing.T) {
 					t.Skip()
 				}
 				charges := model.settle(rapid.IntRange(0, len(model.open)-1).Draw(t, "which"))
-				if err := s.Settle(ctx, charges); err != nil {
+				if err := s.Settle(charges, Amounts{}); err != nil {
 					t.Fatal(err)
 				}
 			},
