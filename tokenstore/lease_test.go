@@ -94,13 +94,14 @@ func (f *fakeDB) apply(b *batch) {
 	for _, k := range b.tokens {
 		k.record.fingerprint, k.record.expires = k.token.Fingerprint, k.token.ExpiresAt.Unix()
 	}
+	b.applyOverrides()
 	for _, g := range b.grants {
 		g.granted = g.size(f.rows[g.counter])
 		f.rows[g.counter] += g.granted
 		if used := f.rows[g.counter]; used > 0 {
 			g.place = place{row: 1, used: used}
 		}
-		if g.granted < 0 || g.granted > 0 && f.rows[g.counter] > g.limit {
+		if g.granted < 0 || g.granted > g.owed && f.rows[g.counter] > g.limit {
 			f.t.Errorf("granted %d of %v, %d are durable then and %d the limit", g.granted, g.counter, f.rows[g.counter], g.limit)
 		}
 	}

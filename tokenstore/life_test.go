@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -454,6 +455,64 @@ func downgrade(t *testing.T, path string) {
 	}
 	if err := db.close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A store of the previous schema counted calls only.
+func TestOpen_BringsTheFifthSchemaForward(t *testing.T) {
+	path := storePath(t)
+	if err := protect(path); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := migrations(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		`INSERT INTO meta VALUES ('birth', 1906545600)`,
+		`INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen, calls_limit, claimed_calls, calls)
+			VALUES ('acme', 'a', 'user-1', 'openai', zeroblob(32), 1906545600, 1906549200, 1906545600, 9, 7, 4)`,
+		`INSERT INTO counters (scope, id, unit, window_start, used) VALUES ('token', 'acme/a', 'calls', 0, 3)`,
+		`INSERT INTO limits VALUES ('subject', 'acme/user-1', 'day', 20, 1906545600)`,
+		`INSERT INTO usage VALUES (1906502400, 'openai', 'acme', 'user-1', 4, 3, 1, 0, 5, 6, 7000)`,
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s := openAt(t, path)
+	r, err := s.Token(t.Context(), "acme", "a")
+	if err != nil || *r.CallsLimit != 9 || *r.ClaimedCalls != 7 || r.CallsCounted != 3 || r.Usage.Calls != 4 || r.TokensLimit != nil {
+		t.Errorf("token: got %+v, %v", r, err)
+	}
+	want := Limit{Scope: ScopeSubject, ID: "acme/user-1", Unit: UnitCalls, Per: "day", Amount: 20}
+	if got := s.Limits().Limits; !slices.Equal(got, []Limit{want}) {
+		t.Errorf("limits: got %+v, want %+v", got, want)
+	}
+	rows, err := s.UsageReport(t.Context(), UsageFilter{})
+	if err != nil || len(rows) != 1 || rows[0].Usage != (Usage{Calls: 4, Succeeded: 3, ClientErrors: 1, BytesIn: 5, BytesOut: 6, Duration: 7 * time.Millisecond}) {
+		t.Errorf("usage: got %+v, %v", rows, err)
+	}
+	tok := newToken("a")
+	tok.Fingerprint = [32]byte{}
+	for range 6 {
+		if _, err := s.Admit(t.Context(), tok, Amounts{Calls: 1}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Admit(t.Context(), tok, Amounts{Calls: 1}, nil); !errors.Is(err, ErrExhausted) {
+		t.Errorf("the tenth call under a limit of 9: %v", err)
 	}
 }
 
