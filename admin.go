@@ -278,7 +278,7 @@ func (r *adminRequest) limitReader() *limitReader {
 func (l *limitReader) complete(r *tokenstore.Record) error {
 	var limits []tokenstore.LimitUse
 	if own := l.own(r); own != nil {
-		limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Calls: *own, Used: r.CallsCounted})
+		limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Unit: tokenstore.UnitCalls, Amount: *own, Used: r.CallsCounted})
 	}
 
 	p := &permit{
@@ -293,7 +293,7 @@ func (l *limitReader) complete(r *tokenstore.Record) error {
 			if err != nil {
 				return err
 			}
-			limits = append(limits, tokenstore.LimitUse{Scope: rule.scope, Per: rule.per, Calls: c.Limit, Used: used})
+			limits = append(limits, tokenstore.LimitUse{Scope: rule.scope, Unit: c.Counter.Unit, Per: rule.per, Amount: c.Limit, Used: used})
 		}
 	}
 	r.SetLimits(limits)
@@ -433,14 +433,14 @@ func adminLimits(r *adminRequest) (any, error) {
 	for _, l := range r.app.Limits {
 		list.Limits = append(list.Limits, adminapi.Limit{Scope: tokenstore.Scope(l.Scope), Calls: l.Calls, Per: l.Per, From: "config"})
 	}
-	for _, l := range *r.relay.ledger.Limits() {
+	for _, l := range r.relay.ledger.Limits().Limits {
 		list.Limits = append(list.Limits, shownLimit(l))
 	}
 	return list, nil
 }
 
 func shownLimit(l tokenstore.Limit) adminapi.Limit {
-	shown := adminapi.Limit{Scope: l.Scope, Calls: l.Calls, Per: l.Per, From: "admin"}
+	shown := adminapi.Limit{Scope: l.Scope, Calls: l.Amount, Per: l.Per, From: "admin"}
 	issuer, rest, _ := strings.Cut(l.ID, "/")
 	shown.Issuer = issuer
 	switch {
@@ -463,7 +463,7 @@ func adminSetLimit(r *adminRequest) (any, error) {
 		return nil, fmt.Errorf("setting limit: %w", err)
 	}
 	r.app.logger.Info("limit set", zap.String("scope", string(limit.Scope)), zap.String("id", limit.ID),
-		zap.String("per", limit.Per), zap.Int64("calls", limit.Calls))
+		zap.String("per", limit.Per), zap.Int64("calls", limit.Amount))
 	return shownLimit(limit), nil
 }
 

@@ -241,7 +241,7 @@ func TestAdminList_LimitsInForce(t *testing.T) {
 func standing(r tokenstore.Record) string {
 	text := string(r.Status)
 	for _, l := range r.Limits {
-		text += fmt.Sprintf(", %s/%s %d of which %d", l.Scope, l.Per, l.Calls, l.Used)
+		text += fmt.Sprintf(", %s/%s %d of which %d", l.Scope, l.Per, l.Amount, l.Used)
 	}
 	return text
 }

@@ -112,8 +112,8 @@ func TestTokenStatusFollowsTheOperator(t *testing.T) {
 	for _, token := range []string{limited, limited, unlimited} {
 		relay.do(relay.request(bearer(token)))
 	}
-	change("limited", tokenstore.Change{CallsLimit: &n})
-	change("unlimited", tokenstore.Change{CallsLimit: &n})
+	change("limited", tokenstore.Change{Limits: map[tokenstore.Unit]*int64{tokenstore.UnitCalls: &n}})
+	change("unlimited", tokenstore.Change{Limits: map[tokenstore.Unit]*int64{tokenstore.UnitCalls: &n}})
 	if got := relay.status(bearer(limited)); *got.Calls != (callsStatus{1, 2, 0}) {
 		t.Errorf("got %+v", got.Calls)
 	}

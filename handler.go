@@ -273,23 +273,11 @@ func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 
 // charge makes the token known to the ledger and takes what the call costs.
 func (h *Handler) charge(c *call, _ *http.Request) *refusal {
-	p, ledger := c.permit, c.relay.ledger
-	terms, err := ledger.Know(c, p.token)
+	var others []tokenstore.Charge
+	others, c.target.windowEnds = c.relay.limitsInForce(h.app.Limits).charges(nil, c.permit, c.target.countedAt)
+
+	charges, err := c.relay.ledger.Admit(c, c.permit.token, tokenstore.Amounts{Calls: 1}, others)
 	if err != nil {
-		return uncharged(c, err)
-	}
-
-	var charges []tokenstore.Charge
-	limit, limited := p.Calls, p.Calls > 0
-	if terms.CallsLimited {
-		limit, limited = terms.CallsLimit, true
-	}
-	if limited {
-		charges = append(charges, tokenstore.Charge{Counter: tokenstore.TokenCounter(p.Issuer, p.ID), Amount: 1, Limit: limit})
-	}
-	charges, c.target.windowEnds = c.relay.limitsInForce(h.app.Limits).charges(charges, p, c.target.countedAt)
-
-	if err := ledger.Admit(c, p.token, charges); err != nil {
 		return uncharged(c, err)
 	}
 	c.held.charges = charges
@@ -337,7 +325,7 @@ func (h *Handler) settle(c *call, r *http.Request) {
 	used := tokenstore.Usage{BytesIn: out.bytesIn.Load(), BytesOut: out.bytesOut.Load(), Duration: time.Since(c.start)}
 	if out.connected.Load() {
 		used.Calls = 1
-	} else if err := ledger.Settle(context.Background(), c.held.charges); err != nil {
+	} else if err := ledger.Settle(c.held.charges, tokenstore.Amounts{}); err != nil {
 		h.logger.Error("refunding a call", zap.String("token_id", c.permit.ID), zap.Error(err))
 	}
 
@@ -349,7 +337,7 @@ func (h *Handler) settle(c *call, r *http.Request) {
 	default:
 		used.Succeeded = 1
 	}
-	ledger.Observe(c.permit.token, used)
+	ledger.Observe(c.permit.token, "", used)
 }
 
 // conclude turns an error of the next handler into an answer, unless the

@@ -66,7 +66,7 @@ func TestLimitWindows(t *testing.T) {
 		{Limit{"issuer", 1, "month"}, "issuer i 2028-03-01 2028-04-01"},
 		{Limit{"subject", 1, ""}, "subject i/s 0001-01-01 0001-01-01"},
 	} {
-		charges, ends := newLimitRules([]Limit{tc.limit}, new([]tokenstore.Limit)).charges(nil, p, late)
+		charges, ends := newLimitRules([]Limit{tc.limit}, tokenstore.LimitSet{}).charges(nil, p, late)
 		c := charges[0].Counter
 		if got := fmt.Sprint(c.Scope, " ", c.ID, " ", c.Window.Format(time.DateOnly), " ", ends.Format(time.DateOnly)); got != tc.want {
 			t.Errorf("%+v counts %s, want %s", tc.limit, got, tc.want)
@@ -78,7 +78,7 @@ func TestLimitWindows(t *testing.T) {
 func TestLimitWindows_FirstOfAMonth(t *testing.T) {
 	p := &permit{Grant: &grant.Grant{Issuer: "i"}, subjectID: "i/s"}
 	limits := []Limit{{"subject", 1, "day"}, {"subject", 9, "month"}, {"subject", 99, ""}}
-	charges, ends := newLimitRules(limits, new([]tokenstore.Limit)).charges(nil, p, time.Date(2028, 3, 1, 12, 0, 0, 0, time.UTC))
+	charges, ends := newLimitRules(limits, tokenstore.LimitSet{}).charges(nil, p, time.Date(2028, 3, 1, 12, 0, 0, 0, time.UTC))
 	counters := make(map[tokenstore.Counter]bool)
 	for _, c := range charges {
 		counters[c.Counter] = true
@@ -157,7 +157,9 @@ func TestChangesActAtOnce(t *testing.T) {
 			t.Errorf("got %d %s, want %q", res.StatusCode, body, code)
 		}
 	}
-	limit := func(n int64) tokenstore.Change { return tokenstore.Change{CallsLimit: &n} }
+	limit := func(n int64) tokenstore.Change {
+		return tokenstore.Change{Limits: map[tokenstore.Unit]*int64{tokenstore.UnitCalls: &n}}
+	}
 	yes, no := true, false
 	want("")
 	change(limit(1))
@@ -165,7 +167,7 @@ func TestChangesActAtOnce(t *testing.T) {
 	change(limit(2))
 	want("")
 	want(codeCallsExhausted)
-	change(limit(tokenstore.NoLimit)) // that of the claims again
+	change(tokenstore.Change{Limits: map[tokenstore.Unit]*int64{tokenstore.UnitCalls: nil}}) // that of the claims again
 	want("")
 	want(codeCallsExhausted)
 	change(limit(1_000_000))

@@ -74,29 +74,30 @@ func windowOf(per string, now time.Time) (start, end time.Time) {
 type limitRule struct {
 	scope  tokenstore.Scope
 	per    string
-	all    int64            // noLimit means none
+	all    *int64           // nil means none
 	single map[string]int64 // by counter id
 }
-
-const noLimit = -1
 
 // limitRules are the limits in force. A limit for one holder overrides a limit for
 // all, which overrides the config.
 type limitRules struct {
-	set   *[]tokenstore.Limit // that they are made from
-	rules []limitRule
+	version uint64 // of the set limits that they are made from
+	rules   []limitRule
 }
 
-func newLimitRules(config []Limit, set *[]tokenstore.Limit) *limitRules {
-	l := &limitRules{set: set}
+func newLimitRules(config []Limit, set tokenstore.LimitSet) *limitRules {
+	l := &limitRules{version: set.Version}
 	for _, c := range config {
-		l.rule(tokenstore.Scope(c.Scope), c.Per).all = c.Calls
+		l.rule(tokenstore.Scope(c.Scope), c.Per).all = &c.Calls
 	}
-	for _, s := range *set {
+	for _, s := range set.Limits {
+		if s.Unit != tokenstore.UnitCalls {
+			continue
+		}
 		if r := l.rule(s.Scope, s.Per); s.ID == "" {
-			r.all = s.Calls
+			r.all = &s.Amount
 		} else {
-			r.single[s.ID] = s.Calls
+			r.single[s.ID] = s.Amount
 		}
 	}
 	return l
@@ -106,7 +107,7 @@ func (l *limitRules) rule(scope tokenstore.Scope, per string) *limitRule {
 	i := slices.IndexFunc(l.rules, func(r limitRule) bool { return r.scope == scope && r.per == per })
 	if i < 0 {
 		i = len(l.rules)
-		l.rules = append(l.rules, limitRule{scope, per, noLimit, make(map[string]int64)})
+		l.rules = append(l.rules, limitRule{scope: scope, per: per, single: make(map[string]int64)})
 	}
 	return &l.rules[i]
 }
@@ -119,16 +120,16 @@ func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Ti
 		limit := r.all
 		if len(r.single) > 0 {
 			if single, ok := r.single[p.counterID(r.scope)]; ok {
-				limit = single
+				limit = &single
 			}
 		}
-		if limit == noLimit {
+		if limit == nil {
 			continue
 		}
 
 		start, end := windowOf(r.per, now)
 		counter := tokenstore.Counter{Scope: r.scope, ID: p.counterID(r.scope), Unit: tokenstore.UnitCalls, Window: start}
-		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: 1, Limit: limit})
+		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: 1, Limit: *limit})
 		if ends.IsZero() || !end.IsZero() && end.Before(ends) {
 			ends = end
 		}
@@ -141,7 +142,7 @@ func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Ti
 func (relay *relay) limitsInForce(config []Limit) *limitRules {
 	set := relay.ledger.Limits()
 	rules := relay.limits.Load()
-	if rules == nil || rules.set != set {
+	if rules == nil || rules.version != set.Version {
 		rules = newLimitRules(config, set)
 		relay.limits.Store(rules)
 	}

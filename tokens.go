@@ -179,7 +179,7 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 
 	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
 	p.token = &tokenstore.Token{
-		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, CallsLimit: claimedCalls(claims),
+		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: claimedLimits(claims), Limits: ownLimits(p.Grant),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
 	}
 
@@ -192,11 +192,19 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	return p, claims, nil
 }
 
-// claimedCalls returns the limit of calls in the claims; 0 means none. The issuer's
-// limit, which may apply instead, can change with the config.
-func claimedCalls(c *grant.Claims) int64 {
-	if c.Limits == nil || c.Limits.Calls == nil {
-		return 0
+// claimedLimits returns the limits that the claims name. The issuer's limits, which may
+// apply instead, can change with the config.
+func claimedLimits(c *grant.Claims) tokenstore.Limits {
+	if c.Limits == nil {
+		return tokenstore.Limits{}
 	}
-	return *c.Limits.Calls
+	return tokenstore.Limits{Calls: c.Limits.Calls}
+}
+
+// ownLimits returns the limits of a grant: those of the claims, else the issuer's.
+func ownLimits(g *grant.Grant) (l tokenstore.Limits) {
+	if g.Calls > 0 {
+		l.Calls = &g.Calls
+	}
+	return l
 }

@@ -7,115 +7,153 @@ import (
 	"time"
 )
 
-// How far a lease goes ahead, and what is done with one that idles.
+// Bounds of a lease, and what happens to an idle one.
 const (
-	maxAhead   = 64                     // units asked for beyond what waiters need, at most
-	aheadShare = 100                    // and at most this part of the limit
-	idleAfter  = time.Minute            // unused this long, the lease goes back
-	forgetPast = 2 * time.Minute        // unused this long, the account goes too
-	believeFor = 100 * time.Millisecond // how long it is believed how much is used
+	maxAhead   = 64                     // calls that a grant covers beyond those that wait
+	aheadShare = 100                    // a grant goes ahead by at most the limit divided by this
+	idleAfter  = time.Minute            // an unused lease is returned after this time
+	forgetPast = 2 * time.Minute        // an unused account is forgotten after this time
+	believeFor = 100 * time.Millisecond // how long the count of the latest grant is trusted
 )
 
-// account is what memory holds of one counter: its lease, which are units that
-// are durable already and not served yet.
+// account is a counter in memory. It holds the lease: units that are durable and
+// not served yet.
 type account struct {
 	counter Counter
 	writer  *writer
 	seq     uint64 // accounts are locked in this order
 
 	mu      sync.Mutex
-	lease   int64
-	ahead   int64 // units to ask for beyond the need, next time
-	need    int64 // units that those who wait lack
-	limit   int64 // in force at the latest charge
-	asked   bool  // stands in the writer's queue
-	written bool  // is in the batch that is being committed
-	used    time.Time
-	granted chan struct{} // closed when the grant is published that covers the need; nil: nobody waits
+	lease   int64         // negative: an overrun that is not durable yet
+	size    int64         // usual amount of a charge or refund
+	ahead   int64         // units that the next grant asks for beyond the need
+	need    int64         // units that waiting calls lack
+	limit   int64         // in force at the latest charge
+	asked   bool          // in the writer's queue
+	written bool          // in the batch that is being committed
+	used    time.Time     // of the latest charge or refund
+	granted chan struct{} // closed when the grant for the need is published; nil: nobody waits
 	err     error         // of the latest commit
-	place   place         // of its row in the database, after the latest grant
-	batch   uint64        // in which that grant was
-	believe time.Time     // until then, the row is as it was then
-	returns uint64        // the batch that has units of this account to return
+	place   place         // of its row in the database after the latest grant
+	batch   uint64        // of the latest grant
+	believe time.Time     // place.used is trusted until then
+	returns uint64        // the batch that contains returns of this account
 
-	gone atomic.Bool // was forgotten: look the counter up again. Set with mu held
+	gone atomic.Bool // forgotten: look the counter up again. Set while mu is held
 }
 
 func newAccount(c Counter, w *writer, seq uint64, now time.Time) *account {
-	// No limit is known yet, so that the first one counts as lower: what is
-	// given back to a new account was granted under another.
-	return &account{counter: c, writer: w, seq: seq, limit: math.MaxInt64, used: now}
+	// No limit is known yet, so the first limit counts as lower: a refund to a
+	// new account was granted under another limit.
+	return &account{counter: c, writer: w, seq: seq, size: 1, limit: math.MaxInt64, used: now}
 }
 
-// share is how much of what remains may be granted ahead of need: with little
-// left, what a crash would lose must be little.
+// share returns how much of the remainder may be granted ahead of need. With
+// little left, a crash must lose little.
 func share(ahead, remaining int64) int64 { return min(ahead, remaining/8) }
 
-// sum adds without running over: amounts come from requests.
+// sum adds without overflow: amounts come from requests.
 func sum(a, b int64) int64 { return a + min(b, math.MaxInt64-a) }
 
-// take takes units from the lease. The caller holds the lock of every account
-// that it charges, so it takes from all of them or from none.
+// resize follows the usual amount of a charge or refund: up at once, down by halves.
+func (a *account) resize(units int64) {
+	if units >= a.size {
+		a.size = units
+		return
+	}
+	a.size -= (a.size - units + 1) / 2
+}
+
+// mostAhead returns how many units a lease may be ahead: 64 calls of the usual
+// amount, at most a hundredth of the limit, and none if that does not cover one call.
+func (a *account) mostAhead() int64 {
+	ahead := a.limit / aheadShare
+	if a.size <= ahead/maxAhead {
+		ahead = maxAhead * a.size
+	}
+	if ahead < a.size {
+		return 0
+	}
+	return ahead
+}
+
+// mostKept returns how many refunded units a lease may keep.
+func (a *account) mostKept() int64 { return max(maxAhead, a.size, a.mostAhead()) }
+
+// take takes units from the lease. The caller holds the locks of all accounts
+// that a call charges.
 func (a *account) take(units int64, now time.Time) {
 	a.lease -= units
 	a.used = now
 }
 
-// low reports whether to ask for more before it is needed. After the first grant,
-// which leaves nothing, it is not known yet whether more is needed at all.
+// low reports whether to ask for more ahead of need. The first grant leaves
+// nothing, and then it is not known yet whether more will be needed.
 func (a *account) low() bool { return 0 < a.lease && a.lease <= a.ahead/2 }
 
-// slow reports whether a lease that is low lasts until the next sweep: it took longer
-// than that until it was. For it alone no commit is made.
+// slow reports whether a low lease lasts until the next sweep, because it took
+// longer than that to become low. It then needs no commit of its own.
 func (a *account) slow(now time.Time) bool { return now.Sub(a.believe) > 2*sweepEvery }
 
-// grow lets the next grants go ahead of the need. The first does not, because many
-// tokens are used once; nor does the first after the account was idle.
-func (a *account) grow() { a.ahead = min(maxAhead, a.limit/aheadShare) }
+// grow lets the next grants go ahead of need. The first grant does not, because
+// many tokens are used once. Nor does the first grant after an idle time.
+func (a *account) grow() { a.ahead = a.mostAhead() }
 
-// spent reports whether a limit is known to leave less than some units: from a
-// grant just now, if nothing was on its way back then or is now.
+// spent reports whether the limit is known to leave less than some units: by a
+// recent grant, with no return on its way then or now.
 func (a *account) spent(units, limit int64, now time.Time) bool {
 	return now.Before(a.believe) && a.returns <= a.batch && a.place.used-a.lease > limit-units
 }
 
-// adopt makes a limit the one in force. Of a lower one, what the lease has beyond
-// it goes back: those units were granted under a limit that no longer holds, and
-// the writer returns them in the same transaction in which it next asks. So does
-// what would be too far ahead, but not the units that the call is for: calls
-// that bring different limits would take them from each other for ever.
+// adopt puts a limit in force for a call of some units. Under a lower limit the
+// lease returns what is beyond the limit, because those units were granted under
+// a limit that no longer holds. The writer returns them in the transaction of the
+// next grant. The lease also returns what is too far ahead, but it keeps the units
+// of the call itself: otherwise calls with different limits would take them from
+// each other for ever.
 func (a *account) adopt(units, limit int64) {
-	if limit < a.limit {
-		kept := int64(0)
-		if a.place.row != 0 { // how much is used is known
-			within := max(0, limit-(a.place.used-a.lease))
-			kept = min(a.lease, within, max(units, min(maxAhead, limit/aheadShare)))
-		}
-		a.sendBack(a.lease - kept)
-		a.lease = kept
-		a.ahead = min(a.ahead, limit/aheadShare)
-	}
+	a.resize(units)
+	lower := limit < a.limit
 	a.limit = limit
+	if !lower {
+		return
+	}
+
+	a.ahead = min(a.ahead, a.mostAhead())
+	if a.lease <= 0 {
+		return // an overrun stays owed
+	}
+	kept := int64(0)
+	if a.place.row != 0 { // the durable count is known
+		within := max(0, limit-(a.place.used-a.lease))
+		kept = min(a.lease, within, max(units, a.mostAhead()))
+	}
+	a.sendBack(a.lease - kept)
+	a.lease = kept
 }
 
-// publish is called by the writer with the outcome of a grant in a batch. Units
-// that were granted under a limit that was lowered during the commit go back;
-// those who wait ask again then.
+// publish applies the outcome of a grant; the writer calls it. If the limit was
+// lowered during the commit, the granted units are returned, and waiting calls
+// ask again.
 func (a *account) publish(g *grant, batch uint64, err error, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	a.err, a.written = err, false
 	if err == nil {
 		a.place, a.batch, a.believe = g.place, batch, now.Add(believeFor)
 	}
-	switch {
+
+	switch owed := min(g.owed, g.granted); {
 	case err != nil:
 	case a.limit < g.limit:
-		a.sendBack(g.granted)
+		a.lease += owed
+		a.sendBack(g.granted - owed)
 	default:
 		a.lease += g.granted
 		a.grow()
 	}
+
 	if g.done != nil {
 		close(g.done)
 	}
@@ -128,29 +166,55 @@ func (a *account) sendBack(units int64) {
 	}
 }
 
-// giveBack puts the units of a charge into the lease again. They are durable,
-// and unserved. Those of a limit that was lowered since are no longer its own,
-// and what is more than a lease may hold ahead goes on: a crash would lose it.
-func (a *account) giveBack(c Charge, now time.Time) {
-	kept := c.Amount
-	if c.Limit > a.limit {
+// refund puts units of a charge back into the lease: they are durable and not
+// served. Units that were granted under a higher limit than the present one go to
+// the database, and so does what a lease may not keep, because a crash would lose it.
+func (a *account) refund(units, limit int64, now time.Time) {
+	a.resize(units)
+	kept := units
+	if limit > a.limit {
 		kept = 0
 	}
-	kept = min(kept, max(0, maxAhead-a.lease))
+	kept = min(kept, max(0, a.mostKept()-a.lease))
+
 	a.lease += kept
-	a.sendBack(c.Amount - kept)
+	a.sendBack(units - kept)
 	a.used = now
 }
 
-// sweep sends back the lease of an account that is idle, and reports whether
-// the account can be forgotten.
+// overrun charges units beyond a call's reservation, past the limit if need be.
+// What the lease does not cover is owed: the writer makes it durable.
+func (a *account) overrun(units int64, now time.Time) {
+	a.lease = max(a.lease, units-math.MaxInt64) - units
+	a.used = now
+	if a.lease < 0 {
+		a.writer.ask(nil, a)
+	}
+}
+
+// owes reports whether an overrun is not durable yet.
+func (a *account) owes() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	return a.lease < 0
+}
+
+// sweep returns the lease of an idle account, and reports whether the account can
+// be forgotten. An overrun that is still owed is asked for again.
 func (a *account) sweep(now time.Time) (forget bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
+	if a.lease < 0 {
+		a.writer.ask(nil, a)
+		return false
+	}
 	idle := now.Sub(a.used)
 	if idle < idleAfter {
 		return false
 	}
+
 	a.sendBack(a.lease)
 	a.lease, a.ahead = 0, 0
 	forget = idle >= forgetPast && !a.asked && !a.written

@@ -10,56 +10,75 @@ import (
 // birthGrace is how far an issuer's clock may be behind the store's.
 const birthGrace = 60 * time.Second
 
-// Admit makes the token known at its first use and takes all charges or none.
-// When it returns nil, both are durable. A known token without charges needs no
-// durable step, nor do charges that a lease covers.
+// Admit makes the token known at its first use and charges a call, all or
+// nothing. It takes the cost from the token's own limits, which are
+// [Token.Limits] unless the operator has overridden them, and it takes the other
+// charges, which name their limits. A unit without a limit is not counted for the
+// token. When Admit returns nil, all charges are durable. A known token without
+// charges needs no durable step, nor do charges that a lease covers.
 //
-// It fails with an [*ExhaustedError] that names a counter with not enough left,
+// The result is what was charged: others and the charges on the token's own
+// counters, appended to it. Pass it to [Ledger.Settle].
+//
+// Admit fails with an [*ExhaustedError] that names a counter with not enough left,
 // with [ErrConflict], [ErrPredates], [ErrRevoked], [ErrDisabled] or [ErrPruned],
 // and for any other reason with [ErrUnavailable]. A failed Admit has admitted
-// nothing. It may be tried again: when a commit's outcome is in doubt, that
-// costs units and never grants them twice.
+// nothing and may be tried again: a commit whose outcome is in doubt costs units
+// but never grants them twice.
 //
 // The context bounds the wait for the store.
-func (l *Ledger) Admit(ctx context.Context, t *Token, charges []Charge) error {
-	if err := checkCharges(charges); err != nil {
-		return unavailable(err)
+func (l *Ledger) Admit(ctx context.Context, t *Token, cost Amounts, others []Charge) ([]Charge, error) {
+	if err := cost.check(); err != nil {
+		return nil, unavailable(err)
 	}
-	if len(charges) > 0 && t.IssuedAt.Before(l.Birth().Add(-birthGrace)) {
-		return ErrPredates
+	if err := checkCharges(others); err != nil {
+		return nil, unavailable(err)
 	}
-	_, known, err := l.record(t)
-	if err != nil {
-		return err
-	}
-	if known && len(charges) == 0 {
-		return nil
-	}
-	var learn *learning
-	if !known {
-		learn = newLearning(t)
-	}
-	return l.charge(ctx, t, charges, learn)
-}
 
-// charge takes all charges from their leases, and waits for grants and for the
-// token to be known where they are not there yet.
-func (l *Ledger) charge(ctx context.Context, t *Token, charges []Charge, learn *learning) error {
-	var room [4]claim // more than that are rare, and go to the heap
-	claims := l.claim(room[:0], t, charges)
+	var learned *learning // nil: the token was known so far
+	var room [4]claim     // more are rare and allocated
 	for first := true; ; first = false {
-		taken, err := l.tryTake(claims, learn, first)
-		if err != nil && learn != nil {
-			l.writer.ask(learn) // a refused token is known all the same
+		r, known, err := l.record(t)
+		if err != nil {
+			return nil, err
 		}
-		if err != nil || taken {
-			return err
+		if !known && learned != nil { // it was evicted from memory at once
+			r, known = learned.record, true
+		}
+
+		charges := t.charges(others, cost, r.override)
+		if len(charges) > 0 && t.IssuedAt.Before(l.Birth().Add(-birthGrace)) {
+			return nil, ErrPredates
+		}
+		if known && len(charges) == 0 {
+			return charges, nil
+		}
+
+		var learn *learning
+		if !known {
+			learn = newLearning(t)
+			learned = learn
+		}
+		claims := l.claim(room[:0], t, charges)
+		if taken, err := l.tryTake(claims, learn, first); err != nil || taken {
+			return charges, err
 		}
 		if err := l.wait(ctx, claims, learn); err != nil {
-			return err
+			return nil, err
 		}
-		learn = nil
 	}
+}
+
+// charges appends to others what a call costs on the token's own counters.
+func (t *Token) charges(others []Charge, cost Amounts, override Limits) []Charge {
+	limits := t.Limits.override(override)
+	for _, u := range Units {
+		if amount, limit := cost.Of(u), limits.Of(u); amount > 0 && limit != nil {
+			counter := tokenCounter(t.Issuer, t.ID, u)
+			others = append(others, Charge{Counter: counter, Amount: amount, Limit: max(0, *limit)})
+		}
+	}
+	return others
 }
 
 // claim is what one call takes from one account.
@@ -67,13 +86,13 @@ type claim struct {
 	account *account
 	units   int64
 	limit   int64
-	granted <-chan struct{} // to wait on, when the lease has not enough
+	granted <-chan struct{} // to wait for; nil: the lease has enough
 }
 
-// claim finds the accounts of a token's charges, each once, in the order of locking.
+// claim finds the accounts of charges, each once, in the order of locking.
 func (l *Ledger) claim(claims []claim, t *Token, charges []Charge) []claim {
 	for _, c := range charges {
-		// By its counter: the account may be forgotten and made anew meanwhile.
+		// Compare counters: the account may be forgotten and created again meanwhile.
 		i := slices.IndexFunc(claims, func(k claim) bool { return k.account.counter == c.Counter })
 		if i < 0 {
 			claims = append(claims, claim{account: l.accountOf(t, c.Counter), units: c.Amount, limit: c.Limit})
@@ -82,63 +101,98 @@ func (l *Ledger) claim(claims []claim, t *Token, charges []Charge) []claim {
 		claims[i].units = sum(claims[i].units, c.Amount)
 		claims[i].limit = min(claims[i].limit, c.Limit)
 	}
+
 	sortClaims(claims)
 	return claims
 }
 
-// tryTake takes all claims, if every lease has enough and there is no token to
-// be learned. Otherwise it asks for what is missing; the claims have what to wait
-// on. first is whether the call has not waited yet, so that a failed commit is
-// not its own.
+// tryTake takes all claims if every lease has enough and no token is to be
+// learned. Otherwise it asks for what is missing and sets what to wait for. first
+// means that the call has not waited yet, so that a failed commit is not its own.
 func (l *Ledger) tryTake(claims []claim, learn *learning, first bool) (taken bool, err error) {
 	now := l.now()
 	l.lockAll(claims)
 	defer unlockAll(claims)
+
 	var room [4]*account
 	short := room[:0]
 	for i := range claims {
-		c := &claims[i]
-		a := c.account
-		c.granted = nil
-		if a.spent(c.units, c.limit, now) {
-			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
+		lacks, err := claims[i].prepare(learn != nil, first, now)
+		if err != nil {
+			return false, err
 		}
-		a.adopt(c.units, c.limit)
-		switch {
-		case c.units <= min(a.lease, c.limit):
-			continue
-		case !first && a.err != nil:
-			return false, unavailable(a.err)
-		case c.units > c.limit:
-			return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
+		if lacks {
+			short = append(short, claims[i].account)
 		}
-		if a.granted == nil {
-			a.granted = make(chan struct{})
-		}
-		c.granted = a.granted
-		short = append(short, a)
 	}
+
 	if len(short) > 0 || learn != nil {
 		for i := range claims {
-			if c := &claims[i]; c.granted != nil {
-				c.account.need = sum(c.account.need, c.units-c.account.lease)
-			}
+			claims[i].ask()
 		}
 		l.writer.ask(learn, short...)
 		return false, nil
 	}
+
 	for i := range claims {
-		a := claims[i].account
-		a.take(claims[i].units, now)
-		switch {
-		case a.asked || !a.low():
-		case a.slow(now):
-			l.writer.askLater(a)
-		default:
-			l.writer.ask(nil, a)
-		}
+		l.take(&claims[i], now)
 	}
 	return true, nil
+}
+
+// prepare puts the limit of a claim in force and reports whether the lease lacks
+// units. It fails if the limit leaves too little. While the token is being learned
+// the operator's override is not known: then it raises no limit and refuses nothing.
+func (c *claim) prepare(learning, first bool, now time.Time) (lacks bool, err error) {
+	a := c.account
+	c.granted = nil
+	if !learning && a.spent(c.units, c.limit, now) {
+		return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
+	}
+
+	switch {
+	case learning:
+		a.adopt(c.units, min(c.limit, a.limit))
+		return c.units <= c.limit && c.units > a.lease, nil
+	default:
+		a.adopt(c.units, c.limit)
+	}
+
+	switch {
+	case c.units <= min(a.lease, c.limit):
+		return false, nil
+	case !first && a.err != nil:
+		return false, unavailable(a.err)
+	case c.units > c.limit:
+		return false, &ExhaustedError{Counter: a.counter, Limit: c.limit}
+	}
+	return true, nil
+}
+
+// ask adds what a claim lacks to the need of its account.
+func (c *claim) ask() {
+	a := c.account
+	if lacks := c.units - max(0, a.lease); lacks > 0 && c.units <= c.limit {
+		a.need = sum(a.need, lacks)
+		if a.granted == nil {
+			a.granted = make(chan struct{})
+		}
+		c.granted = a.granted
+	}
+}
+
+// take takes one claim from its lease, and asks for more ahead of need.
+func (l *Ledger) take(c *claim, now time.Time) {
+	a := c.account
+	a.take(c.units, now)
+
+	switch {
+	case a.asked || !a.low():
+	case a.slow(now):
+		l.writer.askLater(a)
+	default:
+		l.writer.ask(nil, a)
+	}
 }
 
 // lock locks the account of a counter.
@@ -153,9 +207,8 @@ func (l *Ledger) lock(c Counter) *account {
 	}
 }
 
-// lockAll locks the accounts of all claims, in their order, so that two calls
-// never wait for each other. One that was forgotten is looked up anew, and with
-// it the order changes.
+// lockAll locks the accounts of all claims in their order, so that two calls never
+// wait for each other. It looks up forgotten accounts again, which changes the order.
 func (l *Ledger) lockAll(claims []claim) {
 	for {
 		forgotten := false
@@ -166,6 +219,7 @@ func (l *Ledger) lockAll(claims []claim) {
 		if !forgotten {
 			return
 		}
+
 		unlockAll(claims)
 		for i := range claims {
 			claims[i].account = l.account(claims[i].account.counter)
@@ -186,8 +240,8 @@ func sortClaims(claims []claim) {
 	}
 }
 
-// wait waits for all grants that are asked for, and for the token to be known.
-// Who looked again after the first grant would ask twice for the others.
+// wait waits for all grants that were asked for, and for the token to be known.
+// Looking again after the first grant would ask twice for the others.
 func (l *Ledger) wait(ctx context.Context, claims []claim, learn *learning) (err error) {
 	for i := 0; i <= len(claims) && err == nil; i++ {
 		var granted <-chan struct{}
@@ -201,6 +255,7 @@ func (l *Ledger) wait(ctx context.Context, claims []claim, learn *learning) (err
 		if granted == nil && known == nil {
 			continue
 		}
+
 		select {
 		case <-granted:
 		case err = <-known:
@@ -211,27 +266,4 @@ func (l *Ledger) wait(ctx context.Context, claims []claim, learn *learning) (err
 		}
 	}
 	return err
-}
-
-// Settle gives back charges that were admitted, or a part of their amounts.
-// Call it at most once for each: more would grant units twice. The units go
-// back to the lease, and from there to the database when it is idle. Where the
-// limit they were admitted under is no longer in force they go to the database:
-// they may be more than a lower one permits.
-func (l *Ledger) Settle(_ context.Context, charges []Charge) error {
-	for _, c := range charges {
-		c.Limit = 0 // what is given back needs no limit
-		if err := checkCharges([]Charge{c}); err != nil {
-			return unavailable(err)
-		}
-	}
-	if err := l.stopped(); err != nil {
-		return err
-	}
-	for _, c := range charges {
-		a := l.lock(c.Counter)
-		a.giveBack(c, l.now())
-		a.mu.Unlock()
-	}
-	return nil
 }

@@ -22,7 +22,7 @@ func TestLimitHoldsExactlyWhenCallsArriveTogether(t *testing.T) {
 			for range 50 {
 				wg.Go(func() {
 					for range 3 {
-						err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, limit)})
+						err := s.charge(context.Background(), tok, []Charge{tok.calls(1, limit)})
 						if err == nil {
 							admitted.Add(1)
 						} else if !errors.Is(err, ErrExhausted) {
@@ -70,7 +70,7 @@ func TestAdmitComparesWithTheLimitInForce(t *testing.T) {
 			if tt.before > 0 {
 				admit(t, s, tok, tok.calls(tt.before, top))
 			}
-			err := s.Admit(context.Background(), tok, []Charge{tok.calls(tt.amount, tt.limit)})
+			err := s.charge(context.Background(), tok, []Charge{tok.calls(tt.amount, tt.limit)})
 			want := tt.before
 			if tt.ok {
 				want += tt.amount
@@ -88,10 +88,10 @@ func TestAdmitComparesWithTheLimitInForce(t *testing.T) {
 func TestAdmitTakesAllChargesOrNone(t *testing.T) {
 	s := openNew(t)
 	tok := newToken("a")
-	full := Charge{Counter: Counter{Scope: ScopeIssuer, ID: "acme", Unit: UnitMicroUSD}, Amount: 11, Limit: 10}
+	full := Charge{Counter: Counter{Scope: ScopeIssuer, ID: "acme", Unit: UnitNanoUSD}, Amount: 11, Limit: 10}
 	charges := []Charge{tok.calls(1, 5), full, subjectTokens(10, 1000)}
 
-	err := s.Admit(context.Background(), tok, charges)
+	err := s.charge(context.Background(), tok, charges)
 	var exhausted *ExhaustedError
 	if !errors.As(err, &exhausted) || exhausted.Counter != full.Counter || exhausted.Limit != 10 {
 		t.Fatalf("error %v, want the issuer's budget to be named", err)
@@ -110,7 +110,7 @@ func TestAdmitTakesAllChargesOrNone(t *testing.T) {
 func TestAdmitNamesTheFirstExhaustedCounter(t *testing.T) {
 	s := openNew(t)
 	tok := newToken("a")
-	err := s.Admit(context.Background(), tok, []Charge{subjectTokens(2, 1), tok.calls(2, 1)})
+	err := s.charge(context.Background(), tok, []Charge{subjectTokens(2, 1), tok.calls(2, 1)})
 	var exhausted *ExhaustedError
 	if !errors.As(err, &exhausted) || exhausted.Counter.Scope != ScopeSubject {
 		t.Fatalf("error %v, want the subject's counter to be named", err)
@@ -160,7 +160,7 @@ func TestSettleGivesBack(t *testing.T) {
 	for range 3 {
 		admit(t, s, tok, charges...)
 		wantRefused(t, s, ErrExhausted, tok, charges...)
-		if err := s.Settle(context.Background(), charges); err != nil {
+		if err := s.Settle(charges, Amounts{}); err != nil {
 			t.Fatal(err)
 		}
 		wantUsed(t, s, charges[0].Counter, 0)
@@ -191,7 +191,7 @@ func TestImpossibleChargesAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantRefused(t, s, ErrUnavailable, tok, tok.calls(1, 10), c)
 			if c.Limit >= 0 {
-				if err := s.Settle(context.Background(), []Charge{c}); !errors.Is(err, ErrUnavailable) {
+				if err := s.Settle([]Charge{c}, Amounts{}); !errors.Is(err, ErrUnavailable) {
 					t.Errorf("Settle: %v, want ErrUnavailable", err)
 				}
 			}
@@ -207,7 +207,7 @@ func TestEndedContextAdmitsNothing(t *testing.T) {
 
 	release := block(t, s) // somebody else is writing
 	refused := make(chan error)
-	go func() { refused <- s.Admit(ctx, tok, []Charge{tok.calls(1, 10)}) }()
+	go func() { refused <- s.charge(ctx, tok, []Charge{tok.calls(1, 10)}) }()
 	cancel()
 	err := <-refused
 	release()

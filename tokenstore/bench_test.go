@@ -16,14 +16,14 @@ func BenchmarkAdmit(b *testing.B) {
 		{"unlimited", nil},
 		{"one charge", one},
 		{"three charges", append(one, subjectTokens(100, 1<<53),
-			Charge{Counter{Scope: ScopeIssuer, ID: "acme", Unit: UnitMicroUSD}, 10, 1 << 53})},
+			Charge{Counter{Scope: ScopeIssuer, ID: "acme", Unit: UnitNanoUSD}, 10, 1 << 53})},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			s := openNew(b)
 			admit(b, s, tok)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := s.Admit(ctx, tok, bb.charges); err != nil {
+				if err := s.charge(ctx, tok, bb.charges); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -35,7 +35,7 @@ func BenchmarkAdmit(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if err := s.Admit(ctx, tok, one); err != nil {
+				if err := s.charge(ctx, tok, one); err != nil {
 					b.Error(err)
 					return
 				}

@@ -34,36 +34,45 @@ func (s *sqliteDB) giveBack(tx *sql.Tx, b *batch) error {
 	return nil
 }
 
-// know makes tokens known, or lets them live longer.
+// know makes tokens known, or extends their lives.
 func (s *sqliteDB) know(tx *sql.Tx, b *batch) error {
 	stmt := tx.Stmt(s.stmts.knowToken)
 	for _, k := range b.tokens {
-		t := k.token
-		k.record, k.err = record{fingerprint: t.Fingerprint, callsLimit: noLimit}, nil
-		var limit sql.NullInt64
-		err := stmt.QueryRow(t.Issuer, t.ID, t.Subject, t.Provider,
-			t.Fingerprint[:], t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix(), t.CallsLimit).Scan(&k.record.expires, &k.record.disabled, &limit)
-		if limit.Valid {
-			k.record.callsLimit = limit.Int64
-		}
+		t, r := k.token, record{fingerprint: k.token.Fingerprint}
+		err := stmt.QueryRow(t.Issuer, t.ID, t.Subject, t.Provider, t.Fingerprint[:],
+			t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix(),
+			claimed(t.Claimed.Calls), claimed(t.Claimed.Tokens), claimed(t.Claimed.NanoUSD)).
+			Scan(&r.expires, &r.disabled, &r.override.Calls, &r.override.Tokens, &r.override.NanoUSD)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			k.err = ErrConflict
+			k.record, k.err = record{}, ErrConflict
 		case err != nil:
 			return err
+		default:
+			k.record, k.err = r, nil
 		}
 	}
+
+	b.applyOverrides()
 	return nil
 }
 
-// place is where the row of a counter was found the last time, and what it held.
-// It saves looking the row up, and is believed only where it is still true.
+// claimed returns a limit as it is stored; 0 means none.
+func claimed(limit *int64) int64 {
+	if limit == nil {
+		return 0
+	}
+	return *limit
+}
+
+// place is where the row of a counter was found last, and what it held. It saves a
+// lookup, and is trusted only if it is still true.
 type place struct {
 	row  int64 // its number; 0: not known
 	used int64
 }
 
-// grant adds to every counter what it may have, up to what is asked.
+// grant adds to every counter what it may have, up to what was asked.
 func (s *sqliteDB) grant(tx *sql.Tx, b *batch) error {
 	stmts := granting{tx.Stmt(s.stmts.findUsed), tx.Stmt(s.stmts.addUsed), tx.Stmt(s.stmts.addUsedAt)}
 	for _, g := range b.grants {
@@ -74,7 +83,7 @@ func (s *sqliteDB) grant(tx *sql.Tx, b *batch) error {
 	return nil
 }
 
-// granting are the statements of one transaction that grants.
+// granting holds the statements of one transaction.
 type granting struct{ find, add, addAt *sql.Stmt }
 
 func (s granting) grant(g *grant) error {
@@ -85,7 +94,7 @@ func (s granting) grant(g *grant) error {
 	if err != nil {
 		return err
 	}
-	if found.row != 0 && found.row == g.place.row { // it lies where it should
+	if found.row != 0 && found.row == g.place.row { // only its count has changed
 		g.place = found
 		_, err := s.grantAt(g)
 		return err
@@ -99,8 +108,8 @@ func (s granting) grant(g *grant) error {
 	return s.add.QueryRow(c.Scope, c.ID, c.Unit, c.windowStart(), g.granted).Scan(&g.place.row)
 }
 
-// grantAt grants at the place that is known, and reports whether it did: not
-// where the place is no longer true, or nothing seems to be left.
+// grantAt grants at the known place and reports whether it did. It does not if the
+// place is no longer true, or if nothing seems to be left.
 func (s granting) grantAt(g *grant) (done bool, err error) {
 	units := g.size(g.place.used)
 	if g.place.row == 0 || units == 0 {

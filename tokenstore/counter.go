@@ -14,7 +14,7 @@ const (
 	ScopeToken   Scope = "token"
 	ScopeSubject Scope = "subject"
 	ScopeIssuer  Scope = "issuer"
-	ScopeAll     Scope = "all" // of revocations only
+	ScopeAll     Scope = "all" // only for revocations
 )
 
 // Unit says what is counted.
@@ -22,28 +22,94 @@ type Unit string
 
 // The units.
 const (
-	UnitCalls    Unit = "calls"
-	UnitTokens   Unit = "tokens"
-	UnitMicroUSD Unit = "microusd"
+	UnitCalls   Unit = "calls"
+	UnitTokens  Unit = "tokens"
+	UnitNanoUSD Unit = "nanousd" // 10⁻⁹ US dollars
 )
 
-// Counter is what is counted: who, what, since when.
+// Units lists all units.
+var Units = [...]Unit{UnitCalls, UnitTokens, UnitNanoUSD}
+
+// Amounts is an amount in each unit.
+type Amounts struct {
+	Calls, Tokens, NanoUSD int64
+}
+
+// Of returns the amount in a unit.
+func (a Amounts) Of(u Unit) int64 {
+	switch u {
+	case UnitCalls:
+		return a.Calls
+	case UnitTokens:
+		return a.Tokens
+	case UnitNanoUSD:
+		return a.NanoUSD
+	}
+	return 0
+}
+
+func (a Amounts) check() error {
+	if a.Calls < 0 || a.Tokens < 0 || a.NanoUSD < 0 {
+		return fmt.Errorf("amounts %+v: must not be negative", a)
+	}
+	return nil
+}
+
+// Limits are limits in each unit over a token's whole life. nil means unlimited,
+// and 0 permits nothing.
+type Limits struct {
+	Calls, Tokens, NanoUSD *int64
+}
+
+// Of returns the limit in a unit; nil means unlimited.
+func (l Limits) Of(u Unit) *int64 {
+	switch u {
+	case UnitCalls:
+		return l.Calls
+	case UnitTokens:
+		return l.Tokens
+	case UnitNanoUSD:
+		return l.NanoUSD
+	}
+	return nil
+}
+
+// override returns l with the limits of o where o has any.
+func (l Limits) override(o Limits) Limits {
+	if o.Calls != nil {
+		l.Calls = o.Calls
+	}
+	if o.Tokens != nil {
+		l.Tokens = o.Tokens
+	}
+	if o.NanoUSD != nil {
+		l.NanoUSD = o.NanoUSD
+	}
+	return l
+}
+
+// Counter names a count: whose use, of what, since when.
 type Counter struct {
 	Scope Scope
 	ID    string
 	Unit  Unit
+
 	// Window is when the counted period starts, a whole second after 1970.
-	// Zero counts in total, for ever.
+	// Zero counts in total.
 	Window time.Time
 }
 
-// TokenCounter is the counter of all calls ever made with one token.
+// TokenCounter returns the counter of all calls ever made with a token.
 func TokenCounter(issuer, id string) Counter {
-	// Neither part may contain a slash, so two identities never share a counter.
-	return Counter{Scope: ScopeToken, ID: issuer + "/" + id, Unit: UnitCalls}
+	return tokenCounter(issuer, id, UnitCalls)
 }
 
-// windowStart is the window as it is stored: seconds since 1970, 0 for the total.
+func tokenCounter(issuer, id string, u Unit) Counter {
+	// Neither part may contain a slash, so two identities never share a counter.
+	return Counter{Scope: ScopeToken, ID: issuer + "/" + id, Unit: u}
+}
+
+// windowStart returns the window as it is stored: seconds since 1970, 0 for the total.
 func (c Counter) windowStart() int64 {
 	if c.Window.IsZero() {
 		return 0
@@ -56,7 +122,7 @@ func (c Counter) check() error {
 		return nil
 	}
 	if c.Window.Unix() <= 0 || c.Window.Nanosecond() != 0 {
-		return errors.New("a window must start on a whole second after 1970")
+		return errors.New("window of a counter: must start on a whole second after 1970")
 	}
 	return nil
 }
@@ -64,26 +130,28 @@ func (c Counter) check() error {
 // Charge is an amount on a counter, with the limit in force.
 type Charge struct {
 	Counter Counter
+
 	// Amount is positive.
 	Amount int64
-	// Limit is what the counter may reach. It may have been raised or lowered
-	// since the last charge; zero permits nothing.
+
+	// Limit is what the counter may reach. It may differ from that of the
+	// previous charge. Zero permits nothing.
 	Limit int64
 }
 
-// checkCharges finds what no caller should ask for. A negative amount would
-// grant what it claims to take.
+// checkCharges refuses impossible charges. A negative amount would grant units.
 func checkCharges(charges []Charge) error {
 	for _, c := range charges {
 		if c.Amount <= 0 {
-			return fmt.Errorf("a charge of %d is not positive", c.Amount)
+			return fmt.Errorf("charge of %d: must be positive", c.Amount)
 		}
 		if c.Limit < 0 {
-			return fmt.Errorf("a limit of %d is negative", c.Limit)
+			return fmt.Errorf("limit of %d: must not be negative", c.Limit)
 		}
 		if err := c.Counter.check(); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }

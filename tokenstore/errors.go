@@ -6,51 +6,50 @@ import (
 )
 
 var (
-	// ErrExhausted is what every [*ExhaustedError] is.
+	// ErrExhausted is matched by every [*ExhaustedError].
 	ErrExhausted = errors.New("tokenstore: used up")
 
-	// ErrConflict means that a token claims the identity of another one.
+	// ErrConflict means that the token's identity belongs to another token.
 	ErrConflict = errors.New("tokenstore: another token with other claims has the same issuer and id")
 
-	// ErrPredates means that a limited token was issued before the store
-	// existed, so that nobody knows what it has used.
+	// ErrPredates means that a limited token was issued before the store existed,
+	// so that nobody knows what it used.
 	ErrPredates = errors.New("tokenstore: the token was issued before this store existed")
 
-	// ErrRevoked means that the token was taken back.
+	// ErrRevoked means that the token was revoked.
 	ErrRevoked = errors.New("tokenstore: the token is revoked")
 
 	// ErrDisabled means that an operator has disabled the token for now.
 	ErrDisabled = errors.New("tokenstore: the token is disabled")
 
-	// ErrPruned means that the token had expired long ago, and what it has used
-	// is forgotten. The clock was turned back.
-	ErrPruned = errors.New("tokenstore: the token expired before what is kept here begins")
+	// ErrPruned means that the token had expired and its record was pruned, and
+	// then the clock was turned back.
+	ErrPruned = errors.New("tokenstore: the token expired and its record was pruned")
 
-	// ErrUnknown means that no such token was used here.
-	ErrUnknown = errors.New("tokenstore: no such token was used here")
+	// ErrUnknown means that something is not in the store: a token that was not
+	// used here, or a limit that is not set.
+	ErrUnknown = errors.New("tokenstore: not found")
 
-	// ErrUnavailable means that the store could not do what it was asked.
-	// Nothing was admitted.
+	// ErrUnavailable means that the store could not do what it was asked. Nothing
+	// was admitted.
 	ErrUnavailable = errors.New("tokenstore: store unavailable")
 
-	// ErrLocked means that a store is in use already.
-	ErrLocked = errors.New("tokenstore: another process has this store open, and it serves one only")
+	// ErrLocked means that the store is in use.
+	ErrLocked = errors.New("tokenstore: another process has this store open, and a store serves one process")
 
-	// ErrNewer means that a later version of this program has changed the
-	// store's tables.
+	// ErrNewer means that a later version of this program changed the store's tables.
 	ErrNewer = errors.New("tokenstore: the store was written by a newer version")
 
 	// ErrOrphanedLog means that a store's file is missing and its log is not.
-	ErrOrphanedLog = errors.New("tokenstore: the store is missing, but its log is there")
+	ErrOrphanedLog = errors.New("tokenstore: the store is missing, but its log exists")
 
 	// ErrWorldWritable means that anybody on the machine could change the counts.
-	ErrWorldWritable = errors.New("tokenstore: the store's file may be written by everybody")
+	ErrWorldWritable = errors.New("tokenstore: the store's file is world-writable")
 
-	errClosed    = errors.New("the store is closed")
-	errForgotten = errors.New("the token was pushed out of memory at once")
+	errClosed = errors.New("the store is closed")
 )
 
-// ExhaustedError says which counter has not enough left.
+// ExhaustedError names a counter with not enough left.
 type ExhaustedError struct {
 	Counter Counter
 	Limit   int64

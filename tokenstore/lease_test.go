@@ -94,13 +94,14 @@ func (f *fakeDB) apply(b *batch) {
 	for _, k := range b.tokens {
 		k.record.fingerprint, k.record.expires = k.token.Fingerprint, k.token.ExpiresAt.Unix()
 	}
+	b.applyOverrides()
 	for _, g := range b.grants {
 		g.granted = g.size(f.rows[g.counter])
 		f.rows[g.counter] += g.granted
 		if used := f.rows[g.counter]; used > 0 {
 			g.place = place{row: 1, used: used}
 		}
-		if g.granted < 0 || g.granted > 0 && f.rows[g.counter] > g.limit {
+		if g.granted < 0 || g.granted > g.owed && f.rows[g.counter] > g.limit {
 			f.t.Errorf("granted %d of %v, %d are durable then and %d the limit", g.granted, g.counter, f.rows[g.counter], g.limit)
 		}
 	}
@@ -177,7 +178,7 @@ func each(t testing.TB, l *Ledger, tok *Token, charges ...Charge) {
 
 func start(l *Ledger, tok *Token, charges ...Charge) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- l.Admit(context.Background(), tok, charges) }()
+	go func() { done <- l.charge(context.Background(), tok, charges) }()
 	return done
 }
 
@@ -230,7 +231,7 @@ func TestHealthFollowsCommits(t *testing.T) {
 	l, f, _ := newFake(t)
 	tok := newToken("a")
 	f.hooks(always(errDisk), nil)
-	if err := l.Admit(t.Context(), tok, []Charge{tok.calls(1, 10)}); !errors.Is(err, ErrUnavailable) || !errors.Is(l.Health(), errDisk) || l.Err() != nil {
+	if err := l.charge(t.Context(), tok, []Charge{tok.calls(1, 10)}); !errors.Is(err, ErrUnavailable) || !errors.Is(l.Health(), errDisk) || l.Err() != nil {
 		t.Fatalf("%v; health is %v, and it is down for %v", err, l.Health(), l.Err())
 	}
 	l.flush()
@@ -256,7 +257,7 @@ func TestCommitThatFailedServesNobody(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			if err := l.Admit(context.Background(), tok, []Charge{tok.calls(1, 100)}); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
+			if err := l.charge(context.Background(), tok, []Charge{tok.calls(1, 100)}); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errDisk) {
 				t.Errorf("error %v, want ErrUnavailable and its cause", err)
 			}
 		})
@@ -309,7 +310,7 @@ func TestServedIsDurableWhateverFails(t *testing.T) {
 				tok := newToken(id)
 				for range 500 {
 					before := count.Load() // those are durable, and stay so
-					err := l.Admit(context.Background(), tok, []Charge{tok.calls(1, limit)})
+					err := l.charge(context.Background(), tok, []Charge{tok.calls(1, limit)})
 					if err == nil {
 						count.Add(1)
 					} else if !errors.Is(err, ErrExhausted) && !errors.Is(err, errDisk) {
@@ -377,7 +378,7 @@ func TestReturnLeavesMemoryFirst(t *testing.T) {
 	l, f, c := newFake(t)
 	tok := newToken("a")
 	each(t, l, tok, tok.calls(3, 3))
-	if err := l.Settle(context.Background(), []Charge{tok.calls(3, 3)}); err != nil {
+	if err := l.Settle([]Charge{tok.calls(3, 3)}, Amounts{}); err != nil {
 		t.Fatal(err)
 	}
 	hook, reached, open := gate()
@@ -401,7 +402,7 @@ func TestWhatIsGivenBackIsNotHoarded(t *testing.T) {
 	tok := newToken("a")
 	each(t, l, tok, tok.calls(200, 300))
 	for range 200 {
-		if err := l.Settle(context.Background(), []Charge{tok.calls(1, 300)}); err != nil {
+		if err := l.Settle([]Charge{tok.calls(1, 300)}, Amounts{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -418,7 +419,7 @@ func TestReturnIsTriedOnce(t *testing.T) {
 			l, f, c := newFake(t)
 			tok := newToken("a")
 			each(t, l, tok, tok.calls(3, 3))
-			if err := l.Settle(context.Background(), []Charge{tok.calls(2, 3)}); err != nil {
+			if err := l.Settle([]Charge{tok.calls(2, 3)}, Amounts{}); err != nil {
 				t.Fatal(err)
 			}
 			want := int64(3)
@@ -431,7 +432,7 @@ func TestReturnIsTriedOnce(t *testing.T) {
 			f.hooks(nil, nil)
 			before := f.count()
 			l.flush()
-			_ = l.Admit(context.Background(), tok, []Charge{tok.calls(3, 3)}) // refused, and asks
+			_ = l.charge(context.Background(), tok, []Charge{tok.calls(3, 3)}) // refused, and asks
 			if err := l.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -451,7 +452,7 @@ func TestIdleLeaseGoesBackAndTheAccountIsForgotten(t *testing.T) {
 	l, f, c := newFake(t)
 	tok := newToken("a")
 	each(t, l, tok, tok.calls(5, 10))
-	if err := l.Settle(context.Background(), []Charge{tok.calls(4, 10)}); err != nil {
+	if err := l.Settle([]Charge{tok.calls(4, 10)}, Amounts{}); err != nil {
 		t.Fatal(err)
 	}
 	accounts := func() (n int) {
@@ -541,7 +542,7 @@ func TestCloseGrantsNothingToLatecomers(t *testing.T) {
 		}
 	}))
 	go func() {
-		if err := l.Admit(context.Background(), tok, []Charge{tok.calls(1, 10)}); !errors.Is(err, ErrUnavailable) {
+		if err := l.charge(context.Background(), tok, []Charge{tok.calls(1, 10)}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("the latecomer: %v", err)
 		}
 		close(done)
@@ -598,7 +599,7 @@ func TestLeaseIsNeverFarAhead(t *testing.T) {
 			l, f, _ := newFake(t)
 			tok := newToken("a")
 			for served := int64(1); ; served++ {
-				err := l.Admit(context.Background(), tok, []Charge{tok.calls(1, limit)})
+				err := l.charge(context.Background(), tok, []Charge{tok.calls(1, limit)})
 				l.flush()
 				if err != nil {
 					if served-1 != limit || !errors.Is(err, ErrExhausted) {
@@ -770,7 +771,7 @@ func TestCallsWithDifferentLimitsDoNotTakeTurnsForEver(t *testing.T) {
 		for i := range 16 {
 			wg.Go(func() {
 				units, limit := int64(1+i%4), []int64{5, 9, 50, 1_000}[i%4]
-				switch err := l.Admit(ctx, tok, []Charge{tok.calls(units, limit)}); {
+				switch err := l.charge(ctx, tok, []Charge{tok.calls(units, limit)}); {
 				case err == nil:
 					served.Add(units)
 				case !errors.Is(err, ErrExhausted):
@@ -804,7 +805,7 @@ func TestSlowTokenDoesNotWait(t *testing.T) {
 		l.flush()
 		hook, _, open := gate()
 		f.hooks(hook, nil) // no commit comes to its end before the call
-		err := l.Admit(ctx, tok, []Charge{tok.calls(1, 1000)})
+		err := l.charge(ctx, tok, []Charge{tok.calls(1, 1000)})
 		open()
 		if err != nil {
 			t.Fatal(err)
@@ -863,13 +864,13 @@ func TestSettlingUnderALowerLimitGrantsNothing(t *testing.T) {
 	three := []Charge{tok.calls(3, 3)}
 	each(t, l, tok, three...)
 	wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 1))
-	if err := l.Settle(context.Background(), []Charge{tok.calls(1, 3)}); err != nil {
+	if err := l.Settle([]Charge{tok.calls(1, 3)}, Amounts{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Admit(context.Background(), tok, []Charge{tok.calls(1, 1)}); !errors.Is(err, ErrExhausted) {
+	if err := l.charge(context.Background(), tok, []Charge{tok.calls(1, 1)}); !errors.Is(err, ErrExhausted) {
 		t.Errorf("with 2 used and a limit of 1: %v", err)
 	}
-	if err := l.Settle(context.Background(), []Charge{tok.calls(2, 3)}); err != nil {
+	if err := l.Settle([]Charge{tok.calls(2, 3)}, Amounts{}); err != nil {
 		t.Fatal(err)
 	}
 	each(t, l, tok, tok.calls(1, 1))
@@ -891,7 +892,7 @@ func TestDifferentLimitsOnOneCounter(t *testing.T) {
 				tok := newToken(fmt.Sprint(limit))
 				for {
 					c := subjectTokens(1, limit)
-					if err := l.Admit(context.Background(), tok, []Charge{c}); err != nil {
+					if err := l.charge(context.Background(), tok, []Charge{c}); err != nil {
 						if !errors.Is(err, ErrExhausted) {
 							t.Error(err)
 						}
@@ -934,7 +935,7 @@ func TestUsedUpIsBelievedBriefly(t *testing.T) {
 	wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 5))
 
 	// What is given back here is there at once.
-	if err := l.Settle(context.Background(), []Charge{tok.calls(1, 5)}); err != nil {
+	if err := l.Settle([]Charge{tok.calls(1, 5)}, Amounts{}); err != nil {
 		t.Fatal(err)
 	}
 	each(t, l, tok, tok.calls(1, 5))
@@ -944,7 +945,7 @@ func TestUsedUpIsNotBelievedWhileUnitsAreOnTheirWayBack(t *testing.T) {
 	l, f, c := newFake(t)
 	tok := newToken("a")
 	each(t, l, tok, tok.calls(10, 10))
-	if err := l.Settle(context.Background(), []Charge{tok.calls(5, 10)}); err != nil {
+	if err := l.Settle([]Charge{tok.calls(5, 10)}, Amounts{}); err != nil {
 		t.Fatal(err)
 	}
 	c.advance(believeFor)
@@ -1073,7 +1074,7 @@ func TestOverlappingChargesWhileAccountsAreForgotten(t *testing.T) {
 				for _, i := range set {
 					charges = append(charges, charge[i])
 				}
-				err := l.Admit(context.Background(), tok, charges)
+				err := l.charge(context.Background(), tok, charges)
 				if err != nil {
 					if !errors.Is(err, ErrExhausted) {
 						t.Error(err)
@@ -1081,7 +1082,7 @@ func TestOverlappingChargesWhileAccountsAreForgotten(t *testing.T) {
 					continue
 				}
 				if rand.IntN(10) == 0 {
-					if err := l.Settle(context.Background(), charges); err != nil {
+					if err := l.Settle(charges, Amounts{}); err != nil {
 						t.Error(err)
 					}
 					continue
@@ -1198,7 +1199,7 @@ func TestThousandGoroutinesGetExactlyTheLimit(t *testing.T) {
 			for range 1_000 {
 				wg.Go(func() {
 					for {
-						err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, limit)})
+						err := s.charge(context.Background(), tok, []Charge{tok.calls(1, limit)})
 						if err != nil {
 							if !errors.Is(err, ErrExhausted) {
 								t.Error(err)
@@ -1243,7 +1244,7 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 						default:
 						}
 						l := limit.Load()
-						err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, l)})
+						err := s.charge(context.Background(), tok, []Charge{tok.calls(1, l)})
 						if err == nil {
 							served.Add(1)
 						} else if !errors.Is(err, ErrExhausted) {

@@ -3,13 +3,14 @@ package tokenstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Ledger admits calls from memory: it leases units from its database, many
+// Ledger admits calls from memory: it leases units from its database, for many
 // counters in one commit, and serves calls from the leases. Its methods may be
 // called concurrently.
 type Ledger struct {
@@ -17,15 +18,15 @@ type Ledger struct {
 	now   func() time.Time
 	known *known
 	seed  maphash.Seed
-	// accounts are the counters in use, in shards so that calls on different
-	// tokens do not meet.
+	// accounts are the counters in use, sharded so that calls with different
+	// tokens do not contend.
 	accounts [64]shard
 	seq      atomic.Uint64
 
 	revoked      atomic.Pointer[revocations]
-	limits       atomic.Pointer[[]Limit]
-	longest      atomic.Int64 // lifetime of a token that anybody may mint, in seconds; 0: not known
-	pruned       atomic.Int64 // tokens that expired by then are forgotten, in unix seconds
+	limits       atomic.Pointer[LimitSet]
+	longest      atomic.Int64 // longest lifetime of a token in seconds; 0: not known
+	pruned       atomic.Int64 // tokens that expired by then are forgotten; unix seconds
 	observations observations
 
 	writer  *writer
@@ -33,8 +34,8 @@ type Ledger struct {
 	done    chan struct{} // closed by Close
 	running sync.WaitGroup
 
-	down    atomic.Pointer[error] // why nothing is done any more
-	failing atomic.Pointer[error] // why the last commit failed; nil: it did not
+	down    atomic.Pointer[error] // why nothing is admitted any more; nil: it is
+	failing atomic.Pointer[error] // why the last commit failed; nil: it succeeded
 	closer  sync.Once
 	closed  error
 }
@@ -44,19 +45,19 @@ type shard struct {
 	accounts map[Counter]*account
 }
 
-// backend is a database under a ledger. Its methods take no context: a client that
-// hangs up must not interrupt them. SQLite would give up the connection, and with
-// the last one its log; and a commit that is interrupted may be durable all the same.
+// backend is the database of a ledger. Its methods take no context, because a client
+// that hangs up must not interrupt them: SQLite would give up the connection, and
+// with the last one its log; and an interrupted commit may be durable all the same.
 //
-// Errors are [ErrUnknown], or wrap errBroken where they cast doubt on what the disk
-// holds, or are of any other reason for which nothing was changed.
+// Errors are [ErrUnknown], or wrap errBroken if they cast doubt on what the disk
+// holds, or have another reason for which nothing was changed.
 type backend interface {
-	// commit makes a whole batch durable, or nothing of it, and fills in its
-	// outcomes.
+	// commit makes a whole batch durable or nothing of it, and fills in the
+	// outcomes. It calls batch.applyOverrides before it grants.
 	commit(b *batch) error
-	// try writes what is there already, to find out whether a commit could succeed.
+	// try rewrites a value to find out whether a commit could succeed.
 	try() error
-	// used is what is durable on a counter, leases and all.
+	// used returns what is durable on a counter, including leases.
 	used(c Counter) (int64, error)
 	birthday() time.Time
 	close() error
@@ -81,22 +82,29 @@ type backend interface {
 // errBroken means that the database must not be used again before a restart.
 var errBroken = errors.New("closed until restart")
 
-// openLedger reads what memory has to know from the start, and starts.
-func openLedger(db backend, now func() time.Time) (*Ledger, error) {
+// openLedger reads what memory must know from the start, and starts the ledger.
+func openLedger(db backend, now func() time.Time) (_ *Ledger, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.close())
+		}
+	}()
+
 	revoked, err := db.revocations()
 	if err != nil {
-		return nil, errors.Join(err, db.close())
+		return nil, fmt.Errorf("reading revocations: %w", err)
 	}
 	pruned, err := db.prunedThrough()
 	if err != nil {
-		return nil, errors.Join(err, db.close())
+		return nil, fmt.Errorf("reading what was pruned: %w", err)
 	}
 	limits, err := db.limits()
 	if err != nil {
-		return nil, errors.Join(err, db.close())
+		return nil, fmt.Errorf("reading limits: %w", err)
 	}
+
 	l := newLedger(db, now)
-	l.limits.Store(&limits)
+	l.limits.Store(&LimitSet{1, limits})
 	l.revoked.Store(new(revocations).with(revoked...))
 	l.pruned.Store(pruned)
 	return l, nil
@@ -111,13 +119,14 @@ func newLedger(db backend, now func() time.Time) *Ledger {
 		l.accounts[i].accounts = make(map[Counter]*account)
 	}
 	l.revoked.Store(new(revocations))
-	l.limits.Store(new([]Limit))
+	l.limits.Store(&LimitSet{Version: 1})
+
 	l.running.Go(l.write)
 	l.running.Go(l.sweep)
 	return l
 }
 
-// Birth is when the store was first made.
+// Birth returns when the store was first made.
 func (l *Ledger) Birth() time.Time { return l.db.birthday() }
 
 // account returns the account of a counter.
@@ -133,7 +142,7 @@ func (l *Ledger) account(c Counter) *account {
 	return a
 }
 
-// accountOf returns the account of a counter that a call of the token is charged to.
+// accountOf returns the account of a counter that a call with the token is charged to.
 func (l *Ledger) accountOf(t *Token, c Counter) *account {
 	a := t.account.Load()
 	if a != nil && a.writer == l.writer && a.counter == c && !a.gone.Load() {
@@ -146,7 +155,7 @@ func (l *Ledger) accountOf(t *Token, c Counter) *account {
 	return a
 }
 
-// leased is the lease of a counter, without making an account for it.
+// leased returns the lease of a counter without making an account for it.
 func (l *Ledger) leased(c Counter) int64 {
 	s := l.shard(c)
 	s.mu.Lock()
@@ -155,6 +164,7 @@ func (l *Ledger) leased(c Counter) int64 {
 	if a == nil {
 		return 0
 	}
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.lease
@@ -164,7 +174,7 @@ func (l *Ledger) shard(c Counter) *shard {
 	return &l.accounts[maphash.Comparable(l.seed, c)%uint64(len(l.accounts))]
 }
 
-// Used tells how much of a counter is used.
+// Used returns how much of a counter is used.
 func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, unavailable(err)
@@ -175,40 +185,45 @@ func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, unavailable(err)
 	}
+
 	l.writer.flushing.Lock() // so that no grant comes between the two numbers
 	defer l.writer.flushing.Unlock()
 	a := l.lock(c)
 	defer a.mu.Unlock()
+
 	used, err := l.db.used(c)
 	if err != nil {
-		return 0, l.failure(err)
+		return 0, l.failure(fmt.Errorf("reading counter: %w", err))
 	}
 	return used - a.lease, nil
 }
 
-// Close returns what is leased. Afterwards every other method but Birth fails
-// with [ErrUnavailable].
+// Close returns all leases and closes the store. Afterwards every method but
+// [Ledger.Birth] fails with [ErrUnavailable].
 func (l *Ledger) Close() error {
 	l.closer.Do(func() {
 		l.stop(errClosed)
 		l.sweeper.Stop()
 		close(l.done)
 		l.running.Wait()
-		l.flush() // what was asked for before, nobody waits for any more
+
+		l.flush() // nobody waits any more, but overruns may be owed
 		for i := range l.accounts {
 			l.sweepShard(&l.accounts[i], l.now().Add(2*forgetPast))
 		}
 		l.flush()
+
 		l.closed = errors.Join(l.writeUsage(false), l.db.close())
 	})
 	return l.closed
 }
 
-// Err is why the ledger admits nothing until it is opened again, or nil.
+// Err returns why the ledger admits nothing until it is opened again, or nil.
 func (l *Ledger) Err() error { return l.stopped() }
 
-// Health is why the ledger admits nothing that has to be counted: [Ledger.Err], or
-// that the last commit failed. After that it tries again about every second.
+// Health returns why the ledger admits nothing that must be counted, or nil: the
+// error of [Ledger.Err], or of the last commit. It retries a failed commit about
+// every second.
 func (l *Ledger) Health() error {
 	if err := l.failing.Load(); err != nil && l.Err() == nil {
 		return unavailable(*err)
@@ -218,8 +233,8 @@ func (l *Ledger) Health() error {
 
 func (l *Ledger) stop(cause error) { l.down.CompareAndSwap(nil, &cause) }
 
-// failure is an error of the database as others see it. One that casts doubt on what
-// the disk holds closes the ledger.
+// failure returns an error of the database as callers see it. An error that casts
+// doubt on what the disk holds closes the ledger.
 func (l *Ledger) failure(err error) error {
 	switch {
 	case err == nil || errors.Is(err, ErrUnknown):

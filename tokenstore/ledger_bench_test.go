@@ -182,7 +182,7 @@ func admitting(b *testing.B, s *Ledger, tokens []*Token, limit int64) func(*rand
 		if len(tokens) > 1 {
 			i = r.IntN(len(tokens))
 		}
-		err := s.Admit(context.Background(), tokens[i], charges[i])
+		err := s.charge(context.Background(), tokens[i], charges[i])
 		if err == nil {
 			admitted.Add(1)
 		}
@@ -351,7 +351,7 @@ func offer(b *testing.B, limit int64) (latencies, commits []time.Duration) {
 		charges := []Charge{tok.calls(1, limit)}
 		wg.Go(func() {
 			begin := time.Now()
-			err := s.Admit(context.Background(), tok, charges)
+			err := s.charge(context.Background(), tok, charges)
 			took := time.Since(begin)
 			if err != nil {
 				b.Error(err)

@@ -2,23 +2,45 @@ package tokenstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
 
 func ptr[T any](v T) *T { return &v }
 
-func TestKnowReturnsTheTermsInForce(t *testing.T) {
+// The operator's override replaces the token's own limit, in each unit by itself.
+func TestAdmit_AppliesTheLimitInForce(t *testing.T) {
 	s := openNew(t)
 	ctx := t.Context()
 	tok := newToken("a")
-	know := func(want Terms, wantErr error) {
+	tok.Limits = Limits{Calls: ptr(int64(3)), NanoUSD: ptr(int64(1_000))}
+	in := func(u Unit, limit int64) Charge {
+		return Charge{tokenCounter("acme", "a", u), 1, limit}
+	}
+	admitted := func(want ...Charge) {
 		t.Helper()
-		if got, err := s.Know(ctx, tok); got != want || !errors.Is(err, wantErr) {
-			t.Errorf("Know: %+v, %v; want %+v, %v", got, err, want, wantErr)
+		got, err := s.Admit(ctx, tok, Amounts{Calls: 1, Tokens: 1, NanoUSD: 1}, nil)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Admit: got %v, %v; want %v", got, err, want)
+		}
+		if err := s.Settle(got, Amounts{}); err != nil {
+			t.Error(err)
+		}
+	}
+	refused := func(want error) {
+		t.Helper()
+		if got, err := s.Admit(ctx, tok, Amounts{Calls: 1}, nil); !errors.Is(err, want) {
+			t.Errorf("Admit: got %v, %v; want %v", got, err, want)
+		}
+		if want := want; want != ErrExhausted {
+			if got, err := s.LimitsOf(ctx, tok); !errors.Is(err, want) {
+				t.Errorf("LimitsOf: got %v, %v; want %v", got, err, want)
+			}
 		}
 	}
 	update := func(c Change) {
@@ -27,28 +49,76 @@ func TestKnowReturnsTheTermsInForce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	set := func(u Unit, limit *int64) { update(Change{Limits: map[Unit]*int64{u: limit}}) }
+
 	if _, err := s.Update(ctx, tok.Issuer, tok.ID, Change{}); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a token that was not used here is updated: %v", err)
 	}
-	know(Terms{}, nil)
-	update(Change{CallsLimit: ptr(int64(5)), Label: ptr("mine")})
-	know(Terms{CallsLimited: true, CallsLimit: 5}, nil)
+	admitted(in(UnitCalls, 3), in(UnitNanoUSD, 1_000))
+	update(Change{Limits: map[Unit]*int64{UnitCalls: ptr(int64(5))}, Label: ptr("mine")})
+	admitted(in(UnitCalls, 5), in(UnitNanoUSD, 1_000))
+	set(UnitTokens, ptr(int64(70)))
+	admitted(in(UnitCalls, 5), in(UnitTokens, 70), in(UnitNanoUSD, 1_000))
+	if got, err := s.LimitsOf(ctx, tok); err != nil || *got.Calls != 5 || *got.Tokens != 70 || *got.NanoUSD != 1_000 {
+		t.Errorf("LimitsOf: got %+v, %v", got, err)
+	}
+
 	update(Change{Disabled: ptr(true)})
-	know(Terms{}, ErrDisabled)
+	refused(ErrDisabled)
 	s.known.forgetAll()
-	know(Terms{}, ErrDisabled)
+	refused(ErrDisabled)
 	wantRefused(t, s, ErrDisabled, tok, tok.calls(1, 10))
 	update(Change{Disabled: ptr(false)})
-	know(Terms{CallsLimited: true, CallsLimit: 5}, nil) // what was not named has stayed
-	update(Change{CallsLimit: ptr(int64(NoLimit))})
-	know(Terms{}, nil)
-	if r, err := s.Token(ctx, tok.Issuer, tok.ID); err != nil || r.Label != "mine" || r.Status != Active || r.CallsLimit != nil {
-		t.Errorf("%+v, %v", r, err)
+	admitted(in(UnitCalls, 5), in(UnitTokens, 70), in(UnitNanoUSD, 1_000)) // what was not named has stayed
+
+	set(UnitNanoUSD, ptr(int64(0)))
+	if _, err := s.Admit(ctx, tok, Amounts{NanoUSD: 1}, nil); !errors.Is(err, ErrExhausted) {
+		t.Errorf("an override of 0 admits: %v", err)
 	}
+	update(Change{Limits: map[Unit]*int64{UnitCalls: nil, UnitTokens: nil, UnitNanoUSD: nil}})
+	admitted(in(UnitCalls, 3), in(UnitNanoUSD, 1_000))
+	if r, err := s.Token(ctx, tok.Issuer, tok.ID); err != nil || r.Label != "mine" || r.Status != Active || r.Override() != (Limits{}) {
+		t.Errorf("got %+v, %v", r, err)
+	}
+
 	other := newToken("a")
 	other.Fingerprint[0] ^= 1
-	if _, err := s.Know(ctx, other); !errors.Is(err, ErrConflict) {
+	if _, err := s.Admit(ctx, other, Amounts{Calls: 1}, nil); !errors.Is(err, ErrConflict) {
 		t.Errorf("another token of the same identity is known: %v", err)
+	}
+}
+
+// An override that the process does not know yet is applied in the transaction that
+// reads it: neither more nor less than it permits is granted.
+func TestAdmit_AppliesAnOverrideAtTheFirstUse(t *testing.T) {
+	for _, tt := range []struct{ own, override, want int64 }{{3, 2, 2}, {2, 3, 3}, {1_000_000, 1, 1}, {5, 0, 0}} {
+		t.Run(fmt.Sprint(tt), func(t *testing.T) {
+			path := storePath(t)
+			s := openAt(t, path)
+			tok := newToken("a")
+			tok.Limits.Calls = &tt.own
+			admit(t, s, tok)
+			if _, err := s.Update(t.Context(), "acme", "a", Change{Limits: map[Unit]*int64{UnitCalls: &tt.override}}); err != nil {
+				t.Fatal(err)
+			}
+
+			s = reopen(t, s, path)
+			var served int64
+			for ; served <= tt.want; served++ {
+				_, err := s.Admit(t.Context(), tok, Amounts{Calls: 1}, nil)
+				if durable, _ := s.db.used(TokenCounter("acme", "a")); durable > tt.override {
+					t.Errorf("%d durable under a limit of %d", durable, tt.override)
+				}
+				if errors.Is(err, ErrExhausted) {
+					break
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if served != tt.want {
+				t.Errorf("served %d, want %d", served, tt.want)
+			}
+		})
 	}
 }
 
@@ -86,12 +156,12 @@ func TestRevocationsMatchAndLast(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		for name, tok := range revoked {
-			if err := s.Admit(context.Background(), tok, nil); !errors.Is(err, ErrRevoked) {
+			if err := s.charge(context.Background(), tok, nil); !errors.Is(err, ErrRevoked) {
 				t.Errorf("%s, %s: %v", when, name, err)
 			}
 		}
 		for name, tok := range fine {
-			if err := s.Admit(context.Background(), tok, nil); err != nil {
+			if err := s.charge(context.Background(), tok, nil); err != nil {
 				t.Errorf("%s, %s: %v", when, name, err)
 			}
 		}
@@ -163,13 +233,13 @@ func TestUsageAddsUp(t *testing.T) {
 	admit(t, s, b)
 	one := Usage{Calls: 1, Succeeded: 1, BytesIn: 2, BytesOut: 3, Duration: time.Millisecond}
 	for range 3 {
-		s.Observe(a, one)
-		s.Observe(b, one)
+		s.Observe(a, "", one)
+		s.Observe(b, "", one)
 		if err := s.writeUsage(false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.Observe(a, Usage{Calls: 1, ProviderErrors: 1})
+	s.Observe(a, "", Usage{Calls: 1, ProviderErrors: 1})
 	s = reopen(t, s, path) // closing writes what is left
 	r, err := s.Token(t.Context(), "acme", "a")
 	want := Usage{Calls: 4, Succeeded: 3, ProviderErrors: 1, BytesIn: 6, BytesOut: 9, Duration: 3 * time.Millisecond}
@@ -194,8 +264,8 @@ func TestUsageOfManyTokens(t *testing.T) {
 	for i := range tokens {
 		tok := newToken(fmt.Sprint(i))
 		admit(t, s, tok)
-		s.Observe(tok, Usage{Calls: 1})
-		s.Observe(tok, Usage{Calls: 1})
+		s.Observe(tok, "", Usage{Calls: 1})
+		s.Observe(tok, "", Usage{Calls: 1})
 	}
 	for range 2 {
 		if err := s.writeUsage(true); err != nil {
@@ -219,11 +289,11 @@ func TestUsageSurvivesAFailedWrite(t *testing.T) {
 	if _, err := raw(s).Exec(`ALTER TABLE usage RENAME TO elsewhere`); err != nil {
 		t.Fatal(err)
 	}
-	s.Observe(tok, Usage{Calls: 1})
+	s.Observe(tok, "", Usage{Calls: 1})
 	if err := s.writeUsage(false); err == nil {
 		t.Fatal("the write succeeds")
 	}
-	s.Observe(tok, Usage{Calls: 1})
+	s.Observe(tok, "", Usage{Calls: 1})
 	if _, err := raw(s).Exec(`ALTER TABLE elsewhere RENAME TO usage`); err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +417,7 @@ func TestStoreOfTheFirstVersionIsBroughtForward(t *testing.T) {
 	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.CallsCounted != 3 || r.Status != Active || r.ClaimedCalls != nil {
 		t.Errorf("%+v, %v, want 3 calls counted under a limit that is not known", r, err)
 	}
-	tok.CallsLimit = 10
+	tok.Claimed.Calls = ptr(int64(10))
 	admit(t, s, tok, tok.calls(7, 10))
 	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.ClaimedCalls == nil || *r.ClaimedCalls != 10 {
 		t.Errorf("%+v, %v, want the claimed limit 10 after the next call", r, err)
@@ -385,6 +455,64 @@ func downgrade(t *testing.T, path string) {
 	}
 	if err := db.close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A store of the previous schema counted calls only.
+func TestOpen_BringsTheFifthSchemaForward(t *testing.T) {
+	path := storePath(t)
+	if err := protect(path); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := migrations(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		`INSERT INTO meta VALUES ('birth', 1906545600)`,
+		`INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen, calls_limit, claimed_calls, calls)
+			VALUES ('acme', 'a', 'user-1', 'openai', zeroblob(32), 1906545600, 1906549200, 1906545600, 9, 7, 4)`,
+		`INSERT INTO counters (scope, id, unit, window_start, used) VALUES ('token', 'acme/a', 'calls', 0, 3)`,
+		`INSERT INTO limits VALUES ('subject', 'acme/user-1', 'day', 20, 1906545600)`,
+		`INSERT INTO usage VALUES (1906502400, 'openai', 'acme', 'user-1', 4, 3, 1, 0, 5, 6, 7000)`,
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s := openAt(t, path)
+	r, err := s.Token(t.Context(), "acme", "a")
+	if err != nil || *r.CallsLimit != 9 || *r.ClaimedCalls != 7 || r.CallsCounted != 3 || r.Usage.Calls != 4 || r.TokensLimit != nil {
+		t.Errorf("token: got %+v, %v", r, err)
+	}
+	want := Limit{Scope: ScopeSubject, ID: "acme/user-1", Unit: UnitCalls, Per: "day", Amount: 20}
+	if got := s.Limits().Limits; !slices.Equal(got, []Limit{want}) {
+		t.Errorf("limits: got %+v, want %+v", got, want)
+	}
+	rows, err := s.UsageReport(t.Context(), UsageFilter{})
+	if err != nil || len(rows) != 1 || rows[0].Usage != (Usage{Calls: 4, Succeeded: 3, ClientErrors: 1, BytesIn: 5, BytesOut: 6, Duration: 7 * time.Millisecond}) {
+		t.Errorf("usage: got %+v, %v", rows, err)
+	}
+	tok := newToken("a")
+	tok.Fingerprint = [32]byte{}
+	for range 6 {
+		if _, err := s.Admit(t.Context(), tok, Amounts{Calls: 1}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Admit(t.Context(), tok, Amounts{Calls: 1}, nil); !errors.Is(err, ErrExhausted) {
+		t.Errorf("the tenth call under a limit of 9: %v", err)
 	}
 }
 
@@ -429,7 +557,7 @@ func TestCheckAndBackupOfAStoreInUse(t *testing.T) {
 	tok := newToken("a")
 	admit(t, s, tok, tok.calls(3, 10))
 	summary, err := Check(t.Context(), path)
-	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 5 || len(summary.Damage) != 0 {
+	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 6 || len(summary.Damage) != 0 {
 		t.Errorf("%+v, %v", summary, err)
 	}
 	copied := path + ".backup"

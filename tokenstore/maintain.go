@@ -13,7 +13,7 @@ import (
 
 // Summary is what a check of a store finds.
 type Summary struct {
-	Damage      []string  `json:"damage,omitempty"` // what SQLite finds wrong; none: nothing
+	Damage      []string  `json:"damage,omitempty"` // what SQLite found; empty: nothing
 	Schema      int64     `json:"schema"`
 	Birth       time.Time `json:"birth"`
 	Tokens      int64     `json:"tokens"`
@@ -21,50 +21,62 @@ type Summary struct {
 	Revocations int64     `json:"revocations"`
 }
 
-// Check reads a whole store. The relay that uses it may go on meanwhile.
+// Check reads a whole store. The relay may keep running.
 func Check(ctx context.Context, path string) (s Summary, err error) {
 	db, err := openReadOnly(path)
 	if err != nil {
 		return s, err
 	}
 	defer db.Close()
-	rows, err := db.QueryContext(ctx, `PRAGMA integrity_check`)
-	if err != nil {
+
+	if s.Damage, err = damage(ctx, db); err != nil || len(s.Damage) > 0 {
 		return s, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			return s, err
-		}
-		if line != "ok" {
-			s.Damage = append(s.Damage, line)
-		}
-	}
-	if err := rows.Err(); err != nil || len(s.Damage) > 0 {
-		return s, err
-	}
+
 	var birth int64
 	err = db.QueryRowContext(ctx, `SELECT (SELECT max(version_id) FROM goose_db_version), (SELECT value FROM meta WHERE key = 'birth'),
 		(SELECT count(*) FROM tokens), (SELECT count(*) FROM counters), (SELECT count(*) FROM revocations)`).
 		Scan(&s.Schema, &birth, &s.Tokens, &s.Counters, &s.Revocations)
+	if err != nil {
+		return s, fmt.Errorf("reading store: %w", err)
+	}
 	s.Birth = unixTime(birth)
-	return s, err
+	return s, nil
 }
 
-// Backup copies a store to a new file, as it is at one moment. The relay that
-// uses it may go on meanwhile.
+// damage returns what SQLite finds wrong with a store.
+func damage(ctx context.Context, db *sql.DB) (found []string, err error) {
+	rows, err := db.QueryContext(ctx, `PRAGMA integrity_check`)
+	if err != nil {
+		return nil, fmt.Errorf("checking integrity: %w", err)
+	}
+	defer rows.Close()
+
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return nil, fmt.Errorf("checking integrity: %w", err)
+		}
+		if line != "ok" {
+			found = append(found, line)
+		}
+	}
+	return found, rows.Err()
+}
+
+// Backup copies a store to a new file, as it is at one moment. The relay may keep
+// running.
 func Backup(ctx context.Context, path, to string) (err error) {
 	db, err := openReadOnly(path)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	// SQLite takes an empty file; made here, nobody else can read it.
+
+	// SQLite accepts an empty file. Made here, it is unreadable for others.
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("making backup: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -72,13 +84,14 @@ func Backup(ctx context.Context, path, to string) (err error) {
 		}
 	}()
 	if err := f.Close(); err != nil {
-		return err
+		return fmt.Errorf("making backup: %w", err)
 	}
+
 	if _, err := db.ExecContext(ctx, `VACUUM INTO ?`, to); err != nil {
-		return err
+		return fmt.Errorf("copying store: %w", err)
 	}
 	if f, err = os.OpenFile(to, os.O_RDWR, 0); err != nil {
-		return err
+		return fmt.Errorf("syncing backup: %w", err)
 	}
 	return errors.Join(f.Sync(), f.Close())
 }
@@ -95,12 +108,12 @@ func openReadOnly(path string) (*sql.DB, error) {
 	return sql.Open("sqlite", fileURL(path, url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}}))
 }
 
-// AcceptIssuedSince makes the store charge limited tokens that were issued
-// since a time before its birth. Whoever says so vouches that what they used
-// elsewhere does not matter.
+// AcceptIssuedSince makes the store charge limited tokens that were issued since a
+// time before its birth. The operator vouches that what they used elsewhere does not
+// matter.
 func (l *Ledger) AcceptIssuedSince(ctx context.Context, t time.Time) error {
 	if birth := l.Birth(); t.After(birth) {
-		return fmt.Errorf("the store accepts tokens issued since %s already", birth.UTC().Format(time.RFC3339))
+		return fmt.Errorf("time %s: the store already accepts tokens issued since %s", t.UTC().Format(time.RFC3339), birth.UTC().Format(time.RFC3339))
 	}
 	return l.change(ctx, func() error { return l.db.acceptSince(t) })
 }

@@ -11,30 +11,40 @@ import (
 )
 
 //go:embed migrations/*.sql
-var migrations embed.FS
+var migrationFiles embed.FS
 
-// migrate brings the tables up to this version. Each step is a transaction,
-// so one that is interrupted is made again at the next start.
-func migrate(ctx context.Context, db *sql.DB) error {
-	files, err := fs.Sub(migrations, "migrations")
+// migrations returns what brings the tables of a database up to date.
+func migrations(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
-		return err
+		return nil, err
 	}
+
 	// Other code in the same binary may use goose too: share nothing with it.
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files,
+	return goose.NewProvider(goose.DialectSQLite3, db, files,
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+}
+
+// migrate brings the tables up to this version. Each step is a transaction, so an
+// interrupted step is repeated at the next start.
+func migrate(ctx context.Context, db *sql.DB) error {
+	p, err := migrations(db)
 	if err != nil {
-		return err
+		return fmt.Errorf("preparing migrations: %w", err)
 	}
 	have, want, err := p.GetVersions(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading schema version: %w", err)
 	}
-	// goose would see nothing to do. But columns it does not know may be
-	// needed for limits to hold, so an older program must not count here.
+
+	// goose would see nothing to do. But limits may depend on columns that this
+	// program does not know, so an older program must not count here.
 	if have > want {
-		return fmt.Errorf("%w: its schema is %d, this one knows up to %d", ErrNewer, have, want)
+		return fmt.Errorf("%w: its schema is %d, this program knows up to %d", ErrNewer, have, want)
 	}
-	_, err = p.Up(ctx)
-	return err
+
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrating: %w", err)
+	}
+	return nil
 }

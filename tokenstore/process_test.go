@@ -94,7 +94,7 @@ func roleAdmit(path string) error {
 		wg.Go(func() {
 			tok := newToken("a")
 			for {
-				if err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, killLimit)}); err != nil {
+				if err := s.charge(context.Background(), tok, []Charge{tok.calls(1, killLimit)}); err != nil {
 					errs[i] = err
 					return
 				}
@@ -171,7 +171,7 @@ func roleUmask(path string, mask int) error {
 		return err
 	}
 	defer s.Close()
-	if err := s.Admit(context.Background(), newToken("a"), nil); err != nil {
+	if err := s.charge(context.Background(), newToken("a"), nil); err != nil {
 		return err
 	}
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
@@ -251,7 +251,7 @@ func roleFileLimit(path string) error {
 	}
 	tok := newToken("a")
 	charges := []Charge{tok.calls(1, 1000)}
-	if err := s.Admit(ctx, tok, charges); err != nil {
+	if err := s.charge(ctx, tok, charges); err != nil {
 		return err
 	}
 	var old syscall.Rlimit
@@ -264,20 +264,20 @@ func roleFileLimit(path string) error {
 		return err
 	}
 	admitted := int64(1)
-	for err = s.Admit(ctx, tok, charges); err == nil; err = s.Admit(ctx, tok, charges) {
+	for err = s.charge(ctx, tok, charges); err == nil; err = s.charge(ctx, tok, charges) {
 		admitted++
 	}
 	if !errors.Is(err, ErrUnavailable) {
 		return fmt.Errorf("error %w, want ErrUnavailable", err)
 	}
-	if err := s.Admit(ctx, newToken("b"), nil); !errors.Is(err, ErrUnavailable) {
+	if err := s.charge(ctx, newToken("b"), nil); !errors.Is(err, ErrUnavailable) {
 		return fmt.Errorf("error %v, want ErrUnavailable", err)
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
 		return err
 	}
 	for range 20 { // service returns by itself
-		if err := s.Admit(ctx, tok, charges); err != nil {
+		if err := s.charge(ctx, tok, charges); err != nil {
 			return err
 		}
 		admitted++

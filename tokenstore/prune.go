@@ -3,23 +3,27 @@ package tokenstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
-// When tokens are pruned.
+// When tokens are pruned, and how long other things are kept.
 const (
 	pruneEvery   = time.Hour
-	pruneGrace   = 24 * time.Hour // a clock may be wrong by as much
-	clockJump    = time.Hour      // between two looks, this is no passing of time
+	pruneGrace   = 24 * time.Hour // a clock may be wrong by this much
+	clockJump    = time.Hour      // a clock that moves this far between two looks has jumped
 	pruneSuspend = 24 * time.Hour // after a jump: whoever set the clock may set it again
 
-	// Revocations are kept until the tokens they take back must have expired,
-	// and a year more: a longer lifetime may come to be allowed meanwhile.
+	// Counters of a window are kept for two months after it began. After the same
+	// time, usage by day is merged over the tokens of a subject.
+	detailDays = 62
+
+	// Revocations are kept until the tokens they revoke must have expired, and for
+	// a year more: a longer lifetime may be allowed meanwhile.
 	revocationGrace = 365 * 24 * time.Hour
 )
 
-// LongestTTL tells how long tokens live at most. Where it was told different
-// lifetimes, the longest counts.
+// LongestTTL sets how long tokens live at most. The longest of several calls counts.
 func (l *Ledger) LongestTTL(d time.Duration) {
 	for seconds := int64(d / time.Second); ; {
 		if have := l.longest.Load(); have >= seconds || l.longest.CompareAndSwap(have, seconds) {
@@ -28,36 +32,54 @@ func (l *Ledger) LongestTTL(d time.Duration) {
 	}
 }
 
-// pruneThrough removes what no token that is good after a time can need. What a
-// token has used counts for its refreshes, and one that was minted as it expired
-// lives as long as any token may; so does what a revocation takes back.
+// Prune removes tokens that expired before a time, with their counters, and
+// counters of windows that began two months before it. If the clock is turned back
+// afterwards, these tokens are refused, because what they used is forgotten. A
+// refresh of a token that is still valid counts anew. Revocations are kept. Usage by
+// day is kept, but after two months no longer by token.
+func (l *Ledger) Prune(ctx context.Context, before time.Time) (removed int64, err error) {
+	err = l.change(ctx, func() error {
+		if removed, err = l.db.prune(before); err != nil {
+			return fmt.Errorf("pruning tokens: %w", err)
+		}
+		l.pruned.Store(max(l.pruned.Load(), before.Unix()))
+		l.known.forgetAll()
+		return nil
+	})
+	return removed, err
+}
+
+// pruneThrough removes what no token can need that is valid after a time. What a
+// token used counts for its refreshes, and a refresh that was minted as the token
+// expired lives as long as any token may. The same holds for revocations.
 func (l *Ledger) pruneThrough(ctx context.Context, t time.Time) error {
 	longest := time.Duration(l.longest.Load()) * time.Second
 	if longest == 0 {
 		return nil // nobody has said how long tokens live
 	}
+
 	_, err := l.Prune(ctx, t.Add(-longest))
 	return errors.Join(err, l.pruneRevocations(ctx, t.Add(-longest-revocationGrace)))
 }
 
-// pruneRevocations removes revocations that were made before a time, and take back
-// nothing that was issued since.
+// pruneRevocations removes revocations that were made before a time and that revoke
+// nothing issued since.
 func (l *Ledger) pruneRevocations(ctx context.Context, before time.Time) error {
 	return l.change(ctx, func() error {
 		if err := l.db.pruneRevocations(before); err != nil {
-			return err
+			return fmt.Errorf("pruning revocations: %w", err)
 		}
 		left, err := l.db.revocations()
 		if err != nil {
-			return err // what memory has is more, and still true
+			return fmt.Errorf("reading revocations: %w", err) // memory has more of them, which are still true
 		}
 		l.revoked.Store(new(revocations).with(left...))
 		return nil
 	})
 }
 
-// pruner decides when to prune. It is careful, because a clock that is wrong for
-// a minute would make it forget what tokens have used.
+// pruner decides when to prune. It is careful, because a clock that is wrong for a
+// minute would make it forget what tokens used.
 type pruner struct {
 	last time.Time // when it last looked
 	next time.Time
@@ -66,10 +88,11 @@ type pruner struct {
 // tick is called about every second. It returns the time through which to prune
 // now, or zero.
 func (p *pruner) tick(now time.Time) time.Time {
-	now = now.Round(0) // by the clock on the wall: that is what may jump
+	now = now.Round(0) // without the monotonic clock, which never jumps
 	passed := now.Sub(p.last)
 	first := p.last.IsZero()
 	p.last = now
+
 	switch {
 	case first:
 		p.next = now.Add(pruneEvery)

@@ -2,12 +2,13 @@ package tokenstore
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Record is all that the ledger has of a token.
+// Record is everything that the ledger holds of a token.
 type Record struct {
 	Issuer    string    `json:"issuer"`
 	ID        string    `json:"id"`
@@ -19,31 +20,51 @@ type Record struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	FirstSeen time.Time `json:"first_seen"`
 	LastSeen  time.Time `json:"last_seen,omitzero"`
-	// CallsLimit overrides the limit in the claims; nil means that it does not.
-	CallsLimit *int64 `json:"calls_limit,omitempty"`
+
+	// CallsLimit, TokensLimit and NanoUSDLimit override the token's own limits;
+	// nil means that they do not.
+	CallsLimit   *int64 `json:"calls_limit,omitempty"`
+	TokensLimit  *int64 `json:"tokens_limit,omitempty"`
+	NanoUSDLimit *int64 `json:"nanousd_limit,omitempty"`
+
 	// ClaimedCalls is the limit in the claims; 0 means none. nil means that the
 	// token was last made known by a version that did not keep it.
 	ClaimedCalls *int64 `json:"claimed_calls,omitempty"`
+	// ClaimedTokens and ClaimedNanoUSD are likewise; 0 means none.
+	ClaimedTokens  int64 `json:"claimed_tokens,omitzero"`
+	ClaimedNanoUSD int64 `json:"claimed_nanousd,omitzero"`
+
 	// Limits are all limits in force, see [Record.SetLimits].
 	Limits []LimitUse `json:"limits,omitempty"`
-	// CallsCounted is what counts against the limit; an unlimited token has none.
-	CallsCounted int64 `json:"calls_counted"`
-	Usage        Usage `json:"usage"`
+
+	// CallsCounted, TokensCounted and NanoUSDCounted count against the token's own
+	// limits. They are 0 in units that are unlimited.
+	CallsCounted   int64 `json:"calls_counted"`
+	TokensCounted  int64 `json:"tokens_counted,omitzero"`
+	NanoUSDCounted int64 `json:"nanousd_counted,omitzero"`
+
+	Usage Usage `json:"usage"`
+}
+
+// Override returns the operator's overrides of the token's own limits.
+func (r *Record) Override() Limits {
+	return Limits{Calls: r.CallsLimit, Tokens: r.TokensLimit, NanoUSD: r.NanoUSDLimit}
 }
 
 // LimitUse is a limit in force for a token, and how much of it is used.
 type LimitUse struct {
-	Scope Scope  `json:"scope"`         // whose calls it counts
-	Per   string `json:"per,omitempty"` // day or month; empty means in all
-	Calls int64  `json:"calls"`
-	Used  int64  `json:"used"`
+	Scope  Scope  `json:"scope"` // whose use it counts
+	Unit   Unit   `json:"unit"`
+	Per    string `json:"per,omitempty"` // day or month; empty means in total
+	Amount int64  `json:"amount"`
+	Used   int64  `json:"used"`
 }
 
-// Left is how many calls the limit still permits.
-func (l LimitUse) Left() int64 { return max(0, l.Calls-l.Used) }
+// Left returns how much the limit still permits.
+func (l LimitUse) Left() int64 { return max(0, l.Amount-l.Used) }
 
-// SetLimits adds the limits in force, which the caller knows, and makes an
-// active token [Exhausted] if one of them permits no further call.
+// SetLimits adds the limits in force, which the caller knows. It makes an active
+// token [Exhausted] if one of them is used up.
 func (r *Record) SetLimits(limits []LimitUse) {
 	r.Limits = limits
 	spent := slices.ContainsFunc(limits, func(l LimitUse) bool { return l.Left() == 0 })
@@ -52,16 +73,16 @@ func (r *Record) SetLimits(limits []LimitUse) {
 	}
 }
 
-// Status is whether a token can be used.
+// Status says whether a token can be used.
 type Status string
 
-// The statuses. A token that is several of these has the first.
+// The statuses. If several apply, the first one counts.
 const (
 	Revoked  Status = "revoked"
 	Disabled Status = "disabled"
 	Expired  Status = "expired"
-	// Exhausted means that a limit in force permits no further call. Only the
-	// caller knows the limits, see [Record.SetLimits].
+	// Exhausted means that a limit in force is used up. Only the caller knows the
+	// limits, see [Record.SetLimits].
 	Exhausted Status = "exhausted"
 	Active    Status = "active"
 )
@@ -70,18 +91,22 @@ const (
 type Filter struct {
 	Issuer, Subject, Provider string
 	Status                    Status
-	// Complete sets the limits of a record before its status is compared; nil
-	// leaves them out.
+	// Complete sets the limits of a record before its status is compared. nil
+	// sets none.
 	Complete func(*Record) error
-	After    string // cursor of the page before
-	Limit    int    // records in a page, 1 to 1000; 0: 100
+	After    string // the cursor of the previous page
+	Limit    int    // records per page, at most 1000; 0 means 100
 }
 
-// Page is a part of a list, and the cursor of the next one, if any.
+// Page is a part of a list. Next is the cursor of the next page; empty means that
+// there is none.
 type Page struct {
 	Records []Record `json:"tokens"`
 	Next    string   `json:"next,omitempty"`
 }
+
+// maxPage is how many records a page can have.
+const maxPage = 1000
 
 // Tokens lists tokens that were used here, by issuer and id.
 func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
@@ -91,46 +116,58 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 	if err := l.writeUsage(false); err != nil {
 		return Page{}, err
 	}
+
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
-	f.Limit = min(f.Limit, 1000)
+	f.Limit = min(f.Limit, maxPage)
+
 	var page Page
-	for {
+	for more := true; more; {
 		if err := ctx.Err(); err != nil {
 			return Page{}, unavailable(err)
 		}
 		records, err := l.db.records(f, f.Limit+1)
 		if err != nil {
-			return Page{}, l.failure(err)
+			return Page{}, l.failure(fmt.Errorf("reading tokens: %w", err))
 		}
-		for _, r := range records {
-			l.complete(&r)
-			if f.Complete != nil {
-				if err := f.Complete(&r); err != nil {
-					return Page{}, err
-				}
-			}
-			if f.Status != "" && r.Status != f.Status {
-				continue
-			}
-			if len(page.Records) == f.Limit {
-				last := page.Records[f.Limit-1]
-				page.Next = last.Issuer + "/" + last.ID
-				return page, nil
-			}
-			page.Records = append(page.Records, r)
+		full, err := l.fill(&page, records, f)
+		if full || err != nil {
+			return page, err
 		}
-		if len(records) <= f.Limit {
-			return page, nil
+		if more = len(records) > f.Limit; more {
+			f.After = records[len(records)-1].cursor()
 		}
-		last := records[len(records)-1]
-		f.After = last.Issuer + "/" + last.ID
 	}
+	return page, nil
 }
 
-// Token returns one record, or [ErrUnknown]. Its usage is up to usageEvery old:
-// this can be polled, and writes nothing.
+// fill adds the records to a page that its filter selects. full means that there
+// are more than fit.
+func (l *Ledger) fill(page *Page, records []Record, f Filter) (full bool, err error) {
+	for _, r := range records {
+		l.complete(&r)
+		if f.Complete != nil {
+			if err := f.Complete(&r); err != nil {
+				return false, err
+			}
+		}
+		if f.Status != "" && r.Status != f.Status {
+			continue
+		}
+		if len(page.Records) == f.Limit {
+			page.Next = page.Records[f.Limit-1].cursor()
+			return true, nil
+		}
+		page.Records = append(page.Records, r)
+	}
+	return false, nil
+}
+
+func (r *Record) cursor() string { return r.Issuer + "/" + r.ID }
+
+// Token returns one record, or [ErrUnknown]. It writes nothing, so that it can be
+// polled; the usage in the record is up to 15 seconds old.
 func (l *Ledger) Token(ctx context.Context, issuer, id string) (Record, error) {
 	if err := l.stopped(); err != nil {
 		return Record{}, err
@@ -138,17 +175,21 @@ func (l *Ledger) Token(ctx context.Context, issuer, id string) (Record, error) {
 	if err := ctx.Err(); err != nil {
 		return Record{}, unavailable(err)
 	}
+
 	r, err := l.db.record(issuer, id)
 	if err != nil {
-		return Record{}, l.failure(err)
+		return Record{}, l.failure(fmt.Errorf("reading token: %w", err))
 	}
 	l.complete(&r)
 	return r, nil
 }
 
-// complete fills in what the database does not know: the lease and the status.
+// complete fills in what the database does not know: the leases and the status.
 func (l *Ledger) complete(r *Record) {
-	r.CallsCounted = max(0, r.CallsCounted-l.leased(TokenCounter(r.Issuer, r.ID))) // which may be of a later grant
+	for u, counted := range map[Unit]*int64{UnitCalls: &r.CallsCounted, UnitTokens: &r.TokensCounted, UnitNanoUSD: &r.NanoUSDCounted} {
+		*counted = max(0, *counted-l.leased(tokenCounter(r.Issuer, r.ID, u))) // the lease may be of a later grant
+	}
+
 	t := &Token{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject, IssuedAt: r.IssuedAt}
 	switch {
 	case l.revoked.Load().match(t):
@@ -161,22 +202,37 @@ func (l *Ledger) complete(r *Record) {
 	}
 }
 
-// Change is what an operator changes of a token. Nil leaves as it is.
+// Change is what an operator changes of a token.
 type Change struct {
-	Disabled   *bool   `json:"disabled,omitempty"`
-	Label      *string `json:"label,omitempty"`
-	CallsLimit *int64  `json:"calls_limit,omitempty"` // noLimit takes the override back
+	Disabled *bool   // nil leaves it
+	Label    *string // nil leaves it
+
+	// Limits override the token's own limits in some units. nil removes the
+	// override, so that the token's own limit is in force again. 0 refuses all
+	// calls. Units that are absent stay as they are.
+	Limits map[Unit]*int64
 }
 
-// NoLimit as Change.CallsLimit makes the limit in the token's claims the one in
-// force again.
-const NoLimit = noLimit
+func (c *Change) check() error {
+	for u, limit := range c.Limits {
+		if !slices.Contains(Units[:], u) {
+			return fmt.Errorf("unit %q of a limit: must be one of %v", u, Units)
+		}
+		if limit != nil && *limit < 0 {
+			return fmt.Errorf("limit of %d %s: must not be negative", *limit, u)
+		}
+	}
+	return nil
+}
 
 // Update changes a token. It acts on the next request.
 func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Record, error) {
+	if err := c.check(); err != nil {
+		return Record{}, err
+	}
 	err := l.change(ctx, func() error {
 		if err := l.db.update(issuer, id, c); err != nil {
-			return err
+			return fmt.Errorf("updating token: %w", err)
 		}
 		l.known.forget(identity{issuer, id})
 		return nil
@@ -185,23 +241,6 @@ func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Recor
 		return Record{}, err
 	}
 	return l.Token(ctx, issuer, id)
-}
-
-// Prune removes tokens that expired before a time, with their counters, and
-// counters of windows that began two months before. Whoever turns the clock
-// back afterwards finds these tokens refused: what they used is forgotten. A
-// refresh of one that is still good begins to count anew.
-// Revocations and usage by day are kept.
-func (l *Ledger) Prune(ctx context.Context, before time.Time) (removed int64, err error) {
-	err = l.change(ctx, func() error {
-		if removed, err = l.db.prune(before); err != nil {
-			return err
-		}
-		l.pruned.Store(max(l.pruned.Load(), before.Unix()))
-		l.known.forgetAll()
-		return nil
-	})
-	return removed, err
 }
 
 func cutCursor(cursor string) (issuer, id string) {

@@ -29,10 +29,10 @@ type sqliteDB struct {
 	now   func() time.Time
 }
 
-// OpenSQLite opens the store at path, and makes it, its directory and its
-// tables where they are missing. It fails with [ErrLocked] while anybody has
-// the store open, with [ErrNewer] when a later version has changed its
-// tables, and with [ErrWorldWritable] when everybody may write to its file.
+// OpenSQLite opens the store at path. It makes the file, its directory and its tables
+// if they are missing. It fails with [ErrLocked] while a process has the store open,
+// with [ErrNewer] if a later version changed its tables, and with [ErrWorldWritable]
+// if everybody may write to its file.
 func OpenSQLite(ctx context.Context, path string) (*Ledger, error) {
 	return openSQLite(ctx, path, time.Now)
 }
@@ -51,6 +51,7 @@ func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB
 			err = fmt.Errorf("opening store: %w", err)
 		}
 	}()
+
 	path, err = Resolve(path)
 	if err != nil {
 		return nil, err
@@ -59,6 +60,7 @@ func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB
 	if err != nil {
 		return nil, err
 	}
+
 	s := &sqliteDB{lock: lock, path: path, now: now}
 	if err := protect(path); err != nil {
 		return nil, errors.Join(err, s.release())
@@ -69,12 +71,12 @@ func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB
 	return s, nil
 }
 
-// noRoom adds what is to be done to an error that a full disk causes. Opening
-// needs room: for the index of a log that a crash has left, 8 bytes a page.
+// noRoom adds advice to an error that a full disk causes. Opening needs room, for
+// example for the index of a log that a crash has left: 8 bytes a page.
 func noRoom(cause error) error {
 	var e *sqlite.Error
 	if errors.As(cause, &e) && (e.Code() == sqlite3.SQLITE_FULL || e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE) {
-		return fmt.Errorf("%w; is the disk full? A store needs 40 MB beside itself for its log", cause)
+		return fmt.Errorf("%w; is the disk full? A store needs 40 MB for its log", cause)
 	}
 	return cause
 }
@@ -85,10 +87,11 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	// One connection, one writer. SQLite admits no second one, and two would
-	// only meet in its busy handler, which is not fair.
+	// One connection, one writer. SQLite admits no second writer, and two would only
+	// meet in its busy handler, which is not fair.
 	db.SetMaxOpenConns(1)
 	s.db = db
+
 	if s.file, err = os.Stat(path); err != nil {
 		return err
 	}
@@ -96,34 +99,37 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 		return err
 	}
 	if err := s.born(ctx); err != nil {
-		return err
+		return fmt.Errorf("reading birth: %w", err)
 	}
-	if s.log, err = os.Stat(path + "-wal"); err != nil { // made at the latest when born wrote
-		return err
+	if s.log, err = os.Stat(path + "-wal"); err != nil { // born wrote, so it exists
+		return fmt.Errorf("looking for log: %w", err)
 	}
-	return s.stmts.prepare(ctx, db)
+	if err := s.stmts.prepare(ctx, db); err != nil {
+		return fmt.Errorf("preparing statements: %w", err)
+	}
+	return nil
 }
 
-// dsn names a database and how to treat it: a commit has reached the disk when
-// it returns, and a transaction takes the write lock as it begins, so that
-// what it reads stays true while it writes.
+// dsn returns the name of a database and its settings: a commit has reached the disk
+// when it returns, and a transaction takes the write lock when it begins, so that what
+// it reads stays true while it writes.
 func dsn(path string) string {
 	return fileURL(path, url.Values{
-		"mode":          {"rw"}, // never make a file: protect has, with its mode
+		"mode":          {"rw"}, // never make a file: protect did, with its mode
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
 		"_foreign_keys": {"on"},
 		"_busy_timeout": {"5000"}, // for an operator's sqlite3 shell
 		"_txlock":       {"immediate"},
 		"_dqs":          {"0"},
-		// On macOS an ordinary fsync stops at the drive's cache. A checkpoint takes
-		// as long as several commits, and calls wait for it: by default it came with
-		// every few hundred of them. The log may have 40 MB instead.
+		// On macOS an ordinary fsync stops at the drive's cache. A checkpoint takes as
+		// long as several commits, and calls wait for it. By default it came with every
+		// few hundred commits; a log of 40 MB makes it rare.
 		"_pragma": {"fullfsync(1)", "checkpoint_fullfsync(1)", "wal_autocheckpoint(10000)"},
 	})
 }
 
-// fileURL names a database file to SQLite.
+// fileURL returns the URL of a database file for SQLite.
 func fileURL(path string, options url.Values) string {
 	path = filepath.ToSlash(path)
 	if !strings.HasPrefix(path, "/") {
@@ -133,7 +139,7 @@ func fileURL(path string, options url.Values) string {
 	return u.String()
 }
 
-// born reads the store's birth. A store without one is being made just now.
+// born reads the store's birth, and sets it if the store is new.
 func (s *sqliteDB) born(ctx context.Context) error {
 	_, err := s.db.ExecContext(ctx,
 		`INSERT INTO meta (key, value) VALUES ('birth', ?) ON CONFLICT (key) DO NOTHING`, s.now().Unix())
@@ -146,18 +152,18 @@ func (s *sqliteDB) born(ctx context.Context) error {
 	return err
 }
 
-// birthday is when the store was first made, to the second.
+// birthday implements [backend].
 func (s *sqliteDB) birthday() time.Time { return time.Unix(s.birth.Load(), 0) }
 
-// close brings everything into the one file and lets others open it.
+// close moves everything into the one file and lets others open it.
 func (s *sqliteDB) close() error {
-	// SQLite does this by itself when the last connection closes, but only
-	// tries, and not at all while somebody else is reading.
+	// SQLite does this by itself when the last connection closes, but it only
+	// tries, and not at all while another process is reading.
 	_, err := s.db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
 	return errors.Join(err, s.stmts.close(), s.release())
 }
 
-// release gives up what openDB took, the lock last.
+// release closes the database and gives up the lock.
 func (s *sqliteDB) release() error {
 	var err error
 	if s.db != nil {
@@ -166,10 +172,9 @@ func (s *sqliteDB) release() error {
 	return errors.Join(err, s.lock.Unlock())
 }
 
-// failed marks an error of the database that casts doubt on what the disk
-// holds: after a failed fsync the kernel may have dropped the pages and call
-// the next one a success. A full disk is not of that kind; SQLite has undone
-// the transaction, and the next one may find room.
+// failed marks an error that casts doubt on what the disk holds. After a failed fsync
+// the kernel may have dropped the pages and report success for the next one. A full
+// disk is harmless: SQLite has rolled back, and the next transaction may find room.
 func failed(cause error) error {
 	var e *sqlite.Error
 	if !errors.As(cause, &e) {
@@ -190,21 +195,23 @@ func (s *sqliteDB) write(changes func(*sql.Tx) error) error {
 	if err := s.present(); err != nil {
 		return err
 	}
+
 	tx, err := s.db.Begin()
 	if err != nil {
-		return failed(err)
+		return failed(fmt.Errorf("beginning transaction: %w", err))
 	}
-	defer tx.Rollback() // after the commit it does nothing
+	defer tx.Rollback() // has no effect after the commit
 	if err := changes(tx); err != nil {
 		return failed(err)
 	}
 	if err := tx.Commit(); err != nil {
-		return failed(err)
+		return failed(fmt.Errorf("committing: %w", err))
 	}
-	return s.present() // else it was committed to a file that nobody will read
+
+	return s.present() // otherwise it was committed to a file that nobody will read
 }
 
-// exec is write with one statement. It returns how many rows that changed.
+// exec runs one statement in a transaction and returns how many rows it changed.
 func (s *sqliteDB) exec(query string, args ...any) (rows int64, err error) {
 	err = s.write(func(tx *sql.Tx) error {
 		result, err := tx.Exec(query, args...)
@@ -217,13 +224,14 @@ func (s *sqliteDB) exec(query string, args ...any) (rows int64, err error) {
 	return rows, err
 }
 
-// present makes sure that the files that are open are still those that a restart
-// would open. SQLite would go on counting in ones that were removed.
+// present checks that the open files are still those that a restart would open.
+// SQLite would go on counting in removed files.
 func (s *sqliteDB) present() error {
 	info, err := os.Stat(s.path)
 	if err != nil {
 		return fmt.Errorf("the store is gone: %w", err)
 	}
+
 	if !os.SameFile(info, s.file) {
 		return fmt.Errorf("%w: the store was replaced by another file", errBroken)
 	}

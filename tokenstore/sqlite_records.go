@@ -3,59 +3,67 @@ package tokenstore
 import (
 	"database/sql"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
-const (
+var (
 	selectRecord = `
-		SELECT t.issuer, t.id, subject, provider, label, disabled, issued_at, expires_at, first_seen, last_seen, calls_limit, claimed_calls,
-			coalesce(c.used, 0), calls, succeeded, client_errors, provider_errors, bytes_in, bytes_out, duration_us
-		FROM tokens AS t LEFT JOIN counters AS c
-			ON c.scope = 'token' AND c.id = t.issuer || '/' || t.id AND c.unit = 'calls' AND c.window_start = 0 `
+		SELECT issuer, id, subject, provider, label, disabled, issued_at, expires_at, first_seen, last_seen,
+			calls_limit, tokens_limit, nanousd_limit, claimed_calls, claimed_tokens, claimed_nanousd, ` +
+		counted("calls") + `, ` + counted("tokens") + `, ` + counted("nanousd") + `, ` + strings.Join(usageColumns[:], ", ") + `
+		FROM tokens `
 
 	addTokenUsage = `
-		UPDATE tokens SET last_seen = max(last_seen, ?), calls = calls + ?, succeeded = succeeded + ?,
-			client_errors = client_errors + ?, provider_errors = provider_errors + ?,
-			bytes_in = bytes_in + ?, bytes_out = bytes_out + ?, duration_us = duration_us + ?
+		UPDATE tokens SET last_seen = max(last_seen, ?), ` + eachUsage("%[1]s = %[1]s + ?") + `
 		WHERE issuer = ? AND id = ?`
 
 	addDayUsage = `
-		INSERT INTO usage (day, provider, issuer, subject,
-			calls, succeeded, client_errors, provider_errors, bytes_in, bytes_out, duration_us)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (day, provider, issuer, subject) DO UPDATE SET
-			calls = calls + excluded.calls, succeeded = succeeded + excluded.succeeded,
-			client_errors = client_errors + excluded.client_errors,
-			provider_errors = provider_errors + excluded.provider_errors,
-			bytes_in = bytes_in + excluded.bytes_in, bytes_out = bytes_out + excluded.bytes_out,
-			duration_us = duration_us + excluded.duration_us`
+		INSERT INTO usage (day, issuer, subject, provider, model, token_id, ` + eachUsage("%s") + `)
+		VALUES (?, ?, ?, ?, ?, ?` + strings.Repeat(", ?", len(usageColumns)) + `)
+		ON CONFLICT (day, issuer, subject, provider, model, token_id) DO UPDATE SET ` + eachUsage("%[1]s = usage.%[1]s + excluded.%[1]s")
 )
 
-// scanner is a row or the current one of several.
+// counted is an expression for the total that a token has used in a unit.
+func counted(u Unit) string {
+	return fmt.Sprintf(`coalesce((SELECT used FROM counters WHERE scope = 'token' AND id = tokens.issuer || '/' || tokens.id
+		AND unit = '%s' AND window_start = 0), 0)`, u)
+}
+
+// eachUsage formats each column of a Usage.
+func eachUsage(format string) string {
+	var all []string
+	for _, column := range usageColumns {
+		all = append(all, fmt.Sprintf(format, column))
+	}
+	return strings.Join(all, ", ")
+}
+
+// scanner is a row, or the current row of several.
 type scanner interface{ Scan(into ...any) error }
 
 func scanRecord(row scanner) (Record, error) {
 	var r Record
 	var disabled bool
-	var issued, expires, first, last, micros int64
-	var limit, claimed sql.NullInt64
-	u := &r.Usage
-	err := row.Scan(&r.Issuer, &r.ID, &r.Subject, &r.Provider, &r.Label, &disabled, &issued, &expires, &first, &last, &limit, &claimed,
-		&r.CallsCounted, &u.Calls, &u.Succeeded, &u.ClientErrors, &u.ProviderErrors, &u.BytesIn, &u.BytesOut, &micros)
+	var issued, expires, first, last int64
+	into := []any{
+		&r.Issuer, &r.ID, &r.Subject, &r.Provider, &r.Label, &disabled, &issued, &expires, &first, &last,
+		&r.CallsLimit, &r.TokensLimit, &r.NanoUSDLimit, &r.ClaimedCalls, &r.ClaimedTokens, &r.ClaimedNanoUSD,
+		&r.CallsCounted, &r.TokensCounted, &r.NanoUSDCounted,
+	}
+	usage, done := r.Usage.into()
+	err := row.Scan(append(into, usage...)...)
+	done()
+
 	r.IssuedAt, r.ExpiresAt, r.FirstSeen = unixTime(issued), unixTime(expires), unixTime(first)
 	if last != 0 {
 		r.LastSeen = unixTime(last)
 	}
-	if limit.Valid {
-		r.CallsLimit = &limit.Int64
-	}
-	if claimed.Valid {
-		r.ClaimedCalls = &claimed.Int64
-	}
 	if disabled {
 		r.Status = Disabled
 	}
-	u.Duration = time.Duration(micros) * time.Microsecond
 	return r, err
 }
 
@@ -65,8 +73,8 @@ func unixTime(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
 func (s *sqliteDB) records(f Filter, limit int) ([]Record, error) {
 	issuer, id := cutCursor(f.After)
 	rows, err := s.db.Query(selectRecord+`
-		WHERE (t.issuer, t.id) > (?1, ?2) AND (?3 = '' OR t.issuer = ?3) AND (?4 = '' OR subject = ?4) AND (?5 = '' OR provider = ?5)
-		ORDER BY t.issuer, t.id LIMIT ?6`, issuer, id, f.Issuer, f.Subject, f.Provider, limit)
+		WHERE (issuer, id) > (?1, ?2) AND (?3 = '' OR issuer = ?3) AND (?4 = '' OR subject = ?4) AND (?5 = '' OR provider = ?5)
+		ORDER BY issuer, id LIMIT ?6`, issuer, id, f.Issuer, f.Subject, f.Provider, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +92,7 @@ func (s *sqliteDB) records(f Filter, limit int) ([]Record, error) {
 
 // record implements [backend].
 func (s *sqliteDB) record(issuer, id string) (Record, error) {
-	r, err := scanRecord(s.db.QueryRow(selectRecord+`WHERE t.issuer = ? AND t.id = ?`, issuer, id))
+	r, err := scanRecord(s.db.QueryRow(selectRecord+`WHERE issuer = ? AND id = ?`, issuer, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, ErrUnknown
 	}
@@ -93,14 +101,16 @@ func (s *sqliteDB) record(issuer, id string) (Record, error) {
 
 // update implements [backend].
 func (s *sqliteDB) update(issuer, id string, c Change) error {
-	var limit sql.NullInt64
-	if c.CallsLimit != nil && *c.CallsLimit != noLimit {
-		limit = sql.NullInt64{Int64: *c.CallsLimit, Valid: true}
+	set := "disabled = coalesce(?, disabled), label = coalesce(?, label)"
+	args := []any{c.Disabled, c.Label}
+	for _, u := range Units {
+		if limit, ok := c.Limits[u]; ok {
+			set += fmt.Sprintf(", %s_limit = ?", u)
+			args = append(args, limit)
+		}
 	}
-	n, err := s.exec(`
-		UPDATE tokens SET disabled = coalesce(?, disabled), label = coalesce(?, label),
-			calls_limit = CASE WHEN ? THEN ? ELSE calls_limit END
-		WHERE issuer = ? AND id = ?`, c.Disabled, c.Label, c.CallsLimit != nil, limit, issuer, id)
+
+	n, err := s.exec("UPDATE tokens SET "+set+" WHERE issuer = ? AND id = ?", append(args, issuer, id)...)
 	if err == nil && n == 0 {
 		return ErrUnknown
 	}
@@ -141,16 +151,13 @@ func (s *sqliteDB) addUsage(seen []*observation) error {
 	return s.write(func(tx *sql.Tx) error {
 		byToken, byDay := tx.Stmt(s.stmts.addTokenUsage), tx.Stmt(s.stmts.addDayUsage)
 		for _, o := range seen {
-			t, u := o.token, o.usage
-			micros := u.Duration.Microseconds()
-			_, err := byToken.Exec(o.last.Unix(), u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors,
-				u.BytesIn, u.BytesOut, micros, t.Issuer, t.ID)
-			if err != nil {
+			t, used := o.token, o.usage.values()
+			args := append([]any{o.last.Unix()}, used...)
+			if _, err := byToken.Exec(append(args, t.Issuer, t.ID)...); err != nil {
 				return err
 			}
-			_, err = byDay.Exec(o.day, t.Provider, t.Issuer, t.Subject, u.Calls, u.Succeeded, u.ClientErrors,
-				u.ProviderErrors, u.BytesIn, u.BytesOut, micros)
-			if err != nil {
+			args = []any{o.day, t.Issuer, t.Subject, t.Provider, o.model, t.ID}
+			if _, err := byDay.Exec(append(args, used...)...); err != nil {
 				return err
 			}
 		}
@@ -160,52 +167,79 @@ func (s *sqliteDB) addUsage(seen []*observation) error {
 
 // usage implements [backend].
 func (s *sqliteDB) usage(f UsageFilter) ([]UsageRow, error) {
-	from, to := int64(0), int64(1<<62)
-	if !f.From.IsZero() {
-		from = f.From.Unix()
+	by, err := f.dimensions()
+	if err != nil {
+		return nil, err
 	}
-	if !f.To.IsZero() {
-		to = f.To.Unix()
+	var columns []string
+	for _, d := range by {
+		columns = append(columns, d.column())
 	}
+	group := strings.Join(columns, ", ")
+
+	from, to := f.days()
 	rows, err := s.db.Query(`
-		SELECT day, provider, issuer, subject, calls, succeeded, client_errors, provider_errors, bytes_in, bytes_out, duration_us
-		FROM usage WHERE day BETWEEN ?1 AND ?2 AND (?3 = '' OR provider = ?3) AND (?4 = '' OR issuer = ?4) AND (?5 = '' OR subject = ?5)
-		ORDER BY day, provider, issuer, subject`, from, to, f.Provider, f.Issuer, f.Subject)
+		SELECT `+group+`, `+eachUsage("sum(%s)")+` FROM usage
+		WHERE day BETWEEN ?1 AND ?2 AND (?3 = '' OR provider = ?3) AND (?4 = '' OR model = ?4) AND (?5 = '' OR issuer = ?5)
+			AND (?6 = '' OR subject = ?6) AND (?7 = '' OR token_id = ?7)
+		GROUP BY `+group+` ORDER BY `+group, from, to, f.Provider, f.Model, f.Issuer, f.Subject, f.Token)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
+
 	var report []UsageRow
 	for rows.Next() {
-		var r UsageRow
-		var day, micros int64
-		u := &r.Usage
-		err := rows.Scan(&day, &r.Provider, &r.Issuer, &r.Subject, &u.Calls, &u.Succeeded, &u.ClientErrors, &u.ProviderErrors,
-			&u.BytesIn, &u.BytesOut, &micros)
+		r, err := scanUsage(rows, by)
 		if err != nil {
 			return nil, err
 		}
-		r.Day = unixTime(day).Format(time.DateOnly)
-		u.Duration = time.Duration(micros) * time.Microsecond
 		report = append(report, r)
 	}
 	return report, rows.Err()
 }
 
+func scanUsage(row scanner, by []Dimension) (r UsageRow, err error) {
+	var day int64
+	fields := map[Dimension]any{ByDay: &day, ByProvider: &r.Provider, ByModel: &r.Model, ByIssuer: &r.Issuer, BySubject: &r.Subject, ByToken: &r.Token}
+	var into []any
+	for _, d := range by {
+		into = append(into, fields[d])
+	}
+	usage, done := r.Usage.into()
+	err = row.Scan(append(into, usage...)...)
+	done()
+
+	if slices.Contains(by, ByDay) {
+		r.Day = unixTime(day).Format(time.DateOnly)
+	}
+	return r, err
+}
+
 // prune implements [backend].
 func (s *sqliteDB) prune(before time.Time) (removed int64, err error) {
+	steps := []string{
+		`DELETE FROM counters WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?1)`,
+		`DELETE FROM counters WHERE window_start > 0 AND window_start < ?1 - ?2`,
+		`INSERT INTO meta (key, value) VALUES ('pruned_through', ?1) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)`,
+		`INSERT INTO usage (day, issuer, subject, provider, model, token_id, ` + eachUsage("%s") + `)
+			SELECT day, issuer, subject, provider, model, '', ` + eachUsage("sum(%s)") + `
+			FROM usage WHERE token_id <> '' AND day < ?1 - ?2 GROUP BY day, issuer, subject, provider, model
+			ON CONFLICT (day, issuer, subject, provider, model, token_id) DO UPDATE SET ` + eachUsage("%[1]s = usage.%[1]s + excluded.%[1]s"),
+		`DELETE FROM usage WHERE token_id <> '' AND day < ?1 - ?2`,
+		`DELETE FROM tokens WHERE expires_at < ?1`,
+	}
 	err = s.write(func(tx *sql.Tx) error {
-		for _, step := range []string{
-			`DELETE FROM counters WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`,
-			`DELETE FROM counters WHERE window_start > 0 AND window_start < ? - 62 * 86400`,
-			`INSERT INTO meta (key, value) VALUES ('pruned_through', ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)`,
-			`DELETE FROM tokens WHERE expires_at < ?`,
-		} {
-			result, err := tx.Exec(step, before.Unix())
+		for _, step := range steps {
+			args := []any{before.Unix(), detailDays * 86400}
+			if !strings.Contains(step, "?2") {
+				args = args[:1]
+			}
+			result, err := tx.Exec(step, args...)
 			if err != nil {
 				return err
 			}
-			if removed, err = result.RowsAffected(); err != nil {
+			if removed, err = result.RowsAffected(); err != nil { // of the last step
 				return err
 			}
 		}
@@ -214,8 +248,8 @@ func (s *sqliteDB) prune(before time.Time) (removed int64, err error) {
 	return removed, err
 }
 
-// pruneRevocations implements [backend]. That of a single token is for whenever
-// it was issued.
+// pruneRevocations implements [backend]. A revocation of a single token holds
+// whenever the token was issued.
 func (s *sqliteDB) pruneRevocations(before time.Time) error {
 	_, err := s.exec(`DELETE FROM revocations WHERE made_at < ?1 AND (before < ?1 OR scope = 'token')`, before.Unix())
 	return err

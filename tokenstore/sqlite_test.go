@@ -96,10 +96,10 @@ func TestClosedStoreRefusesEverything(t *testing.T) {
 	}
 	_, err := s.Used(ctx, TokenCounter("acme", "a"))
 	for what, err := range map[string]error{
-		"Admit, known":   s.Admit(ctx, tok, nil),
-		"Admit, charged": s.Admit(ctx, tok, []Charge{tok.calls(1, 1)}),
-		"Settle":         s.Settle(ctx, []Charge{tok.calls(1, 1)}),
-		"Settle nothing": s.Settle(ctx, nil),
+		"Admit, known":   s.charge(ctx, tok, nil),
+		"Admit, charged": s.charge(ctx, tok, []Charge{tok.calls(1, 1)}),
+		"Settle":         s.Settle([]Charge{tok.calls(1, 1)}, Amounts{}),
+		"Settle nothing": s.Settle(nil, Amounts{}),
 		"Used":           err,
 	} {
 		if !errors.Is(err, ErrUnavailable) {
@@ -123,7 +123,7 @@ func TestCloseWaitsForWhatIsUnderWay(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for {
-				err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, 1<<53)})
+				err := s.charge(context.Background(), tok, []Charge{tok.calls(1, 1<<53)})
 				if err != nil {
 					if !errors.Is(err, ErrUnavailable) {
 						t.Error(err)
@@ -237,11 +237,11 @@ func TestChangesOfAStoreThatIsTakenAway(t *testing.T) {
 			return err
 		},
 		"Revoke":            func(l *Ledger) error { return l.Revoke(t.Context(), Revocation{Scope: ScopeAll, Before: noon}) },
-		"SetLimit":          func(l *Ledger) error { return l.SetLimit(t.Context(), Limit{Scope: ScopeIssuer}) },
-		"RemoveLimit":       func(l *Ledger) error { return l.RemoveLimit(t.Context(), Limit{Scope: ScopeSubject}) },
+		"SetLimit":          func(l *Ledger) error { return l.SetLimit(t.Context(), Limit{Scope: ScopeIssuer, Unit: UnitCalls}) },
+		"RemoveLimit":       func(l *Ledger) error { return l.RemoveLimit(t.Context(), Limit{Scope: ScopeSubject, Unit: UnitCalls}) },
 		"AcceptIssuedSince": func(l *Ledger) error { return l.AcceptIssuedSince(t.Context(), noon.Add(-time.Hour)) },
 		"UsageReport": func(l *Ledger) error {
-			l.Observe(newToken("a"), Usage{Calls: 1})
+			l.Observe(newToken("a"), "", Usage{Calls: 1})
 			_, err := l.UsageReport(t.Context(), UsageFilter{})
 			return err
 		},
@@ -258,7 +258,7 @@ func TestChangesOfAStoreThatIsTakenAway(t *testing.T) {
 			}
 			defer s.Close() // which may fail
 			admit(t, s, newToken("a"))
-			if err := s.SetLimit(t.Context(), Limit{Scope: ScopeSubject}); err != nil {
+			if err := s.SetLimit(t.Context(), Limit{Scope: ScopeSubject, Unit: UnitCalls}); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Rename(path, path+".away"); err != nil {
@@ -309,7 +309,7 @@ func TestChangesThatAreGivenUp(t *testing.T) {
 	s := openNew(t)
 	tok := newToken("a")
 	admit(t, s, tok)
-	limit := Limit{Scope: ScopeIssuer, ID: "acme", Calls: 5}
+	limit := Limit{Scope: ScopeIssuer, ID: "acme", Unit: UnitCalls, Amount: 5}
 	for i := range 200 {
 		if err := s.SetLimit(t.Context(), limit); err != nil {
 			t.Fatal(err)
@@ -324,12 +324,12 @@ func TestChangesThatAreGivenUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Admit(t.Context(), tok, nil); (err == nil) != (r.Status == Active) {
+		if err := s.charge(t.Context(), tok, nil); (err == nil) != (r.Status == Active) {
 			t.Fatalf("try %d: the token is %s in the database, and its use: %v", i, r.Status, err)
 		}
 		durable, err := s.db.limits()
-		if err != nil || !slices.Equal(durable, *s.Limits()) {
-			t.Fatalf("try %d: limits are %v in the database, and %v are in force; %v", i, durable, *s.Limits(), err)
+		if err != nil || !slices.Equal(durable, s.Limits().Limits) {
+			t.Fatalf("try %d: limits are %v in the database, and %v are in force; %v", i, durable, s.Limits().Limits, err)
 		}
 	}
 }
@@ -345,7 +345,7 @@ func TestLogThatIsTakenAway(t *testing.T) {
 	}
 	served := int64(0)
 	for range 5 {
-		if s.Admit(context.Background(), tok, []Charge{tok.calls(1, 10)}) == nil {
+		if s.charge(context.Background(), tok, []Charge{tok.calls(1, 10)}) == nil {
 			served++
 		}
 	}

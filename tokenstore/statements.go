@@ -7,27 +7,29 @@ import (
 )
 
 const (
-	// A token that is there already changes only its times, and only if it is
-	// the same token. If no row changed, it is another one. claimed_calls is the
-	// same in both rows, unless an earlier version left it out.
+	// A row that exists changes only its times, and only if it is of the same
+	// token. If no row changed, it is of another one. The claimed limits are the
+	// same in both rows, unless an earlier version left them out.
 	knowToken = `
-		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen, claimed_calls)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen,
+			claimed_calls, claimed_tokens, claimed_nanousd)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (issuer, id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at),
-			issued_at = max(issued_at, excluded.issued_at), claimed_calls = excluded.claimed_calls
+			issued_at = max(issued_at, excluded.issued_at), claimed_calls = excluded.claimed_calls,
+			claimed_tokens = excluded.claimed_tokens, claimed_nanousd = excluded.claimed_nanousd
 		WHERE fingerprint = excluded.fingerprint
-		RETURNING expires_at, disabled, calls_limit`
+		RETURNING expires_at, disabled, calls_limit, tokens_limit, nanousd_limit`
 
-	// How much is granted was decided in the same transaction, which holds the
-	// write lock since it began. A counter that comes into use gets the next
-	// number, and with it a row among those in use.
+	// The amount was decided in the same transaction, which holds the write lock
+	// since it began. A counter that comes into use gets the next number, and with
+	// it a row among those in use.
 	addUsed = `
 		INSERT INTO counters (n, scope, id, unit, window_start, used)
 		VALUES ((SELECT coalesce(max(n), 0) + 1 FROM counters), ?, ?, ?, ?, ?)
 		ON CONFLICT (scope, id, unit, window_start) DO UPDATE SET n = excluded.n, used = used + excluded.used
 		RETURNING n`
 
-	// Only where a row still is what it was: a number may have a new owner.
+	// Only if the row is still what it was: a number may have a new owner.
 	addUsedAt = `
 		UPDATE counters SET used = used + ?5
 		WHERE scope = ?1 AND id = ?2 AND unit = ?3 AND window_start = ?4 AND n = ?6 AND used = ?7`

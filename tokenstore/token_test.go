@@ -120,7 +120,7 @@ func TestLimitedTokenFromBeforeTheStoreIsRefused(t *testing.T) {
 			if tt.charged {
 				charges = append(charges, tok.calls(1, 10))
 			}
-			if err := s.Admit(context.Background(), tok, charges); err != tt.want {
+			if err := s.charge(context.Background(), tok, charges); err != tt.want {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
 			if _, _, known := row(t, s, tok); known != (tt.want == nil) {

@@ -103,7 +103,7 @@ func tortureCaller(s *Ledger, kind int, next *atomic.Uint32) error {
 	for {
 		n := next.Load()
 		tok, charges := tortureToken(kind, n)
-		err := s.Admit(context.Background(), tok, charges)
+		err := s.charge(context.Background(), tok, charges)
 		switch {
 		case err == nil:
 			if _, err := os.Stdout.Write(binary.BigEndian.AppendUint32(nil, uint32(kind)<<28|n)); err != nil {
@@ -413,7 +413,7 @@ func TestTortureFullDisk(t *testing.T) {
 				wg.Go(func() {
 					for i := range 20 {
 						tok := newToken(id)
-						err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, limit)})
+						err := s.charge(context.Background(), tok, []Charge{tok.calls(1, limit)})
 						if err == nil {
 							count.Add(1)
 						} else if !errors.Is(err, ErrUnavailable) {
@@ -421,7 +421,7 @@ func TestTortureFullDisk(t *testing.T) {
 						}
 						// Rows that need room.
 						other := newToken(strings.Repeat("x", 500) + fmt.Sprint(id, c, round, i))
-						if err := s.Admit(context.Background(), other, []Charge{other.calls(1, 5)}); err != nil {
+						if err := s.charge(context.Background(), other, []Charge{other.calls(1, 5)}); err != nil {
 							unavailable.Add(1)
 						}
 					}
@@ -550,7 +550,7 @@ func TestTortureCorruptPages(t *testing.T) {
 	tok := newToken("a")
 	for i := range others {
 		other := newToken(fmt.Sprint("other-", i))
-		go s.Admit(context.Background(), other, []Charge{other.calls(1, 10)})
+		go s.charge(context.Background(), other, []Charge{other.calls(1, 10)})
 	}
 	for range before {
 		admit(t, s, tok, tok.calls(1, limit))
@@ -583,7 +583,7 @@ func TestTortureCorruptPages(t *testing.T) {
 		opened++
 		served := before
 		for range limit {
-			if err := s.Admit(context.Background(), tok, []Charge{tok.calls(1, limit)}); err == nil {
+			if err := s.charge(context.Background(), tok, []Charge{tok.calls(1, limit)}); err == nil {
 				served++
 			} else if !errors.Is(err, ErrExhausted) {
 				refused++

@@ -13,16 +13,17 @@ import (
 	"time"
 )
 
-// The first line of an export, and what it counts.
+// The header of an export. Version 1 knew one unit only, see column.
 const (
 	transferFormat  = "relayapi-store"
-	transferVersion = 1
+	transferVersion = 2
 )
 
-// column is a member of an exported line: a column, and of which type.
+// column is a member of an exported line: a column and its type.
 type column struct {
 	name string
-	kind byte // 'i'nteger that is not negative, 't'ext, 'b'ytes (base64), 'n'ull or an integer, or 'o'ptional: the same, and null where the line has no such member
+	kind byte   // 'i'nteger that is not negative, 't'ext, 'b'ytes (base64), or 'n'ull or such an integer
+	lack string // its value in JSON where an export of version 1 lacks it; empty: it has it
 }
 
 // transfers are the tables of an export, in its order. How rows are numbered or
@@ -31,17 +32,31 @@ var transfers = []struct {
 	kind, table string
 	columns     []column
 }{
-	{"meta", "meta", []column{{"key", 't'}, {"value", 'i'}}},
-	{"token", "tokens", []column{{"issuer", 't'}, {"id", 't'}, {"subject", 't'}, {"provider", 't'}, {"fingerprint", 'b'},
-		{"issued_at", 'i'}, {"expires_at", 'i'}, {"first_seen", 'i'}, {"label", 't'}, {"disabled", 'i'}, {"calls_limit", 'n'},
-		{"claimed_calls", 'o'}, // earlier exports lack it
-		{"last_seen", 'i'}, {"calls", 'i'}, {"succeeded", 'i'}, {"client_errors", 'i'}, {"provider_errors", 'i'},
-		{"bytes_in", 'i'}, {"bytes_out", 'i'}, {"duration_us", 'i'}}},
-	{"counter", "counters", []column{{"scope", 't'}, {"id", 't'}, {"unit", 't'}, {"window_start", 'i'}, {"used", 'i'}}},
-	{"revocation", "revocations", []column{{"scope", 't'}, {"issuer", 't'}, {"id", 't'}, {"before", 'i'}, {"made_at", 'i'}}},
-	{"limit", "limits", []column{{"scope", 't'}, {"id", 't'}, {"per", 't'}, {"calls", 'i'}, {"made_at", 'i'}}},
-	{"usage", "usage", []column{{"day", 'i'}, {"provider", 't'}, {"issuer", 't'}, {"subject", 't'}, {"calls", 'i'},
-		{"succeeded", 'i'}, {"client_errors", 'i'}, {"provider_errors", 'i'}, {"bytes_in", 'i'}, {"bytes_out", 'i'}, {"duration_us", 'i'}}},
+	{"meta", "meta", columns("key:t value:i")},
+	{"token", "tokens", columns("issuer:t id:t subject:t provider:t fingerprint:b issued_at:i expires_at:i first_seen:i label:t disabled:i " +
+		"calls_limit:n tokens_limit:n:null nanousd_limit:n:null claimed_calls:n:null claimed_tokens:i:0 claimed_nanousd:i:0 last_seen:i " +
+		transferUsage)},
+	{"counter", "counters", columns("scope:t id:t unit:t window_start:i used:i")},
+	{"revocation", "revocations", columns("scope:t issuer:t id:t before:i made_at:i")},
+	{"limit", "limits", columns(`scope:t id:t unit:t:"calls" per:t amount:i made_at:i`)},
+	{"usage", "usage", columns(`day:i issuer:t subject:t provider:t model:t:"" token_id:t:"" ` + transferUsage)},
+}
+
+const transferUsage = "calls:i succeeded:i client_errors:i provider_errors:i bytes_in:i bytes_out:i requests:i:0 " +
+	"input:i:0 cache_read:i:0 cache_write:i:0 cache_write_hour:i:0 output:i:0 reasoning:i:0 audio_input:i:0 audio_output:i:0 " +
+	"image_input:i:0 image_output:i:0 milliseconds:i:0 cost:i:0 unmetered:i:0 overrun:i:0 duration_us:i"
+
+// columns parses `name:kind[:lack]`.
+func columns(list string) (all []column) {
+	for field := range strings.FieldsSeq(list) {
+		part := strings.SplitN(field, ":", 3)
+		c := column{name: part[0], kind: part[1][0]}
+		if len(part) == 3 {
+			c.lack = part[2]
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 // header is the first line, footer the last: a file that was cut short has none.
@@ -174,8 +189,8 @@ func importLines(ctx context.Context, tx *sql.Tx, r io.Reader, progress func(don
 	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &h) != nil || h.Format != transferFormat {
 		return 0, errors.Join(lines.Err(), errors.New("line 1: this is no export of a store"))
 	}
-	if h.Version != transferVersion {
-		return 0, fmt.Errorf("line 1: the export has version %d, this program reads %d", h.Version, transferVersion)
+	if h.Version < 1 || h.Version > transferVersion {
+		return 0, fmt.Errorf("line 1: the export has version %d, this program reads up to %d", h.Version, transferVersion)
 	}
 	for lines.Scan() {
 		var end footer
@@ -185,7 +200,7 @@ func importLines(ctx context.Context, tx *sql.Tx, r io.Reader, progress func(don
 			}
 			return rows, lines.Err()
 		}
-		if err := importLine(ctx, tx, lines.Bytes()); err != nil {
+		if err := importLine(ctx, tx, lines.Bytes(), h.Version); err != nil {
 			return rows, fmt.Errorf("line %d: %w", rows+2, err)
 		}
 		rows++
@@ -196,7 +211,7 @@ func importLines(ctx context.Context, tx *sql.Tx, r io.Reader, progress func(don
 	return rows, errors.Join(lines.Err(), errors.New("the export is cut short: its last line is missing"))
 }
 
-func importLine(ctx context.Context, tx *sql.Tx, data []byte) error {
+func importLine(ctx context.Context, tx *sql.Tx, data []byte, version int) error {
 	var line map[string]json.RawMessage
 	if json.Unmarshal(data, &line) != nil {
 		return errors.New("is not a JSON object")
@@ -207,10 +222,8 @@ func importLine(ctx context.Context, tx *sql.Tx, data []byte) error {
 		if t.kind != kind {
 			continue
 		}
-		for _, c := range t.columns {
-			if c.kind == 'o' && line[c.name] == nil {
-				line[c.name] = json.RawMessage("null")
-			}
+		if version == 1 {
+			upgrade(kind, line, t.columns)
 		}
 		if len(line) != len(t.columns)+1 {
 			return fmt.Errorf("a %s has %d members", kind, len(t.columns))
@@ -230,11 +243,24 @@ func importLine(ctx context.Context, tx *sql.Tx, data []byte) error {
 	return errors.New("is of no kind that this program knows")
 }
 
+// upgrade adds to a line of version 1 what it lacks.
+func upgrade(kind string, line map[string]json.RawMessage, columns []column) {
+	if kind == "limit" { // of calls, the only unit
+		line["amount"] = line["calls"]
+		delete(line, "calls")
+	}
+	for _, c := range columns {
+		if line[c.name] == nil && c.lack != "" {
+			line[c.name] = json.RawMessage(c.lack)
+		}
+	}
+}
+
 func (c column) parse(data json.RawMessage) (any, error) {
 	switch {
 	case data == nil:
 		return nil, errors.New("is missing")
-	case (c.kind == 'n' || c.kind == 'o') && bytes.Equal(data, []byte("null")):
+	case c.kind == 'n' && bytes.Equal(data, []byte("null")):
 		return nil, nil
 	case c.kind == 't':
 		var s *string

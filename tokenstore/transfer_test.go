@@ -19,16 +19,16 @@ func filled(t *testing.T) string {
 	for i := range 5 {
 		tok := newToken(fmt.Sprint("t", i))
 		admit(t, s, tok, tok.calls(int64(i+1), 10))
-		s.Observe(tok, Usage{Calls: 1, Succeeded: 1, BytesIn: 7, BytesOut: 9, Duration: time.Millisecond})
+		s.Observe(tok, "", Usage{Calls: 1, Succeeded: 1, BytesIn: 7, BytesOut: 9, Duration: time.Millisecond})
 	}
 	ten := int64(10)
 	label := "a \"label\"\n\u00e4"
-	if _, err := s.Update(t.Context(), "acme", "t1", Change{CallsLimit: &ten, Label: &label}); err != nil {
+	if _, err := s.Update(t.Context(), "acme", "t1", Change{Limits: map[Unit]*int64{UnitCalls: &ten}, Label: &label}); err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range []error{
 		s.Revoke(t.Context(), Revocation{Scope: ScopeToken, Issuer: "acme", ID: "t2", Before: noon.AddDate(1000, 0, 0)}),
-		s.SetLimit(t.Context(), Limit{Scope: ScopeSubject, ID: "acme/user-1", Per: "day", Calls: 3}),
+		s.SetLimit(t.Context(), Limit{Scope: ScopeSubject, ID: "acme/user-1", Unit: UnitTokens, Per: "day", Amount: 3}),
 		s.Close(),
 	} {
 		if err != nil {
@@ -82,19 +82,37 @@ func TestImportedStoreIsTheExportedOne(t *testing.T) {
 	}
 }
 
-// Earlier exports have no claimed_calls.
+// Exports of version 1 count calls only; the first of them lack claimed_calls.
 func TestImport_EarlierExport(t *testing.T) {
-	var earlier []string
-	for _, line := range lines(t, filled(t)) {
-		earlier = append(earlier, strings.Replace(line, `"claimed_calls":0,`, "", 1))
+	earlier := []string{
+		`{"format":"relayapi-store","version":1,"rows":5}`,
+		`{"kind":"meta","key":"birth","value":1906545600}`,
+		`{"kind":"token","issuer":"acme","id":"t1","subject":"user-1","provider":"openai",` +
+			`"fingerprint":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","issued_at":1906545600,"expires_at":1906549200,` +
+			`"first_seen":1906545600,"label":"","disabled":0,"calls_limit":10,"last_seen":0,"calls":1,"succeeded":1,` +
+			`"client_errors":0,"provider_errors":0,"bytes_in":7,"bytes_out":9,"duration_us":1000}`,
+		`{"kind":"counter","scope":"token","id":"acme/t1","unit":"calls","window_start":0,"used":2}`,
+		`{"kind":"limit","scope":"subject","id":"acme/user-1","per":"day","calls":3,"made_at":1906545600}`,
+		`{"kind":"usage","day":1906502400,"provider":"openai","issuer":"acme","subject":"user-1","calls":1,"succeeded":1,` +
+			`"client_errors":0,"provider_errors":0,"bytes_in":7,"bytes_out":9,"duration_us":1000}`,
+		`{"kind":"end","rows":5}`,
 	}
 	path := filepath.Join(t.TempDir(), "new.db")
-	if _, err := Import(t.Context(), path, strings.NewReader(strings.Join(earlier, "")), nil); err != nil {
+	if _, err := Import(t.Context(), path, strings.NewReader(strings.Join(earlier, "\n")), nil); err != nil {
 		t.Fatal(err)
 	}
-	r, err := openAt(t, path).Token(t.Context(), "acme", "t1")
-	if err != nil || r.ClaimedCalls != nil || r.CallsLimit == nil || *r.CallsLimit != 10 {
-		t.Errorf("got %+v, %v, want the override 10 and no claimed limit", r, err)
+
+	s := openAt(t, path)
+	r, err := s.Token(t.Context(), "acme", "t1")
+	if err != nil || r.ClaimedCalls != nil || r.CallsLimit == nil || *r.CallsLimit != 10 || r.CallsCounted != 2 {
+		t.Errorf("got %+v, %v, want the override 10, no claimed limit and 2 calls", r, err)
+	}
+	want := Limit{Scope: ScopeSubject, ID: "acme/user-1", Unit: UnitCalls, Per: "day", Amount: 3}
+	if got := s.Limits().Limits; len(got) != 1 || got[0] != want {
+		t.Errorf("got limits %+v, want %+v", got, want)
+	}
+	if rows, err := s.UsageReport(t.Context(), UsageFilter{}); err != nil || len(rows) != 1 || rows[0].Calls != 1 {
+		t.Errorf("got usage %+v, %v, want a row with one call", rows, err)
 	}
 }
 
@@ -109,7 +127,7 @@ func TestImportRefuses(t *testing.T) {
 	}{
 		"nothing":              {nil, "line 1: this is no export"},
 		"something else":       {[]string{"{}\n"}, "line 1: this is no export"},
-		"a later version":      {edit(`"version":1`, `"version":2`), "line 1: the export has version 2"},
+		"a later version":      {edit(`"version":2`, `"version":3`), "line 1: the export has version 3"},
 		"cut short":            {good[:len(good)-1], "cut short"},
 		"a line less":          {slices.Delete(slices.Clone(good), 3, 4), "rows"},
 		"more after the end":   {append(slices.Clone(good), good[2]), "something after it"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -11,8 +12,8 @@ import (
 )
 
 // writer is the queue of what is to be made durable. One goroutine drains it:
-// whatever has come in during one commit goes into the next together, so that
-// the number of commits follows the disk and not the calls.
+// whatever arrives during one commit shares the next, so the number of commits
+// follows the disk and not the calls.
 type writer struct {
 	wake     chan struct{}
 	flushing sync.Mutex // held from draining the queue to publishing the outcome
@@ -21,59 +22,78 @@ type writer struct {
 	queue
 }
 
-// learning is a token that is to be made known; the channel says how that went.
+// learning is a token that is to be made known.
 type learning struct {
-	token *Token
-	done  chan error
+	token  *Token
+	done   chan error // receives the outcome once
+	record record     // set before done receives nil
 }
 
-func newLearning(t *Token) *learning { return &learning{t, make(chan error, 1)} }
+func newLearning(t *Token) *learning { return &learning{token: t, done: make(chan error, 1)} }
 
 // batch is what one commit makes durable.
 type batch struct {
 	tokens  []*knowing
-	returns []Charge // first, so that what is returned can be granted
+	returns []Charge // applied first, so that returned units can be granted
 	grants  []*grant
 }
 
 func (b *batch) empty() bool { return len(b.tokens)+len(b.returns)+len(b.grants) == 0 }
 
-// knowing is a token in a batch, and what the database has of it then.
+// applyOverrides lowers the limits of grants to the operator's overrides of tokens
+// that the batch makes known. The calls that asked for the grants did not know them.
+func (b *batch) applyOverrides() {
+	for _, k := range b.tokens {
+		if k.record.override == (Limits{}) {
+			continue
+		}
+		for _, g := range b.grants {
+			limit := k.record.override.Of(g.counter.Unit)
+			if limit != nil && g.counter == tokenCounter(k.token.Issuer, k.token.ID, g.counter.Unit) {
+				g.limit = min(g.limit, *limit)
+			}
+		}
+	}
+}
+
+// knowing is a token in a batch, and the outcome.
 type knowing struct {
 	token  *Token
 	record record // with the latest expiry of the identity
 	err    error  // ErrConflict
 }
 
-// grant is a counter in a batch: units that are needed and some ahead, of which
-// some are leased already, under a limit, and what was granted of them.
+// grant is a counter in a batch and the outcome.
 type grant struct {
 	counter     Counter
 	limit       int64
-	need, ahead int64
-	lease       int64
+	owed        int64 // an overrun, granted whatever the limit
+	need, ahead int64 // units that waiting calls lack, and units beyond
+	lease       int64 // units that are leased already
 	granted     int64
-	place       place         // where its row was the last time, and then where it is
+	place       place         // the counter's row after the previous grant, then after this one
 	done        chan struct{} // closed when the outcome is published; nil: nobody waits
 }
 
-// size is how much is granted with some units remaining under the limit.
+// size returns how much is granted when some units are used.
 func (g *grant) size(used int64) int64 {
-	remaining := max(0, g.limit-used)
+	owed := min(g.owed, math.MaxInt64-used)
+	remaining := max(0, g.limit-used-owed)
 	need := min(g.need, remaining)
-	return need + max(0, share(g.ahead, remaining-need)-g.lease)
+	return owed + need + max(0, share(g.ahead, remaining-need)-g.lease)
 }
 
 func newWriter() *writer { return &writer{wake: make(chan struct{}, 1)} }
 
-// ask queues accounts for grants, and a token to be made known if there is one:
-// together, so that a call that needs several of these waits for one commit.
-// The caller holds the accounts' locks.
+// ask queues accounts for grants, and a token to be made known unless it is nil:
+// together, so that a call that needs several of these waits for one commit. The
+// caller holds the accounts' locks.
 func (w *writer) ask(learn *learning, accounts ...*account) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	if learn != nil {
-		w.learning = append(w.learning, *learn)
+		w.learning = append(w.learning, learn)
 	}
 	for _, a := range accounts {
 		w.enqueue(a)
@@ -81,11 +101,12 @@ func (w *writer) ask(learn *learning, accounts ...*account) {
 	w.signal()
 }
 
-// askLater queues an account for the next commit, whenever that is, or the next
-// sweep. The caller holds its lock.
+// askLater queues an account for the next commit or the next sweep, whichever
+// comes first. The caller holds its lock.
 func (w *writer) askLater(a *account) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	w.enqueue(a)
 }
 
@@ -96,12 +117,13 @@ func (w *writer) enqueue(a *account) {
 	}
 }
 
-// giveBack queues units to be returned, and tells in which batch they will be.
-// They have left memory already: should the return fail, they are lost, and
-// never granted twice.
+// giveBack queues units to be returned, and returns the number of their batch. The
+// units have left memory already: if the return fails they are lost, never granted
+// twice.
 func (w *writer) giveBack(c Counter, units int64) (batch uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	w.returns = append(w.returns, Charge{Counter: c, Amount: units})
 	w.signal()
 	return w.number
@@ -114,11 +136,11 @@ func (w *writer) signal() {
 	}
 }
 
-// queue is what the writer has taken to be one batch.
+// queue is what goes into one batch.
 type queue struct {
 	number   uint64
 	accounts []*account
-	learning []learning
+	learning []*learning
 	returns  []Charge
 }
 
@@ -126,18 +148,18 @@ type queue struct {
 func (w *writer) drain() queue {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	q := w.queue
 	w.queue = queue{number: q.number + 1}
 	return q
 }
 
-// write is the ledger's one writer.
+// write runs the ledger's one writer.
 func (l *Ledger) write() {
 	for {
 		select {
 		case <-l.writer.wake:
-			// Calls that came at the same moment share the commit.
-			runtime.Gosched()
+			runtime.Gosched() // calls that arrived at the same moment share the commit
 			l.flush()
 		case <-l.done:
 			return // Close flushes what is left
@@ -149,26 +171,24 @@ func (l *Ledger) write() {
 func (l *Ledger) flush() {
 	l.writer.flushing.Lock()
 	defer l.writer.flushing.Unlock()
+
 	q := l.writer.drain()
-	if errors.Is(l.stopped(), errClosed) {
-		q.accounts, q.learning = nil, nil // nobody waits: a grant would be lost
+	if errors.Is(l.stopped(), errClosed) { // nobody waits: a grant would be lost
+		q.learning = nil
+		q.accounts = slices.DeleteFunc(q.accounts, func(a *account) bool { return !a.owes() })
 	}
-	b := batch{returns: q.returns}
-	for _, a := range q.accounts {
-		b.grants = append(b.grants, a.request())
-	}
-	for _, k := range q.learning {
-		b.tokens = append(b.tokens, &knowing{token: k.token})
-	}
+	b := q.batch()
 	if b.empty() {
 		if l.failing.Load() != nil && l.Err() == nil {
 			l.note(l.db.try())
 		}
 		return
 	}
-	err := l.commit(&b)
+
+	err := l.commit(b)
 	now := l.now()
 	for i, k := range q.learning {
+		k.record = b.tokens[i].record
 		k.done <- l.outcome(b.tokens[i], err)
 	}
 	for i, a := range q.accounts {
@@ -176,8 +196,19 @@ func (l *Ledger) flush() {
 	}
 }
 
-// commit makes a batch durable. What came during a commit that broke the store
-// is refused as well: the next one might succeed, on pages the kernel dropped.
+func (q *queue) batch() *batch {
+	b := &batch{returns: q.returns}
+	for _, a := range q.accounts {
+		b.grants = append(b.grants, a.request())
+	}
+	for _, k := range q.learning {
+		b.tokens = append(b.tokens, &knowing{token: k.token})
+	}
+	return b
+}
+
+// commit makes a batch durable. It refuses what arrived during a commit that broke
+// the store: the next commit might succeed, on pages that the kernel dropped.
 func (l *Ledger) commit(b *batch) error {
 	if errors.Is(l.stopped(), errBroken) {
 		return errBroken
@@ -187,7 +218,7 @@ func (l *Ledger) commit(b *batch) error {
 	return err
 }
 
-// note notes how a commit ended.
+// note records how a commit ended.
 func (l *Ledger) note(err error) {
 	if err == nil {
 		l.failing.Store(nil)
@@ -199,17 +230,21 @@ func (l *Ledger) note(err error) {
 	}
 }
 
-// request is what the account asks for now. From here on it may ask again.
+// request returns what the account asks for now. It may ask again afterwards.
 func (a *account) request() *grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g := &grant{counter: a.counter, limit: a.limit, need: a.need, ahead: a.ahead, lease: a.lease, place: a.place, done: a.granted}
+
+	g := &grant{
+		counter: a.counter, limit: a.limit, owed: max(0, -a.lease), need: a.need, ahead: a.ahead,
+		lease: max(0, a.lease), place: a.place, done: a.granted,
+	}
 	a.need, a.asked, a.written = 0, false, true
-	a.granted = nil // who waits from here on waits for the next
+	a.granted = nil // calls that wait from now on wait for the next grant
 	return g
 }
 
-// outcome remembers a token that was made known.
+// outcome caches a token that was made known.
 func (l *Ledger) outcome(k *knowing, err error) error {
 	switch {
 	case err != nil:
@@ -217,6 +252,7 @@ func (l *Ledger) outcome(k *knowing, err error) error {
 	case k.err != nil:
 		return k.err
 	}
+
 	l.known.add(k.token, k.record)
 	if k.record.disabled {
 		return ErrDisabled
@@ -224,33 +260,34 @@ func (l *Ledger) outcome(k *knowing, err error) error {
 	return nil
 }
 
-// What idles is looked for every second, each time in another part of what there is.
+// The sweeper looks for idle accounts every second, each time in another part of them.
 const (
 	sweepEvery = time.Second
 	sweepTurns = 8
 )
 
-// sweep returns the leases of idle accounts, forgets accounts, has the writer look
-// for who could wait, writes usage and prunes.
+// sweep returns the leases of idle accounts, forgets accounts, wakes the writer for
+// accounts that could wait, flushes usage and prunes.
 func (l *Ledger) sweep() {
 	var p pruner
-	written := l.now()
+	flushed := l.now()
 	for turn := 0; ; turn = (turn + 1) % sweepTurns {
 		select {
 		case <-l.sweeper.C:
-			if before := p.tick(l.now()); !before.IsZero() {
-				_ = l.pruneThrough(context.Background(), before) // what failed is tried again in an hour
-			}
-			for i := turn; i < len(l.accounts); i += sweepTurns {
-				l.sweepShard(&l.accounts[i], l.now())
-			}
-			l.writer.signal() // for those that have asked for later, and to try what failed
-			if now := l.now(); now.Sub(written).Abs() >= usageEvery {
-				written = now
-				_ = l.writeUsage(true) // what failed is tried again
-			}
 		case <-l.done:
 			return
+		}
+
+		if before := p.tick(l.now()); !before.IsZero() {
+			_ = l.pruneThrough(context.Background(), before) // a failed prune is tried again in an hour
+		}
+		for i := turn; i < len(l.accounts); i += sweepTurns {
+			l.sweepShard(&l.accounts[i], l.now())
+		}
+		l.writer.signal() // for accounts that asked for later, and to retry after a failure
+		if now := l.now(); now.Sub(flushed).Abs() >= usageEvery {
+			flushed = now
+			_ = l.writeUsage(true) // what failed is tried again
 		}
 	}
 }
@@ -258,7 +295,8 @@ func (l *Ledger) sweep() {
 func (l *Ledger) sweepShard(s *shard, now time.Time) {
 	s.mu.Lock()
 	accounts := slices.Collect(maps.Values(s.accounts))
-	s.mu.Unlock() // an account's lock is never taken with a shard's held
+	s.mu.Unlock() // an account's lock is never taken while a shard's is held
+
 	for _, a := range accounts {
 		if !a.sweep(now) {
 			continue

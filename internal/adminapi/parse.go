@@ -31,13 +31,11 @@ func ParseChange(body []byte) (c tokenstore.Change, err error) {
 		return c, errors.New("nothing to change; give calls_limit, disabled or label")
 	}
 	if data, ok := members["calls_limit"]; ok {
-		if err := json.Unmarshal(data, &c.CallsLimit); err != nil || c.CallsLimit != nil && (*c.CallsLimit < 0 || *c.CallsLimit > grant.MaxCalls) {
+		var limit *int64
+		if err := json.Unmarshal(data, &limit); err != nil || limit != nil && (*limit < 0 || *limit > grant.MaxCalls) {
 			return c, fmt.Errorf("calls_limit must be a whole number from 0 to %d, or null for the limit in the token's claims", int64(grant.MaxCalls))
 		}
-		if c.CallsLimit == nil {
-			noLimit := int64(tokenstore.NoLimit)
-			c.CallsLimit = &noLimit
-		}
+		c.Limits = map[tokenstore.Unit]*int64{tokenstore.UnitCalls: limit}
 	}
 	if data, ok := members["disabled"]; ok {
 		if err := json.Unmarshal(data, &c.Disabled); err != nil || c.Disabled == nil {
@@ -76,7 +74,7 @@ func ParseLimit(body []byte) (limit tokenstore.Limit, err error) {
 		return limit, err
 	}
 	limit, err = ParseLimitKey(func(name string) (string, bool) { s, ok := text[name]; return s, ok })
-	limit.Calls = *calls
+	limit.Amount = *calls
 	return limit, err
 }
 
@@ -86,7 +84,7 @@ func ParseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 	issuer, hasIssuer := get("issuer")
 	subject, hasSubject := get("subject")
 	id, hasID := get("id")
-	l.Scope = tokenstore.Scope(scope)
+	l.Scope, l.Unit = tokenstore.Scope(scope), tokenstore.UnitCalls
 	l.Per, _ = get("per")
 	switch {
 	case !slices.Contains(scopes, l.Scope):

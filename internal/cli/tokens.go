@@ -264,7 +264,7 @@ func tightest(r tokenstore.Record) (limit, left string) {
 
 // limitText returns a limit such as 3, 20/day or 1000/month of subject.
 func limitText(l tokenstore.LimitUse) string {
-	text := strconv.FormatInt(l.Calls, 10)
+	text := strconv.FormatInt(l.Amount, 10)
 	if l.Per != "" {
 		text += "/" + l.Per
 	}
@@ -289,7 +289,7 @@ func ownLimit(r tokenstore.Record) string {
 	case *r.ClaimedCalls > 0:
 		return fmt.Sprintf("%d, in its claims", *r.ClaimedCalls)
 	default:
-		return fmt.Sprintf("%d, as its issuer's tokens have", r.Limits[i].Calls)
+		return fmt.Sprintf("%d, as its issuer's tokens have", r.Limits[i].Amount)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 
 func TestPrintRecords_Limits(t *testing.T) {
 	n := func(n int64) *int64 { return &n }
-	own := tokenstore.LimitUse{Scope: "token", Calls: 3, Used: 1}
-	day := tokenstore.LimitUse{Scope: "subject", Per: "day", Calls: 20, Used: 19}
-	spent := tokenstore.LimitUse{Scope: "issuer", Calls: 5, Used: 7}
+	own := tokenstore.LimitUse{Scope: "token", Unit: "calls", Amount: 3, Used: 1}
+	day := tokenstore.LimitUse{Scope: "subject", Unit: "calls", Per: "day", Amount: 20, Used: 19}
+	spent := tokenstore.LimitUse{Scope: "issuer", Unit: "calls", Amount: 5, Used: 7}
 	tests := []struct {
 		name                       string
 		override, claimed          *int64

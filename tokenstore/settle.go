@@ -1,0 +1,41 @@
+package tokenstore
+
+// Settle settles what [Ledger.Admit] charged with what the call used. It refunds
+// what was reserved and not used. It charges what was used beyond the reservation:
+// such an overrun may pass the limit, because the provider bills it all the same.
+// The zero Amounts refund the whole call.
+//
+// Call Settle at most once for each charge, because a second refund would grant
+// units twice. Refunded units return to the lease, and from there to the database
+// when the lease is idle. If the limit was lowered since, they go to the database,
+// because they may be more than the lower limit permits.
+func (l *Ledger) Settle(charges []Charge, used Amounts) error {
+	if err := used.check(); err != nil {
+		return unavailable(err)
+	}
+	if err := checkCharges(charges); err != nil {
+		return unavailable(err)
+	}
+	if err := l.stopped(); err != nil {
+		return err
+	}
+
+	for _, c := range charges {
+		l.settle(c, used.Of(c.Counter.Unit))
+	}
+	return nil
+}
+
+func (l *Ledger) settle(c Charge, used int64) {
+	if used == c.Amount {
+		return
+	}
+	a := l.lock(c.Counter)
+	defer a.mu.Unlock()
+
+	if used < c.Amount {
+		a.refund(c.Amount-used, c.Limit, l.now())
+		return
+	}
+	a.overrun(used-c.Amount, l.now())
+}
