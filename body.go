@@ -160,52 +160,10 @@ func closeUnlessRead(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// How long a client may take to send a body that is read before its call is
-// counted. Bodies that never end must not fill the memory for bodies, and a call
-// that is counted must not wait for its body.
-const (
-	bodyPatience = 30 * time.Second
-	bodyPace     = 64 << 10 // bytes per second, after that
-)
-
-var errBodyTooSlow = errors.New("the request's body came too slowly: it may take 30 seconds, and one more for each 64 KiB")
-
 // inTime runs read, which reads the body, and ends it when the client takes too long
 // or the call ends.
 func (b *clientBody) inTime(read func() error) error {
-	watch := patience{body: b, begun: time.Now()}
-	watch.timer = time.AfterFunc(bodyPatience, watch.check)
-	done := context.AfterFunc(b.call, func() { _ = b.interrupt() })
-
-	err := read()
-
-	switch inTime, underWay := watch.timer.Stop(), done(); {
-	case !underWay:
-		return context.Cause(b.call)
-	case !inTime && watch.over.Load():
-		return errBodyTooSlow
-	}
-	return err
-}
-
-// patience watches how fast a body comes.
-type patience struct {
-	body  *clientBody
-	begun time.Time
-	timer *time.Timer
-	over  atomic.Bool
-}
-
-// check ends the reading of a body that takes longer than it may, by what has come
-// of it.
-func (p *patience) check() {
-	allowed := bodyPatience + time.Duration(p.body.read.Load()/bodyPace)*time.Second
-	if left := allowed - time.Since(p.begun); left > 0 {
-		p.timer.Reset(left)
-		return
-	}
-	p.over.Store(true)
-	_ = p.body.interrupt()
+	return bodies.InTime(b.call, b.read.Load, func() { _ = b.interrupt() }, read)
 }
 
 // readBody reads a body that must be there before the call is counted: a short one,
@@ -300,7 +258,7 @@ func (c *call) unread(err error) *refusal {
 	switch {
 	case errors.As(err, &refused):
 		return refused
-	case errors.Is(err, errBodyTooSlow), errors.Is(err, coding.ErrUnknown):
+	case errors.Is(err, bodies.ErrTooSlow), errors.Is(err, coding.ErrUnknown):
 		return refuse(codeInvalidRequest, err.Error())
 	case errors.Is(err, bodies.ErrTooLong), statusOf(err, http.StatusRequestEntityTooLarge):
 		return refuse(codeTooLarge, bodies.ErrTooLong.Error())

@@ -16,7 +16,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
-	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/provider"
 )
 
@@ -40,18 +39,18 @@ type directive struct {
 // session of OpenAI's ends after as long by itself.
 const longestSession = time.Hour
 
-// notProxied are the subdirectives of reverse_proxy that a relay cannot have,
-// and why. A trailing underscore stands for all that start so.
+// notProxied has the subdirectives of reverse_proxy that a relay cannot have, and why.
+// A name that ends in an underscore is a prefix.
 var notProxied = []struct{ name, why string }{
 	{"to", "the provider of a token decides where its requests go; write `provider <name> <base-url>` in the relayapi global option"},
 	{"dynamic", "the provider of a token decides where its requests go"},
-	{"method", "the token is held against the method that is sent"},
-	{"rewrite", "the token is held against the path that is sent; put `prefix <path>` or handle_path around it"},
+	{"method", "the token is checked against the method that is sent"},
+	{"rewrite", "the token is checked against the path that is sent; use `prefix <path>`, or put handle_path around it"},
 	{"lb_", "a counted call goes to its provider once, and there is one upstream"},
 	{"health_", "a health check would spend calls; `health <path>` tells about the relay itself"},
 }
 
-// siteLines are the subdirectives that are ours, or that we look at.
+// siteLines has the subdirectives that the relay reads.
 var siteLines = []string{"prefix", "health", "jwks", "token_status", "mint", "transport", "log_requests", "stream_timeout", "stream_close_delay"}
 
 // parseDirective parses
@@ -98,7 +97,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	}
 	if own.handler.Prefix != "" {
 		if _, taken := matcher["path"]; taken {
-			return nil, d.Err("prefix is a path matcher already: remove the other one or the prefix")
+			return nil, d.Err("prefix is a path matcher; remove the other one or the prefix")
 		}
 		matcher = maps.Clone(matcher) // it may be a named one, which others use too
 		if matcher == nil {
@@ -241,7 +240,7 @@ func takePath(d *caddyfile.Dispenser) (string, error) {
 		return "", d.Errf("%s %q: give a plain path that starts with a slash", name, args[0])
 	}
 	if name == "prefix" && strings.Trim(args[0], "/") == "" {
-		return "", d.Errf("prefix %s is none: leave it out", args[0])
+		return "", d.Errf("prefix %s: leave it out for no prefix", args[0])
 	}
 	d.DeleteN(2)
 	return args[0], nil
@@ -253,7 +252,7 @@ func (own *directive) takeTransport(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	if d.Val() != "http" {
-		return d.Errf("transport %s is not for a relay: providers speak HTTP, write `transport http`", d.Val())
+		return d.Errf("transport %s: must be http, because providers speak HTTP", d.Val())
 	}
 	block := d.NewFromNextSegment()
 	if err := own.transport.UnmarshalCaddyfile(block); err != nil {
@@ -273,7 +272,7 @@ func (own *directive) takeTransport(d *caddyfile.Dispenser) error {
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		d.Next()
-		return nil, d.Err("the relayapi global option is given twice: put both in one block")
+		return nil, d.Err("the relayapi global option is given twice; put both in one block")
 	}
 	app := new(App)
 	if err := app.UnmarshalCaddyfile(d); err != nil {
@@ -309,7 +308,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
 	if d.NextArg() {
-		return d.Errf("unexpected argument %q: what a relay has is written in a block", d.Val())
+		return d.Errf("unexpected argument %q; put the options in a block", d.Val())
 	}
 	for d.NextBlock(0) {
 		if err := a.unmarshalLine(d); err != nil {
@@ -319,7 +318,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// globalLines are the subdirectives of the global option.
+// globalLines has the subdirectives of the global option.
 var globalLines = []string{"store", "private_key", "max_ttl", "limit", "rate_limit", "issuer", "provider"}
 
 func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
@@ -333,7 +332,7 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 		if args[0] != "sqlite" {
-			return d.Errf("store %q: the only store is sqlite; write `store sqlite [<path>]`", args[0])
+			return d.Errf("store %q: must be sqlite; write `store sqlite [<path>]`", args[0])
 		}
 		a.Store = &StoreConfig{Driver: args[0], Path: strings.Join(args[1:], "")}
 	case "private_key":
@@ -354,9 +353,9 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		return a.unmarshalProvider(d)
 	default:
 		if slices.Contains(siteLines, d.Val()) {
-			return d.Errf("%s belongs into the relayapi directive of a site, and not into the global option", d.Val())
+			return d.Errf("%s: move it to the relayapi directive of a site; it is not a global option", d.Val())
 		}
-		return d.Errf("unknown subdirective %s: there are %s", d.Val(), strings.Join(globalLines, ", "))
+		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(globalLines, ", "))
 	}
 	return nil
 }
@@ -371,7 +370,7 @@ func unmarshalDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 	}
 	duration, err := caddy.ParseDuration(args[0])
 	if err != nil || duration < time.Second {
-		return d.Errf("%q is not a duration of a second or more, such as 90s, 12h or 30d", args[0])
+		return d.Errf("duration %q: must be a second or more, such as 90s, 12h or 30d", args[0])
 	}
 	*to = caddy.Duration(duration)
 	return nil
@@ -385,7 +384,7 @@ func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
 	}
 	calls, err := strconv.ParseInt(args[2], 10, 64)
 	if err != nil {
-		return d.Errf("limit: %q is not a number of calls", args[2])
+		return d.Errf("limit: calls %q: must be a number", args[2])
 	}
 	l := Limit{Scope: args[0], Calls: calls}
 	if len(args) == 5 {
@@ -406,7 +405,7 @@ func (a *App) unmarshalRateLimit(d *caddyfile.Dispenser) error {
 	}
 	requests, err := strconv.ParseInt(args[1], 10, 64)
 	if err != nil {
-		return d.Errf("rate_limit: %q is not a number of requests", args[1])
+		return d.Errf("rate_limit: requests %q: must be a number", args[1])
 	}
 	l := RateLimit{Scope: args[0], Requests: requests, Per: args[3]}
 	if err := l.check(a.RateLimits); err != nil {
@@ -416,14 +415,14 @@ func (a *App) unmarshalRateLimit(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalName reads the name that an issuer or a provider is given.
+// unmarshalName reads the name of an issuer or a provider.
 func unmarshalName(d *caddyfile.Dispenser) (string, error) {
 	kind := d.Val()
 	if !d.NextArg() {
 		return "", d.ArgErr()
 	}
 	if !grant.ValidName(d.Val()) {
-		return "", d.Errf("%s %q: a name has 1 to 64 letters, digits, dots, dashes and underscores", kind, d.Val())
+		return "", d.Errf("%s %q: %v", kind, d.Val(), errInvalidName)
 	}
 	return d.Val(), nil
 }
@@ -434,17 +433,17 @@ func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if a.Providers[name] != nil {
-		return d.Errf("provider %s is given twice; several keys go on one api_key line", name)
+		return d.Errf("provider %s is given twice; put several keys on one api_key line", name)
 	}
 	p := &Provider{name: name}
 	if d.NextArg() {
 		p.BaseURL = d.Val()
 		if !strings.HasPrefix(p.BaseURL, "https://") && !strings.HasPrefix(p.BaseURL, "http://") {
-			return d.Errf("provider %s: a base URL starts with https:// or http://; a preset and a key go in the block", name) // quotes nothing: it may be a key
+			return d.Errf("provider %s: a base URL starts with https:// or http://; put a preset and a key in the block", name) // quotes nothing, because it may be a key
 		}
 	}
 	if d.NextArg() {
-		return d.Errf("provider %s: there is more than a base URL on the line; a preset and a key go in the block", name)
+		return d.Errf("provider %s: only a base URL may follow the name; put a preset and a key in the block", name)
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := p.unmarshalLine(d); err != nil {
@@ -478,14 +477,14 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 		case len(keys) == 0:
 			return d.ArgErr()
 		case p.NoAPIKey:
-			return d.Err("api_key: either none or keys")
+			return d.Err("api_key: must be either none or keys")
 		case len(keys) == 1 && keys[0] == "none":
 			p.NoAPIKey = true
 			return nil
 		}
 		for _, key := range keys {
-			if !placeholder.MatchString(key) { // quotes nothing: it may be a key
-				return d.Err("api_key takes placeholders, {env.NAME} or {file.PATH}, or none: a literal key would show up in the config, and {$NAME} makes one")
+			if !placeholder.MatchString(key) { // quotes nothing, because it may be a key
+				return d.Err("api_key must be placeholders, {env.NAME} or {file.PATH}, or none; the config would show a literal key, which {$NAME} makes")
 			}
 		}
 		p.APIKeys = append(p.APIKeys, keys...)
@@ -501,10 +500,10 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 		if _, ok := dialect.Lookup(p.Dialect); !ok {
-			return d.Errf("there is no dialect %q: there are %s", p.Dialect, strings.Join(dialect.Names(), ", "))
+			return d.Errf("unknown dialect %q: must be one of %s", p.Dialect, strings.Join(dialect.Names(), ", "))
 		}
 	default:
-		return d.Errf("unknown subdirective %s: a provider has preset, api_key, credential, paths and dialect", d.Val())
+		return d.Errf("unknown subdirective %s: must be one of preset, api_key, credential, paths, dialect", d.Val())
 	}
 	return nil
 }
@@ -512,7 +511,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 // unmarshalCredential reads a line such as `credential header X-Api-Key`.
 func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if p.Credential != nil {
-		return d.Err("credential is given twice: a request carries one")
+		return d.Err("credential is given twice; a request carries one")
 	}
 	args := d.RemainingArgs()
 	form := ""
@@ -538,17 +537,17 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 		return d.Err(err.Error())
 	}
 	if user := p.Credential.User; !placeholder.MatchString(user) && !provider.ValidUser(user) {
-		return d.Err("credential basic: the user must be printable ASCII without spaces and colons") // quotes nothing: it may be a key
+		return d.Err("credential basic: the user must be printable ASCII without spaces and colons") // quotes nothing, because it may be a key
 	}
 	return nil
 }
 
-// issuerLines are the lines of an issuer's block. Those that bound what its
-// tokens may have carry the names of the claims.
+// issuerLines has the lines of an issuer's block. Those that bound its tokens have the
+// names of the claims.
 var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 	"public_key": func(i *Issuer, d *caddyfile.Dispenser) error {
 		if i.PublicKey != "" {
-			return d.Err("public_key is given twice: an issuer signs with one key, so let its next key be that of another issuer until the tokens of the first have expired")
+			return d.Err("public_key is given twice; an issuer signs with one key, so name its next key in another issuer until the tokens of the first have expired")
 		}
 		if !d.AllArgs(&i.PublicKey) {
 			return d.ArgErr()
@@ -556,14 +555,12 @@ var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 		return nil
 	},
 	"secret": func(i *Issuer, d *caddyfile.Dispenser) error {
-		args := d.RemainingArgs()
-		switch {
-		case i.Secret != "":
+		if i.Secret != "" {
 			return d.Err("secret is given twice")
-		case len(args) != 1 || !placeholder.MatchString(args[0]): // quotes nothing: it may be a secret
-			return d.Err("secret takes a placeholder, {env.NAME} or {file.PATH}: a literal one would show up in the config, and {$NAME} makes one")
 		}
-		i.Secret = args[0]
+		if !d.AllArgs(&i.Secret) {
+			return d.ArgErr()
+		}
 		return nil
 	},
 	"carried_keys": func(i *Issuer, d *caddyfile.Dispenser) error {
@@ -598,15 +595,12 @@ func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
 	}
 	i := new(Issuer)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := i.unmarshalLine(d, name); err != nil {
+		if err := i.unmarshalLine(d); err != nil {
 			return err
 		}
 	}
-	switch {
-	case i.PublicKey == "" && i.Secret == "" && name != mint.RelayIssuer:
-		return d.Errf("issuer %s has no public_key: name the PEM or JWK file of the key that signs its tokens, or give it a secret to mint with over HTTP", name)
-	case i.PublicKey != "" && i.Secret != "":
-		return d.Errf("issuer %s has a public_key and a secret: it signs its tokens itself or mints over HTTP, remove one", name)
+	if err := i.check(name); err != nil {
+		return d.Errf("issuer %s: %v", name, err)
 	}
 	if a.Issuers == nil {
 		a.Issuers = make(map[string]*Issuer)
@@ -615,16 +609,10 @@ func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (i *Issuer) unmarshalLine(d *caddyfile.Dispenser, name string) error {
-	line := d.Val()
-	unmarshal := issuerLines[line]
-	switch {
-	case unmarshal == nil:
-		return d.Errf("unknown subdirective %s: an issuer has %s", line, strings.Join(slices.Sorted(maps.Keys(issuerLines)), ", "))
-	case name == mint.RelayIssuer && line == "public_key":
-		return d.Errf("issuer %s is the relay's own and makes its own key: remove public_key or choose another name", name)
-	case name == mint.RelayIssuer && line == "secret":
-		return d.Errf("issuer %s is the relay's own and mints at the admin endpoint: remove secret or choose another name", name)
+func (i *Issuer) unmarshalLine(d *caddyfile.Dispenser) error {
+	unmarshal := issuerLines[d.Val()]
+	if unmarshal == nil {
+		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(slices.Sorted(maps.Keys(issuerLines)), ", "))
 	}
 	if err := unmarshal(i, d); err != nil {
 		return err
@@ -667,7 +655,7 @@ func unmarshalNumber(d *caddyfile.Dispenser, to **int64) error {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return d.Errf("%q is not a number", text)
+		return d.Errf("%q: must be a number", text)
 	}
 	*to = &n
 	return nil

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -93,52 +92,6 @@ func (c *carriers) addQuery(name string) {
 	}
 }
 
-// How much of a request is looked at. Real clients send far less. A request with more
-// is refused before any of it is parsed.
-const (
-	maxHead       = 32 << 10 // bytes of the target and the header, without cookies
-	maxFields     = 256      // values in the header
-	maxParameters = 256      // in the query
-	maxListed     = 64       // subprotocols; options of Connection
-)
-
-// oversized returns what a request has too much of, or "". It only counts.
-func oversized(r *http.Request) string {
-	size, fields := len(r.RequestURI)+len(r.URL.RawQuery), 0
-	for name, values := range r.Header {
-		for _, value := range values {
-			if name != "Cookie" { // never looked into
-				size += len(name) + len(value)
-			}
-		}
-		if fields += len(values); size > maxHead || fields > maxFields {
-			break
-		}
-	}
-	switch {
-	case size > maxHead:
-		return fmt.Sprintf("the target and the header are longer than %d bytes", maxHead)
-	case fields > maxFields:
-		return fmt.Sprintf("the header has more than %d fields", maxFields)
-	case strings.Count(r.URL.RawQuery, "&") >= maxParameters:
-		return fmt.Sprintf("the query has more than %d parameters", maxParameters)
-	case listed(r.Header[protocolHeader]) > maxListed:
-		return fmt.Sprintf("more than %d WebSocket subprotocols are offered", maxListed)
-	case listed(r.Header["Connection"]) > maxListed:
-		return fmt.Sprintf("Connection has more than %d options", maxListed)
-	}
-	return ""
-}
-
-// listed counts the members of a list in a header.
-func listed(values []string) int {
-	n := len(values)
-	for _, value := range values {
-		n += strings.Count(value, ",")
-	}
-	return n
-}
-
 // found is the token of a request, as [carriers.take] found it.
 type found struct {
 	token   string
@@ -166,13 +119,13 @@ const (
 // take finds the token in r and empties every carrier, whether there is one token or
 // not. What it leaves in r holds no piece of a token.
 func (c *carriers) take(r *http.Request) found {
-	if too := oversized(r); too != "" {
+	if too := headers.Oversized(r); too != "" {
 		empty(r)
 		return found{bare: true, refused: refuse(codeInvalidRequest, too)}
 	}
 
 	f := found{bare: redact.Shows(r)}
-	stripConnectionNamed(r.Header)
+	headers.StripConnection(r.Header)
 	c.takeHeaders(r.Header, &f)
 	c.takeProtocols(r.Header, &f)
 	takeUser(r, &f)
@@ -447,28 +400,6 @@ func cutQuery(r *http.Request, cut func(name, value string) bool) error {
 		r.RequestURI = r.URL.RequestURI()
 	}
 	return nil
-}
-
-// stripConnectionNamed removes the headers that the client's Connection header
-// names, which are not meant for the provider (RFC 9110, section 7.6.1).
-func stripConnectionNamed(header http.Header) {
-	for _, value := range header["Connection"] {
-		for name := range strings.SplitSeq(value, ",") {
-			name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))
-			if name != "Upgrade" && name != "Connection" && name != "Te" {
-				delete(header, name)
-			}
-		}
-	}
-}
-
-// stripUpgrade removes a request to switch protocols. After any upgrade but a
-// WebSocket's, requests would follow that nobody has checked.
-func stripUpgrade(header http.Header) {
-	if header["Upgrade"] != nil {
-		delete(header, "Upgrade")
-		delete(header, "Connection")
-	}
 }
 
 // scrub removes everything else that holds a token or a piece of the request's own,

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 )
 
@@ -376,10 +377,10 @@ func TestTakeCountsFirst(t *testing.T) {
 		return strings.TrimSuffix(strings.Repeat(text, n), text[len(text)-1:])
 	}
 	for name, put := range map[string]func(*http.Request){
-		"subprotocols": header("Sec-WebSocket-Protocol", many(maxListed, "a,")),
-		"Connection":   header("Connection", many(maxListed, "a,")),
-		"parameters":   uri("/x?" + many(maxParameters, "a&")),
-		"fields":       func(r *http.Request) { r.Header["X-Many"] = make([]string, maxFields-1) },
+		"subprotocols": header("Sec-WebSocket-Protocol", many(headers.MaxListed, "a,")),
+		"Connection":   header("Connection", many(headers.MaxListed, "a,")),
+		"parameters":   uri("/x?" + many(headers.MaxParameters, "a&")),
+		"fields":       func(r *http.Request) { r.Header["X-Many"] = make([]string, headers.MaxFields-1) },
 	} {
 		t.Run("as many as may be, "+name, func(t *testing.T) {
 			if f := c.take(incoming(t, bearer(token), put)); f.refused != nil || f.token != token {
@@ -407,15 +408,17 @@ func BenchmarkTake(b *testing.B) {
 	cases := map[string]func(*http.Request){
 		"ordinary": ordinary,
 		"below/subprotocols": func(r *http.Request) {
-			r.Header.Set("Sec-WebSocket-Protocol", strings.Repeat("a,", maxListed-1))
+			r.Header.Set("Sec-WebSocket-Protocol", strings.Repeat("a,", headers.MaxListed-1))
 		},
-		"below/Connection":    header("Connection", strings.Repeat("a,", maxListed-1)),
-		"below/parameters":    uri("/x?" + strings.Repeat("a&", maxParameters-1)),
-		"below/percent signs": func(r *http.Request) { r.Header["X-Long"] = []string{strings.Repeat("%", maxHead-1000)} },
-		"below/near tokens":   func(r *http.Request) { r.Header["X-Api-Key"] = []string{strings.Repeat("eyJ.", maxHead/4-1000)} },
+		"below/Connection":    header("Connection", strings.Repeat("a,", headers.MaxListed-1)),
+		"below/parameters":    uri("/x?" + strings.Repeat("a&", headers.MaxParameters-1)),
+		"below/percent signs": func(r *http.Request) { r.Header["X-Long"] = []string{strings.Repeat("%", headers.MaxHead-1000)} },
+		"below/near tokens": func(r *http.Request) {
+			r.Header["X-Api-Key"] = []string{strings.Repeat("eyJ.", headers.MaxHead/4-1000)}
+		},
 		"below/token blocks": func(r *http.Request) {
 			ordinary(r)
-			r.Header["X-Long"] = []string{strings.Repeat(token[40:55]+"!", (maxHead-8000)/16)}
+			r.Header["X-Long"] = []string{strings.Repeat(token[40:55]+"!", (headers.MaxHead-8000)/16)}
 		},
 	}
 	for name, put := range oversizedRequests {

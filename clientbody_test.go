@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/relayapi/caddy-relayapi/internal/bodies"
 )
 
 // watched is a call whose client sends its body with r.
@@ -91,10 +93,10 @@ func TestBody_IsReadInTime(t *testing.T) {
 				c := watched(client, r)
 				begun := time.Now()
 				refused := c.holdBody(r, newShare())
-				if late := refused != nil && refused.rule == errBodyTooSlow.Error(); late != tc.late || !late && refused != nil {
+				if late := refused != nil && refused.rule == bodies.ErrTooSlow.Error(); late != tc.late || !late && refused != nil {
 					t.Errorf("refused with %v, want too slow: %v", refused, tc.late)
 				}
-				if took := time.Since(begun); took > bodyPatience+tc.pause {
+				if took := time.Since(begun); took > bodies.Patience+tc.pause {
 					t.Errorf("it took %v", took)
 				}
 			})

@@ -1,8 +1,6 @@
 package relayapi
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +19,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 )
 
 func init() {
@@ -278,37 +275,8 @@ func callsOf(c *call) (*callsStatus, *refusal) {
 
 const (
 	maxMintBody = 64 << 10 // bytes of claims
-	mintRate    = 100      // tokens per second that the back-end of one issuer may mint
 	maxGuesses  = 10       // wrong secrets per minute and client
 )
-
-// secretIssuer is an issuer whose back-end mints over HTTP. It sends a secret, and the
-// relay signs in the issuer's name.
-type secretIssuer struct {
-	minter *mint.Minter
-	digest [sha256.Size]byte // of the secret
-	pace   *rate.Limiter
-}
-
-// secretIssuers are those who may mint over HTTP.
-type secretIssuers struct{ all []*secretIssuer }
-
-func (s *secretIssuers) add(m *mint.Minter, digest [sha256.Size]byte) {
-	s.all = append(s.all, &secretIssuer{m, digest, rate.NewLimiter(mintRate, mintRate)})
-}
-
-// find returns the issuer of a secret, or nil. It compares all digests to their end, so
-// the time it takes tells nothing.
-func (s *secretIssuers) find(secret string) *secretIssuer {
-	digest, found := sha256.Sum256([]byte(secret)), -1
-	for i, issuer := range s.all {
-		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(digest[:], issuer.digest[:]), i, found)
-	}
-	if found < 0 {
-		return nil
-	}
-	return s.all[found]
-}
 
 // mintEndpoint mints tokens for back-ends that send their issuer's secret. It has no
 // CORS headers and answers no preflight, because a page must not hold the secret.
@@ -361,7 +329,7 @@ func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // authorize returns who asks. The bound on guesses comes before everything that costs
 // more.
-func (e *mintEndpoint) authorize(r *http.Request, secret string) (*secretIssuer, *refusal) {
+func (e *mintEndpoint) authorize(r *http.Request, secret string) (*mint.SecretIssuer, *refusal) {
 	switch {
 	case r.Method != http.MethodPost:
 		return nil, refuse(codeMethodNotAllowed, "mint permits POST")
@@ -373,10 +341,10 @@ func (e *mintEndpoint) authorize(r *http.Request, secret string) (*secretIssuer,
 		return nil, refuse(codeNotReady, "the relay has not started or is shutting down")
 	}
 
-	var issuer *secretIssuer
+	var issuer *mint.SecretIssuer
 	now := time.Now()
 	wait := relay.ledger.guesses.Try(clientOf(r), maxGuesses, now, func() (wrong bool) {
-		issuer = relay.secrets.find(secret)
+		issuer = relay.secrets.Find(secret)
 		return issuer == nil
 	})
 	switch {
@@ -386,14 +354,14 @@ func (e *mintEndpoint) authorize(r *http.Request, secret string) (*secretIssuer,
 		return nil, refuse(codeMintUnauthorized, "no secret in Authorization: Bearer")
 	case issuer == nil:
 		return nil, refuse(codeMintUnauthorized, "the secret is not an issuer's")
-	case !issuer.pace.AllowN(now, 1):
-		return issuer, refuse(codeRateLimited, fmt.Sprintf("more than %d tokens per second", mintRate))
+	case !issuer.Pace.AllowN(now, 1):
+		return issuer, refuse(codeRateLimited, fmt.Sprintf("more than %d tokens per second", mint.MaxRate))
 	}
 	return issuer, nil
 }
 
 // draft reads the requested claims.
-func (e *mintEndpoint) draft(r *http.Request, issuer *secretIssuer, secret string) (*grant.Claims, *refusal) {
+func (e *mintEndpoint) draft(r *http.Request, issuer *mint.SecretIssuer, secret string) (*grant.Claims, *refusal) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxMintBody+1))
 	switch {
 	case statusOf(err, http.StatusRequestEntityTooLarge) || len(body) > maxMintBody:
@@ -409,7 +377,7 @@ func (e *mintEndpoint) draft(r *http.Request, issuer *secretIssuer, secret strin
 	if err != nil {
 		return nil, unminted(err)
 	}
-	switch may := issuer.minter.Issuer; {
+	switch may := issuer.Issuer; {
 	case draft.Issuer != "" && draft.Issuer != may.Name:
 		return nil, refuse(string(grant.BeyondGrant), "iss: this secret mints only as "+may.Name)
 	case draft.Audience != "":
@@ -428,8 +396,8 @@ func holdsSecret(text, secret string) bool {
 }
 
 // mint mints the token. It does not hand out a token that the relay would refuse.
-func (e *mintEndpoint) mint(c *call, issuer *secretIssuer, draft *grant.Claims) (*mint.Minted, *refusal) {
-	minted, err := issuer.minter.Mint(draft, c.start)
+func (e *mintEndpoint) mint(c *call, issuer *mint.SecretIssuer, draft *grant.Claims) (*mint.Minted, *refusal) {
+	minted, err := issuer.Mint(draft, c.start)
 	if err != nil {
 		return nil, unminted(err)
 	}
@@ -461,7 +429,7 @@ func unminted(err error) *refusal {
 	return refuse(codeInvalidRequest, d.Rule)
 }
 
-func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *secretIssuer, f *refusal) {
+func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *mint.SecretIssuer, f *refusal) {
 	f = f.hiding(bearerOf(r))
 	f.log(e.logger, e.fields(r, issuer)...)
 	header := w.Header()
@@ -475,11 +443,11 @@ func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *se
 }
 
 // fields identifies a request in the log: who, never with what.
-func (e *mintEndpoint) fields(r *http.Request, issuer *secretIssuer) []zap.Field {
+func (e *mintEndpoint) fields(r *http.Request, issuer *mint.SecretIssuer) []zap.Field {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	fields := []zap.Field{zap.String("method", redact.Text(r.Method, bearerOf(r))), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientOf(r))}
 	if issuer != nil {
-		fields = append(fields, zap.String("issuer", issuer.minter.Issuer.Name))
+		fields = append(fields, zap.String("issuer", issuer.Issuer.Name))
 	}
 	return fields
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -164,7 +165,7 @@ func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
 		sandbox(c.writer.Header())
 	}
 	if c.target.socket = asksForWebSocket(r); !c.target.socket {
-		stripUpgrade(r.Header)
+		headers.StripUpgrade(r.Header)
 	}
 
 	switch m := method(r); {

@@ -22,42 +22,42 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Provider is an API that tokens may name: where it is, which key goes there
-// and how, and which of its paths are open.
+// Provider is an API that tokens may name: where it is, which key goes there and how,
+// and which of its paths are open.
 type Provider struct {
-	// The preset that fills in what is not set here; `caddy relayapi providers`
-	// lists them. Default: the provider's name.
+	// The preset that supplies what is not set here. `caddy relayapi providers` lists
+	// them. Default: the provider's name.
 	Preset string `json:"preset,omitempty"`
 
-	// What the preset's base URL leaves open, e.g. the resource of `azure-openai`
-	// or the region of `bedrock`.
+	// The account arguments of the preset's base URL, e.g. the resource of
+	// `azure-openai` or the region of `bedrock`.
 	Accounts []string `json:"accounts,omitempty"`
 
-	// Where requests go: `http` or `https`, a host, and perhaps a path to put
-	// before theirs. Default: the preset's.
+	// Where requests go: `http` or `https`, a host, and optionally a path, which is put
+	// before the request's. Default: the preset's.
 	BaseURL string `json:"base_url,omitempty"`
 
-	// The real API keys, each a placeholder `{env.NAME}` or `{file.PATH}`, so
-	// that none stands in a config. Several make a pool, used in turn; one that
-	// the provider answers with 401 or 429 rests for a minute. Default:
-	// the preset's environment variable.
+	// The real API keys, each a placeholder `{env.NAME}` or `{file.PATH}`, so that no
+	// config shows one. Several make a pool and are used in turn. A key that the
+	// provider answers with 401 or 429 rests for a minute. Default: the preset's
+	// environment variable.
 	APIKeys []string `json:"api_keys,omitempty"`
 
-	// No key of the relay's own: tokens bring theirs.
+	// The relay has no key for this provider; tokens carry theirs. Default: false.
 	NoAPIKey bool `json:"no_api_key,omitempty"`
 
 	// Where the key goes. Default: the preset's.
 	Credential *Credential `json:"credential,omitempty"`
 
-	// The paths that tokens may reach, as patterns `[METHOD ]/path` in which `*`
-	// stands for part of one segment and a last `/*` for everything below.
-	// Default: the preset's inference routes; without a preset, all.
+	// The paths that tokens may reach, as patterns `[METHOD ]/path`. A `*` matches
+	// within one segment, and a last `/*` everything below. Default: the preset's
+	// inference routes; without a preset, all.
 	Paths []string `json:"paths,omitempty"`
 
-	// How requests name their model, for tokens that are bound to some: `openai`,
-	// `anthropic`, `azure`, `bedrock`, `deepgram`, `elevenlabs`, `gemini`, or
-	// `generic`, which looks wherever one of the others does. Default: the
-	// preset's; without a preset, generic.
+	// How requests name their model, for tokens that permit only some: `openai`,
+	// `anthropic`, `azure`, `bedrock`, `deepgram`, `elevenlabs`, `gemini`, or `generic`,
+	// which looks wherever one of the others does. Default: the preset's; without a
+	// preset, `generic`.
 	Dialect string `json:"dialect,omitempty"`
 
 	name       string
@@ -65,10 +65,10 @@ type Provider struct {
 	base       *url.URL
 	dial       string // host:port
 	credential provider.Placement
-	places     []provider.Placement // of credentials, and of what selects an account or the like
+	places     []provider.Placement // of credentials, and of what selects an account
 	query      map[string]bool      // parameters among them, in lower case
 	keys       *realkey.Pool
-	keyMissing bool // it wants a key, and tokens must bring theirs
+	keyMissing bool // the provider wants a key, and tokens must carry it
 	routes     *grant.Routes
 }
 
@@ -78,7 +78,7 @@ type Credential struct {
 	// The header's name.
 	Header string `json:"header,omitempty"`
 
-	// What stands before the key in the header, e.g. `Bearer`; a space follows it.
+	// The word before the key in the header, e.g. `Bearer`. A space follows it.
 	Prefix string `json:"prefix,omitempty"`
 
 	// The query parameter's name.
@@ -87,13 +87,13 @@ type Credential struct {
 	// Send the key in the header `Authorization` as HTTP Basic (RFC 7617).
 	Basic bool `json:"basic,omitempty"`
 
-	// The user of HTTP Basic, with the key as password, e.g. Twilio's account SID or
-	// `api` for Mailgun; may be a placeholder `{env.NAME}` or `{file.PATH}`. Default:
-	// the key is the user, and the password is empty.
+	// The user of HTTP Basic, with the key as password, e.g. Twilio's account SID or `api`
+	// for Mailgun. It may be a placeholder `{env.NAME}` or `{file.PATH}`. Default: the key
+	// is the user, and the password is empty.
 	User string `json:"user,omitempty"`
 }
 
-// check says what is wrong with a credential.
+// check returns what is wrong with a credential.
 func (c *Credential) check() error {
 	places := 0
 	for _, given := range []bool{c.Header != "", c.Query != "", c.Basic} {
@@ -114,8 +114,8 @@ func (c *Credential) check() error {
 	return nil
 }
 
-// placement returns where the key goes. Its errors do not quote the user, which may
-// be a key that was put in the wrong place.
+// placement returns where the key goes. Its errors do not quote the user, which may be a
+// key in the wrong place.
 func (c *Credential) placement() (provider.Placement, error) {
 	if !c.Basic {
 		place := provider.Placement{Header: c.Header, Query: c.Query}
@@ -149,9 +149,11 @@ func providersFromEnvironment() map[string]*Provider {
 	return found
 }
 
+var errInvalidName = errors.New("a name must have 1 to 64 letters, digits, dots, dashes and underscores")
+
 func (p *Provider) provision(name string, logger *zap.Logger) error {
 	if !grant.ValidName(name) {
-		return errors.New("a name has 1 to 64 letters, digits, dots, dashes and underscores")
+		return errInvalidName
 	}
 	p.name = name
 	preset, err := p.preset()
@@ -164,9 +166,10 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	if err := p.provisionCredential(preset); err != nil {
 		return err
 	}
+
 	var ok bool
 	if p.dialect, ok = dialect.Lookup(cmp.Or(p.Dialect, preset.Dialect)); !ok {
-		return fmt.Errorf("there is no dialect %q: there are %s", p.Dialect, strings.Join(dialect.Names(), ", "))
+		return fmt.Errorf("unknown dialect %q: must be one of %s", p.Dialect, strings.Join(dialect.Names(), ", "))
 	}
 	paths := p.Paths
 	switch {
@@ -180,8 +183,8 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	return err
 }
 
-// preset returns the preset to fill in from, or a zero one for a provider that
-// says everything itself.
+// preset returns the preset that supplies what is not set, or a zero one for a provider
+// that sets everything.
 func (p *Provider) preset() (provider.Preset, error) {
 	name := p.Preset
 	if name == "" {
@@ -198,7 +201,7 @@ func (p *Provider) preset() (provider.Preset, error) {
 	if p.Preset == "" {
 		hint += "; for another API add `credential header <name> [<prefix>]`, `credential basic [<user>]` or `preset openai-compatible`"
 	}
-	return preset, fmt.Errorf("there is no preset %q: %s", name, hint)
+	return preset, fmt.Errorf("unknown preset %q; %s", name, hint)
 }
 
 func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) error {
@@ -206,19 +209,20 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 	if base == "" {
 		base = preset.BaseURL
 		if len(p.Accounts) != len(preset.Accounts) {
-			return fmt.Errorf("preset %s takes %d account arguments (%s), not %d: write `preset %s`",
+			return fmt.Errorf("preset %s takes %d account arguments (%s), not %d; write `preset %s`",
 				preset.Name, len(preset.Accounts), strings.Join(preset.Accounts, ", "), len(p.Accounts),
 				strings.TrimSpace(preset.Name+" <"+strings.Join(preset.Accounts, "> <")+">"))
 		}
 		for i, account := range preset.Accounts {
 			if !grant.ValidName(p.Accounts[i]) {
-				return fmt.Errorf("account %q: %s has letters, digits, dots, dashes and underscores", p.Accounts[i], account)
+				return fmt.Errorf("account %q: %s must have 1 to 64 letters, digits, dots, dashes and underscores", p.Accounts[i], account)
 			}
 			base = strings.ReplaceAll(base, "{"+account+"}", p.Accounts[i])
 		}
 	}
+
 	if base == "" {
-		return fmt.Errorf("no base URL: write `provider %s <base-url>`", p.name)
+		return fmt.Errorf("no base URL; write `provider %s <base-url>`", p.name)
 	}
 	u, err := url.Parse(base)
 	switch {
@@ -227,6 +231,7 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return errors.New("base URL must not have a user, a query or a fragment")
 	}
+
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	u.RawPath = strings.TrimSuffix(u.RawPath, "/")
 	port := u.Port()
@@ -234,7 +239,7 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	if len(p.Paths) == 0 && startsAll(u.Path, preset.Routes) {
-		return fmt.Errorf("base URL ends with %s, with which the paths begin: leave it out, or requests go to %s%s/…", u.Path, u.Path, u.Path)
+		return fmt.Errorf("base URL ends with %s, but the paths begin with it; leave it out, or requests go to %s%s/…", u.Path, u.Path, u.Path)
 	}
 	p.base, p.dial = u, net.JoinHostPort(u.Hostname(), port)
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
@@ -244,8 +249,8 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 	return nil
 }
 
-// startsAll reports whether all routes begin with a path: SDKs count the /v1 of
-// theirs to the base URL, and here it belongs to the path.
+// startsAll reports whether all routes begin with a path. SDKs count their /v1 to the
+// base URL; here it belongs to the path.
 func startsAll(path string, routes []string) bool {
 	elsewhere := func(route string) bool { return !strings.HasPrefix(route[strings.Index(route, "/"):], path+"/") }
 	return path != "" && len(routes) > 0 && !slices.ContainsFunc(routes, elsewhere)
@@ -283,20 +288,20 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 	return err
 }
 
-// readsInQuery reports whether the provider reads a credential or an account in a
-// query parameter. Some providers do not tell capitals from small letters.
+// readsInQuery reports whether the provider reads a credential or an account in a query
+// parameter. Some providers ignore case.
 func (p *Provider) readsInQuery(name string) bool { return p.query[strings.ToLower(name)] }
 
-// placeholder is the only form in which a key is accepted: a literal one would
-// show up in GET /config/, in the autosave and in `caddy adapt`.
+// placeholder is the only form in which a key is accepted. A literal one would show up in
+// GET /config/, in the autosave and in `caddy adapt`.
 var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
 
-// readKeys resolves the placeholders. Its errors quote no value, which might be
-// a key that was put in the wrong place.
+// readKeys resolves the placeholders. Its errors quote no value, which might be a key in
+// the wrong place.
 func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 	if p.NoAPIKey {
 		if len(p.APIKeys) > 0 {
-			return nil, errors.New("api_key: either none or keys")
+			return nil, errors.New("api_key: must be either none or keys")
 		}
 		return nil, nil
 	}
@@ -306,29 +311,30 @@ func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 		case preset.NoKey:
 			return nil, nil
 		case preset.Env == "":
-			return nil, errors.New("no key: add `api_key {env.NAME}`, or `api_key none` when tokens bring theirs")
+			return nil, errors.New("no key; add `api_key {env.NAME}`, or `api_key none` if tokens carry theirs")
 		}
 		refs = []string{"{env." + preset.Env + "}"}
 	}
+
 	repl := caddy.NewReplacer()
 	keys := make([]*realkey.Key, 0, len(refs))
 	for _, ref := range refs {
 		if !placeholder.MatchString(ref) {
-			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}: a literal key would show up in the config ({$NAME} makes one)")
+			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal key, which {$NAME} makes")
 		}
 		value, _ := repl.GetString(ref[1 : len(ref)-1])
 		value = strings.TrimSpace(value)
 		switch {
 		case value == "":
-			return nil, fmt.Errorf("%s is not set or empty: set it, or write `api_key none` when tokens bring their keys", ref)
+			return nil, fmt.Errorf("%s is not set or empty; set it, or write `api_key none` if tokens carry their keys", ref)
 		case !grant.ValidAPIKey(value):
-			return nil, fmt.Errorf("%s does not hold one word of printable ASCII", ref)
+			return nil, fmt.Errorf("%s must be one word of printable ASCII", ref)
 		case p.credential.Basic && p.credential.User == "" && strings.Contains(value, ":"):
-			return nil, fmt.Errorf("%s holds a colon, which cannot be in the user of HTTP Basic; write `credential basic <user>`", ref)
+			return nil, fmt.Errorf("%s has a colon, which the user of HTTP Basic cannot have; write `credential basic <user>`", ref)
 		}
 		key := realkey.New(value, p.credential, "the key of "+ref, true)
 		if slices.ContainsFunc(keys, key.Equal) {
-			return nil, fmt.Errorf("%s holds the same key as another entry", ref)
+			return nil, fmt.Errorf("%s has the same key as another entry", ref)
 		}
 		keys = append(keys, key)
 	}

@@ -91,7 +91,7 @@ type relay struct {
 	tokens  *tokenCache
 	ledger  *ledger
 	minter  *mint.Minter // of the relay's own issuer
-	secrets *secretIssuers
+	secrets *mint.SecretIssuers
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
 	limits  atomic.Pointer[limitRules]
 }
@@ -281,11 +281,11 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	signers := maps.Clone(a.signers)
 	signers[mint.RelayIssuer] = signer.Public()
-	secrets := new(secretIssuers)
+	secrets := new(mint.SecretIssuers)
 	for name, issuer := range a.Issuers {
 		if issuer.Secret != "" { // the relay signs in the issuer's name
 			signers[name] = signer.Public()
-			secrets.add(newMinter(name), issuer.digest)
+			secrets.Add(newMinter(name), issuer.digest)
 		}
 	}
 

@@ -95,6 +95,12 @@ each request.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
+	f.register(cmd)
+	return cmd
+}
+
+// register adds the flags to the command.
+func (f *createFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.provider, "provider", "", "Provider that the token is for, by its name in the relay's config (required)")
 	flags.StringVar(&f.subject, "subject", "", "Who will use it (sub), for your own records")
@@ -120,7 +126,6 @@ each request.`,
 	cmd.MarkFlagsMutuallyExclusive("address", "keys", "issuer")
 	cmd.MarkFlagsMutuallyExclusive("address", "recipient")
 	cmd.MarkFlagsMutuallyExclusive("api-key-file", "api-key-env")
-	return cmd
 }
 
 func (f *createFlags) run(cmd *cobra.Command) error {

@@ -3,6 +3,9 @@
 package headers
 
 import (
+	"fmt"
+	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 )
@@ -53,3 +56,71 @@ var private = func() map[string]bool {
 // (Sec-Fetch-*, Sec-CH-UA*, Sec-GPC, Sec-Purpose), except in a WebSocket's
 // handshake.
 var privatePrefixes = []string{"X-Forwarded-", "Access-Control-Request-", "Proxy-", "Sec-"}
+
+// How much of a request is looked at. Real clients send far less. A request with more
+// is refused before any of it is parsed.
+const (
+	MaxHead       = 32 << 10 // bytes of the target and the header, without cookies
+	MaxFields     = 256      // values in the header
+	MaxParameters = 256      // in the query
+	MaxListed     = 64       // subprotocols; options of Connection
+)
+
+// Oversized returns what a request has too much of, or "". It only counts.
+func Oversized(r *http.Request) string {
+	size, fields := len(r.RequestURI)+len(r.URL.RawQuery), 0
+	for name, values := range r.Header {
+		for _, value := range values {
+			if name != "Cookie" { // never looked into
+				size += len(name) + len(value)
+			}
+		}
+		if fields += len(values); size > MaxHead || fields > MaxFields {
+			break
+		}
+	}
+	switch {
+	case size > MaxHead:
+		return fmt.Sprintf("the target and the header are longer than %d bytes", MaxHead)
+	case fields > MaxFields:
+		return fmt.Sprintf("the header has more than %d fields", MaxFields)
+	case strings.Count(r.URL.RawQuery, "&") >= MaxParameters:
+		return fmt.Sprintf("the query has more than %d parameters", MaxParameters)
+	case listed(r.Header["Sec-Websocket-Protocol"]) > MaxListed:
+		return fmt.Sprintf("more than %d WebSocket subprotocols are offered", MaxListed)
+	case listed(r.Header["Connection"]) > MaxListed:
+		return fmt.Sprintf("Connection has more than %d options", MaxListed)
+	}
+	return ""
+}
+
+// listed counts the members of a list in a header.
+func listed(values []string) int {
+	n := len(values)
+	for _, value := range values {
+		n += strings.Count(value, ",")
+	}
+	return n
+}
+
+// StripConnection removes the headers that the client's Connection header
+// names, which are not meant for the provider (RFC 9110, section 7.6.1).
+func StripConnection(header http.Header) {
+	for _, value := range header["Connection"] {
+		for name := range strings.SplitSeq(value, ",") {
+			name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))
+			if name != "Upgrade" && name != "Connection" && name != "Te" {
+				delete(header, name)
+			}
+		}
+	}
+}
+
+// StripUpgrade removes a request to switch protocols. After any upgrade but a
+// WebSocket's, requests would follow that nobody has checked.
+func StripUpgrade(header http.Header) {
+	if header["Upgrade"] != nil {
+		delete(header, "Upgrade")
+		delete(header, "Connection")
+	}
+}
