@@ -210,6 +210,10 @@ func calls(n int64) func(*grant.Claims) {
 	return func(c *grant.Claims) { c.Limits = &grant.Limits{Calls: &n} }
 }
 
+func forProvider(name string) func(*grant.Claims) {
+	return func(c *grant.Claims) { c.Provider = name }
+}
+
 func id(id string) func(*grant.Claims) { return func(c *grant.Claims) { c.ID = id } }
 
 // seal seals claims as they are, for tokens that no minter makes.
