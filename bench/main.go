@@ -1,52 +1,69 @@
-// Command bench compares a relay with bare Caddy: the same binary, on the same
-// machine, in the same minute, with all policy on and every count durable.
-//
-//	go run ./bench --help
+// Command bench measures the relay beside bare Caddy. `go run . -h` tells how.
 package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
+	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
+	"regexp"
 	"syscall"
 	"time"
 )
 
+//go:embed usage.txt
+var usage string
+
 // bench is a run of the whole.
 type bench struct {
-	*setup
-	wrk      *wrk
-	machine  *machine
-	alone    float64 // requests a second of the upstream without a proxy
-	files    int     // that a process may have open
-	dir      string  // for all files of the run
-	subjects []string
-	rounds   int
-	duration time.Duration
-	profiles string // a directory for CPU profiles, or none
-	progress io.Writer
+	short                         bool
+	rounds                        int
+	duration                      time.Duration
+	only, part, against, profiles string
+
+	dir      string // of all files
+	caddy    string // the built binary
+	ca       string // a file with the provider's certificate
+	provider *process
+	urls     map[string]string // of the provider, by protocol
+	client   *http.Client      // trusts the provider
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == upstreamCommand {
-		fmt.Fprintln(os.Stderr, serveUpstream(os.Args[2]))
-		os.Exit(1)
+	if len(os.Args) == 2 && os.Args[1] == providerCommand {
+		serveProvider()
 	}
-	opts, err := parseFlags(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
+	b := new(bench)
+	flag.BoolVar(&b.short, "short", false, fmt.Sprintf("measure little; fail if the relay has less than %.2f of bare's throughput", grossLoss))
+	flag.IntVar(&b.rounds, "rounds", 5, "how often to measure everything")
+	flag.DurationVar(&b.duration, "for", 3*time.Second, "how long to measure each thing in a round; at least 1s")
+	flag.StringVar(&b.only, "only", "", "measure the scenarios whose names match this `regexp`")
+	flag.StringVar(&b.part, "part", "load", "what to measure: load or flood")
+	flag.StringVar(&b.against, "against", "", "measure the relay of this Caddy `binary` too")
+	flag.StringVar(&b.profiles, "profiles", "", "write CPU profiles of all Caddys into this `directory`")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+		fmt.Fprint(flag.CommandLine.Output(), "\nScenarios:\n")
+		for _, sc := range scenarios {
+			fmt.Fprintf(flag.CommandLine.Output(), "  %-14s%s\n", sc.name, sc.about)
+		}
 	}
-	if err != nil {
-		os.Exit(2) // the flag package has said why
+	flag.Parse()
+	if flag.NArg() > 0 || b.rounds < 1 || b.duration < time.Second || b.part != "load" && b.part != "flood" {
+		flag.Usage()
+		os.Exit(2)
 	}
+	if b.short {
+		b.rounds, b.duration, b.only = 3, time.Second, "^small/h2$"
+	}
+
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err = runAll(ctx, opts)
+	err := b.run(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -54,116 +71,75 @@ func main() {
 	}
 }
 
-// runAll prepares what all parts need, runs them, and leaves nothing behind.
-func runAll(ctx context.Context, o *options) error {
-	files, err := openFiles(wantFiles)
-	if err != nil {
+// run measures what the flags ask for, and leaves nothing behind.
+func (b *bench) run(ctx context.Context) (err error) {
+	if b.dir, err = os.MkdirTemp("", "relayapi-bench-"); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "relayapi-bench-")
-	if err != nil {
+	defer os.RemoveAll(b.dir)
+	defer func() { b.provider.stop() }()
+	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, rounds: o.rounds, duration: o.duration, profiles: o.profiles, progress: os.Stderr, wrk: findWrk(dir), files: int(files)}
-	upstream, err := b.prepare(ctx, o)
-	if upstream != nil {
-		defer upstream.stop()
+	if b.part == "flood" {
+		return b.flood(ctx)
 	}
-	if err != nil {
-		return err
-	}
-	if o.part == "flood" {
-		return b.runFlood(ctx, os.Stdout)
-	}
-	if o.part != "memory" {
-		if err := b.runLoad(ctx, o, os.Stdout); err != nil {
-			return err
-		}
-	}
-	if o.part != "load" {
-		return b.runMemory(ctx, os.Stdout)
-	}
-	return nil
-}
 
-// prepare builds Caddy, makes the keys and starts the upstream.
-func (b *bench) prepare(ctx context.Context, o *options) (*process, error) {
-	b.subjects = []string{bare, bareAgain, relay}
-	if _, err := exec.LookPath(nginx); err == nil && !o.short {
-		b.subjects = append(b.subjects, nginx)
+	only, err := regexp.Compile(b.only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
 	}
-	var err error
-	if b.machine, err = thisMachine(ctx, b.wrk); err != nil {
-		return nil, err
-	}
-	fmt.Fprintln(b.progress, "building Caddy with this module")
-	b.setup = new(setup)
-	if b.caddy, err = buildCaddy(ctx, b.dir); err != nil {
-		return nil, err
-	}
-	if b.cert, b.key, err = writeCertificate(b.dir); err != nil {
-		return nil, err
-	}
-	if b.issuer, err = newIssuer(); err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(b.dir, "upstream")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
-	}
-	p, address, err := startUpstream(ctx, dir)
-	b.upstream = address
-	return p, err
-}
-
-// runLoad runs the scenarios that are wanted.
-func (b *bench) runLoad(ctx context.Context, o *options, w io.Writer) (err error) {
-	if b.alone, err = b.measureUpstream(ctx); err != nil {
-		return fmt.Errorf("the upstream alone: %w", err)
-	}
-	writeHead(w, b)
-	var outcomes []*outcome
+	var results []*result
 	for i := range scenarios {
-		sc := &scenarios[i]
-		if o.only != nil && !o.only.MatchString(sc.name) || o.only == nil && o.short && !sc.short {
-			continue
-		}
-		out, err := b.run(ctx, sc)
-		if err != nil {
-			return err
-		}
-		writeTable(w, out)
-		outcomes = append(outcomes, out)
-	}
-	if len(outcomes) == 0 {
-		return errors.New("no scenario has a name that matches: see --help")
-	}
-	if o.raw != "" {
-		if err := writeRaw(o.raw, b.machine, outcomes); err != nil {
-			return err
+		if only.MatchString(scenarios[i].name) {
+			results = append(results, &result{scenario: &scenarios[i], rounds: make(map[string][]figures)})
 		}
 	}
-	if o.svg != "" {
-		if err := os.WriteFile(o.svg, plot(outcomes), 0o644); err != nil {
-			return err
+	if len(results) == 0 {
+		return errors.New("no scenario has a name that matches -only; see -h for the names")
+	}
+
+	for n := range b.rounds {
+		if err := b.round(ctx, n, results); err != nil {
+			return fmt.Errorf("round %d: %w", n+1, err)
 		}
 	}
-	if o.short {
-		return grossLosses(outcomes)
+	fmt.Print(b.head())
+	for _, r := range results {
+		fmt.Print(r.report())
+	}
+	if b.short {
+		return grossLosses(results)
 	}
 	return nil
 }
 
-// grossLosses is an error if the relay is far slower than bare, and that is no
-// noise.
-func grossLosses(outcomes []*outcome) error {
-	var errs []error
-	for _, out := range outcomes {
-		r := spreadOf(ratios(out.rounds[relay], out.rounds[bare], throughput)).median
-		if r < grossLoss && out.difference(throughput) != none {
-			errs = append(errs, fmt.Errorf("%s: the relay has %.2f of bare's throughput, and %.2f is the least", out.scenario.name, r, grossLoss))
+// round measures all scenarios once, with Caddys of its own.
+func (b *bench) round(ctx context.Context, n int, results []*result) error {
+	names := []string{direct, bare, bareAgain, relay, relay + allPolicy}
+	if b.against != "" {
+		names = append(names, against, against+allPolicy)
+	}
+	var subjects []*subject
+	for _, name := range names {
+		s, err := b.start(ctx, name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		defer s.stop()
+		subjects = append(subjects, s)
+	}
+
+	for _, r := range results {
+		fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", n+1, b.rounds, r.name)
+		all, err := r.measure(ctx, b, r.scenario, subjects)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		r.subjects = names
+		for i, name := range names {
+			r.rounds[name] = append(r.rounds[name], all[i])
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }

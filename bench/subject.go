@@ -3,188 +3,284 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	_ "embed"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"text/template"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// The subjects: what is compared.
+// The names of subjects.
 const (
-	bare      = "bare"       // Caddy's reverse_proxy with a static key
-	bareAgain = "bare again" // a second process of the same: what differs between these two is noise
-	relay     = "relay"      // the same Caddy with a relay
-	nginx     = "nginx"      // as a reference, where it is installed
-
-	// relayAgain takes part where all are measured at the same time, and is not
-	// compared. Without it, bare's code would run twice as often as the relay's, and
-	// the processors' caches would hold more of it.
-	relayAgain = "relay again"
+	direct    = "direct" // the provider itself
+	bare      = "bare"   // every ratio is to it
+	bareAgain = "bare again"
+	relay     = "relay"
+	against   = "against"
+	allPolicy = ", all policy" // after that of a relay
 )
 
-func isRelay(name string) bool { return name == relay || name == relayAgain }
+// All policy is everything that a token may be limited to, and nothing that refuses
+// a call of the bench. The handshake of a WebSocket names no model.
+const (
+	anyModel = `"limits": {"calls": 100000000, "rpm": 1000000, "concurrency": 10000},
+		"allow": {"paths": ["/v1/*"], "methods": ["GET", "POST"], "ips": ["127.0.0.0/8"]`
+	oneModel = anyModel + `, "models": ["bench-*"]`
+)
 
-// subject is a proxy that is measured, in a process of its own.
+// knownToken is what bare Caddys want instead of a token.
+const knownToken = "known-to-bare-caddy"
+
+//go:embed Caddyfile.tmpl
+var caddyfile string
+
+// subject is what is called: a Caddy, or the provider itself.
 type subject struct {
-	*process
-	plain, secure, admin string // addresses; nginx has no admin
-	client               *http.Client
+	name     string
+	*process                    // nil for the provider
+	key      string             // what it wants instead of tokens; "" means it is a relay
+	admin    string             // the URL of Caddy's admin endpoint
+	urls     map[string]string  // by the protocol to the provider
+	tokens   map[string]*tokens // likewise
+	client   *http.Client
 }
 
-// setup is what all subjects of a run have in common.
-type setup struct {
-	caddy     string // the built binary
-	cert, key string
-	upstream  string // its address
-	issuer    *issuer
-}
-
-// startSubject starts a subject in a directory of its own.
-func (s *setup) startSubject(ctx context.Context, name, dir string, env []string) (*subject, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+// start starts a subject and warms it up.
+func (b *bench) start(ctx context.Context, name string) (*subject, error) {
+	s := &subject{name: name, urls: b.urls, tokens: make(map[string]*tokens), client: b.client}
+	switch name {
+	case direct:
+		s.key = realKey
+	case bare, bareAgain:
+		s.key = knownToken
 	}
-	sub := &subject{client: newClient()}
-	names := map[string]string{"dir": dir, "cert": s.cert, "key": s.key, "upstream": s.upstream}
-	for name, address := range map[string]*string{"plain": &sub.plain, "secure": &sub.secure, "admin": &sub.admin} {
-		var err error
-		if *address, err = freeAddr(); err != nil {
-			return nil, err
-		}
-		names[name] = *address
-	}
-	var err error
-	if name == nginx {
-		sub.admin = ""
-		sub.process, err = startNginx(ctx, dir, names)
-	} else {
-		sub.process, err = s.startCaddy(ctx, name, dir, env, names)
-	}
-	return sub, err
-}
-
-func (s *setup) startCaddy(ctx context.Context, name, dir string, env []string, names map[string]string) (*process, error) {
-	parts := map[string]string{"relayapi": "", "site": bareSite}
-	if isRelay(name) {
-		parts = map[string]string{"relayapi": relayOption, "site": "relayapi"}
-		if err := s.issuer.writeKeys(dir); err != nil {
+	if name != direct {
+		if err := b.startCaddy(ctx, s); err != nil {
 			return nil, err
 		}
 	}
-	file := filepath.Join(dir, "Caddyfile")
-	if err := writeConfig(file, caddyfile, parts, names); err != nil {
-		return nil, err
-	}
-	return start(ctx, name, dir, env, s.caddy, "run", "--adapter", "caddyfile", "--config", file)
-}
 
-func startNginx(ctx context.Context, dir string, names map[string]string) (*process, error) {
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(dir, "nginx.conf")
-	if err := writeConfig(file, nginxConf, nil, names); err != nil {
-		return nil, err
-	}
-	return start(ctx, nginx, dir, nil, program, "-e", "stderr", "-p", dir, "-c", file)
-}
-
-// newClient is a client that keeps its connections; to an https address it speaks
-// HTTP/2.
-func newClient() *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			MaxIdleConnsPerHost:   connections,
-			DisableCompression:    true,
-			ForceAttemptHTTP2:     true,
-			ResponseHeaderTimeout: 30 * time.Second,
-			TLSClientConfig:       &tls.Config{InsecureSkipVerify: true}, // of the bench's own certificate, on loopback
-		},
-	}
-}
-
-// memory is of what a Go process tells of its memory since its start.
-type memory struct {
-	Mallocs   uint64
-	HeapAlloc uint64
-}
-
-// memory asks a Caddy for its memory, after a garbage collection if wanted.
-func (s *subject) memory(ctx context.Context, collect bool) (memory, error) {
-	if s.admin == "" {
-		return memory{}, nil
-	}
-	if collect {
-		if _, err := s.get(ctx, "/debug/pprof/heap?gc=1"); err != nil {
-			return memory{}, err
+	for _, protocol := range protocols {
+		err := until(func() (err error) {
+			if s.tokens[protocol], err = s.mint(protocol, oneModel, 100); err == nil {
+				_, err = saturate(ctx, s.caller(protocol, smallPath, s.tokens[protocol]), b.duration/4, math.MaxInt64)
+			}
+			return err
+		})
+		if err != nil {
+			s.stop()
+			return nil, fmt.Errorf("warming up: %w", err)
 		}
 	}
-	data, err := s.get(ctx, "/debug/vars")
-	if err != nil {
-		return memory{}, err
-	}
-	var vars struct{ Memstats memory }
-	err = json.Unmarshal(data, &vars)
-	return vars.Memstats, err
+	return s, nil
 }
 
-// get reads a path of a Caddy's admin endpoint.
-func (s *subject) get(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+s.admin+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	data, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("the admin endpoint of %s answers %s to %s", s.name, res.Status, path)
-	}
-	return data, err
-}
-
-// meter measures what a subject uses for some work.
-type meter struct {
-	s       *subject
-	cpu     time.Duration
-	mallocs uint64
-}
-
-func (s *subject) meter(ctx context.Context) (*meter, error) {
-	m, err := s.memory(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	cpu, err := s.cpu()
-	return &meter{s, cpu, m.Mallocs}, err
-}
-
-// read adds what was used for each of n requests to the figures.
-func (m *meter) read(ctx context.Context, n int64, f figures) error {
-	cpu, err := m.s.cpu()
+// startCaddy starts a Caddy with a site for each protocol to the provider.
+func (b *bench) startCaddy(ctx context.Context, s *subject) error {
+	dir, err := os.MkdirTemp(b.dir, "caddy-")
 	if err != nil {
 		return err
 	}
-	now, err := m.s.memory(ctx, false)
+	addrs, err := freeAddrs(len(protocols) + 1)
 	if err != nil {
 		return err
 	}
-	rss, err := m.s.rss()
+	s.admin, s.urls, s.client = "http://"+addrs[len(protocols)], make(map[string]string), newClient(nil)
+	for i, protocol := range protocols {
+		s.urls[protocol] = "http://" + addrs[i]
+	}
+
+	file, err := os.Create(filepath.Join(dir, "Caddyfile"))
 	if err != nil {
 		return err
 	}
-	f[cpuPer] = micros(cpu-m.cpu) / float64(n)
-	if m.s.admin != "" {
-		f[allocsPer] = float64(now.Mallocs-m.mallocs) / float64(n)
+	defer file.Close()
+	err = template.Must(template.New("").Parse(caddyfile)).Execute(file, map[string]any{"Admin": addrs[len(protocols)], "Dir": dir, "CA": b.ca,
+		"Relay": s.key == "", "Providers": b.urls, "Sites": s.urls, "Known": knownToken, "Key": realKey})
+	if err != nil {
+		return fmt.Errorf("writing the Caddyfile: %w", err)
 	}
-	f[resident] = float64(rss) / (1 << 20)
+	binary := b.caddy
+	if strings.HasPrefix(s.name, against) {
+		binary = b.against
+	}
+	s.process, _, err = startProcess(ctx, dir, binary, "run", "--adapter", "caddyfile", "--config", file.Name())
+	return err
+}
+
+// mint mints tokens for a protocol, with limits if the subject is measured with
+// all policy.
+func (s *subject) mint(protocol, limits string, n int) (*tokens, error) {
+	if s.key != "" {
+		return &tokens{all: []string{s.key}}, nil
+	}
+	claims := `{"provider": "` + protocol + `"}`
+	if strings.HasSuffix(s.name, allPolicy) {
+		claims = `{"provider": "` + protocol + `", ` + limits + `}}`
+	}
+
+	t := &tokens{all: make([]string, n)}
+	for i := range t.all {
+		res, err := http.Post(s.admin+"/relayapi/tokens", "application/json", strings.NewReader(claims))
+		if err != nil {
+			return nil, err
+		}
+		var minted struct{ Token string }
+		err = json.NewDecoder(res.Body).Decode(&minted)
+		res.Body.Close()
+		if err != nil || minted.Token == "" {
+			return nil, fmt.Errorf("the admin endpoint answers %s", res.Status)
+		}
+		t.all[i] = minted.Token
+	}
+	return t, nil
+}
+
+// tokens are what calls carry, one after the other and round again.
+type tokens struct {
+	all  []string
+	next atomic.Int64
+}
+
+func (t *tokens) take() string { return t.all[int(t.next.Add(1)-1)%len(t.all)] }
+
+// prepare builds Caddy and starts the provider, as a process of its own so that its
+// CPU time is not the bench's.
+func (b *bench) prepare(ctx context.Context) error {
+	fmt.Fprintln(os.Stderr, "building Caddy with this module")
+	b.caddy, b.ca = filepath.Join(b.dir, "caddy"), filepath.Join(b.dir, "ca.pem")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-C", "..", "-o", b.caddy, "./cmd/caddy").CombinedOutput(); err != nil {
+		return fmt.Errorf("building Caddy; run the bench in its own directory: %w\n%s", err, out)
+	}
+
+	server := httptest.NewTLSServer(nil) // its certificate is the provider's too
+	server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(b.ca, ca, 0o600); err != nil {
+		return err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AddCert(server.Certificate())
+	b.client, b.urls = newClient(trusted), make(map[string]string)
+
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	provider, out, err := startProcess(ctx, b.dir, self, providerCommand)
+	if err != nil {
+		return err
+	}
+	b.provider = provider
+	for _, protocol := range protocols {
+		var url string
+		if _, err := fmt.Fscanln(out, &url); err != nil {
+			return fmt.Errorf("reading the provider's URLs: %w", err)
+		}
+		b.urls[protocol] = url
+	}
 	return nil
+}
+
+// newClient is a client that keeps its connections; to a trusted https address it
+// speaks HTTP/2 if that is offered.
+func newClient(trusted *x509.CertPool) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: 4 * connections, DisableCompression: true, ForceAttemptHTTP2: true,
+		TLSClientConfig: &tls.Config{RootCAs: trusted}, ResponseHeaderTimeout: 30 * time.Second,
+	}}
+}
+
+// process is a child of the bench. A nil process is the provider where that is
+// called directly, and uses nothing.
+type process struct {
+	cmd    *exec.Cmd
+	cancel context.CancelFunc
+}
+
+// startProcess runs a command, which keeps its files in dir, and returns what it
+// prints.
+func startProcess(ctx context.Context, dir, command string, args ...string) (*process, io.Reader, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, command, args...)
+	cmd.Env, cmd.Stderr = []string{"HOME=" + dir, "BENCH_KEY=" + realKey}, os.Stderr
+	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGTERM) }, 3*time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no child outlives the bench
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		cancel()
+		return nil, nil, fmt.Errorf("starting %s: %w", command, err)
+	}
+	return &process{cmd, cancel}, out, nil
+}
+
+func (p *process) stop() {
+	if p != nil {
+		p.cancel()
+		_ = p.cmd.Wait() // it was told to end
+	}
+}
+
+// cpu is the CPU time that the process has used, in user and in kernel. /proc has it
+// in hundredths of a second, in which thirty calls are made; this clock counts
+// nanoseconds.
+func (p *process) cpu() time.Duration {
+	if p == nil {
+		return 0
+	}
+	const sched = 2 // the clock of a process is made of its id and this, see clock_getcpuclockid(3)
+	var used unix.Timespec
+	_ = unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|sched), &used) // fails if the process ended, as the next call will
+	return time.Duration(used.Nano())
+}
+
+// rss is the resident memory of the process in KiB.
+func (p *process) rss() (kib float64) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, _ = fmt.Sscan(rest, &kib)
+	return kib
+}
+
+// until waits for some seconds until ready returns no error.
+func until(ready func() error) error {
+	deadline := time.Now().Add(15 * time.Second)
+	err := ready()
+	for err != nil && time.Now().Before(deadline) {
+		time.Sleep(20 * time.Millisecond)
+		err = ready()
+	}
+	return err
+}
+
+// freeAddrs returns loopback addresses on which nothing listens now.
+func freeAddrs(n int) ([]string, error) {
+	var addrs []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
 }
