@@ -49,9 +49,9 @@ func (b *bench) flood(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer s.stop()
+		defer stop(s.cmd)
 		if name != bare {
-			token = s.tokens[overH2].take()
+			token = s.tokens[overH2]()
 		}
 
 		for _, f := range floods {

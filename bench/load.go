@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	rate            = 200 // calls a second to each subject, where all are called at once
+	rate            = 200 // paced calls a second to each subject
+	largeRate       = 20  // of large bodies
 	inTurnPerSecond = 250 // calls to each subject for a second of a measurement, where they are made one at a time
 	connections     = 64  // that are kept busy where a subject is called as fast as it goes
 	pacedStreams    = 200
@@ -52,12 +53,12 @@ var scenarios = []scenario{
 }
 
 // send sends a call with the next token.
-func (s *subject) send(ctx context.Context, protocol, path, query string, t *tokens) (*http.Response, error) {
+func (s *subject) send(ctx context.Context, protocol, path, query string, token func() string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.urls[protocol]+path+query, strings.NewReader(bodies[path]))
 	if err != nil {
 		return nil, err
 	}
-	req.Header = http.Header{"Authorization": {"Bearer " + t.take()}, "Content-Type": {"application/json"}}
+	req.Header = http.Header{"Authorization": {"Bearer " + token()}, "Content-Type": {"application/json"}}
 	res, err := s.client.Do(req)
 	if err == nil && res.StatusCode != http.StatusOK {
 		defer res.Body.Close()
@@ -71,9 +72,9 @@ func (s *subject) send(ctx context.Context, protocol, path, query string, t *tok
 type call func(ctx context.Context) error
 
 // caller makes calls with some tokens.
-func (s *subject) caller(protocol, path string, t *tokens) call {
+func (s *subject) caller(protocol, path string, token func() string) call {
 	return func(ctx context.Context) error {
-		res, err := s.send(ctx, protocol, path, "", t)
+		res, err := s.send(ctx, protocol, path, "", token)
 		if err != nil {
 			return err
 		}
@@ -90,14 +91,14 @@ func (s *subject) caller(protocol, path string, t *tokens) call {
 func measureCalls(ctx context.Context, b *bench, sc *scenario, subjects []*subject) (_ []figures, err error) {
 	calls, most := make([]call, len(subjects)), int64(math.MaxInt64)
 	for i, s := range subjects {
-		t := s.tokens[sc.protocol]
+		token := s.tokens[sc.protocol]
 		if sc.name == cold {
 			most = int64(3000 * b.duration.Seconds())
-			if t, err = s.mint(sc.protocol, oneModel, int(most)+int((inTurnPerSecond+rate)*b.duration.Seconds())); err != nil {
+			if token, err = s.mint(sc.protocol, oneModel, int(most)+int((inTurnPerSecond+rate)*b.duration.Seconds())); err != nil {
 				return nil, err
 			}
 		}
-		calls[i] = s.caller(sc.protocol, sc.path, t)
+		calls[i] = s.caller(sc.protocol, sc.path, token)
 	}
 	return b.measure(ctx, sc, subjects, calls, most)
 }
@@ -114,13 +115,17 @@ func (b *bench) measure(ctx context.Context, sc *scenario, subjects []*subject, 
 		all[i], before[i] = figures{oneP50: quantile(took[i], 0.5), oneP99: quantile(took[i], 0.99)}, s.cpu()
 	}
 
-	if took, err = pace(ctx, calls, int(rate*b.duration.Seconds()), time.Second/time.Duration(rate*len(calls))); err != nil {
+	each := rate
+	if sc.path == largePath {
+		each = largeRate
+	}
+	if took, err = pace(ctx, calls, int(float64(each)*b.duration.Seconds()), time.Second/time.Duration(each*len(calls))); err != nil {
 		return nil, err
 	}
 	for i, s := range subjects {
-		all[i][rateP50], all[i][rateP99] = quantile(took[i], 0.5), quantile(took[i], 0.99)
-		if s.process != nil {
-			all[i][rateCPU] = micros(s.cpu()-before[i]) / float64(len(took[i]))
+		all[i][pacedP50], all[i][pacedP99] = quantile(took[i], 0.5), quantile(took[i], 0.99)
+		if s.cmd != nil {
+			all[i][pacedCPU] = micros(s.cpu()-before[i]) / float64(len(took[i]))
 		}
 	}
 
@@ -190,7 +195,7 @@ func together(ctx context.Context, n int, do func(ctx context.Context, i int) er
 // profiles are wanted, it writes one of the Caddy meanwhile.
 func (b *bench) meter(s *subject, name string, f figures, work func() (int, error)) error {
 	var g errgroup.Group
-	if b.profiles != "" && s.process != nil {
+	if b.profiles != "" && s.cmd != nil {
 		file := strings.NewReplacer("/", "-", ", ", "-", " ", "-").Replace(name + "-" + s.name + ".pprof")
 		g.Go(func() error {
 			data, err := s.ask(fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(b.duration.Seconds())))
@@ -204,7 +209,7 @@ func (b *bench) meter(s *subject, name string, f figures, work func() (int, erro
 		return err
 	}
 	f[throughput] = float64(n) / time.Since(begin).Seconds()
-	if s.process != nil {
+	if s.cmd != nil {
 		f[busyCPU], f[resident] = micros(s.cpu()-cpu)/float64(n), s.rss()/1024
 	}
 	return g.Wait()
@@ -293,7 +298,7 @@ func measureIdle(ctx context.Context, _ *bench, sc *scenario, subjects []*subjec
 	defer cancel()
 	all := make([]figures, len(subjects))
 	for i, s := range subjects {
-		if s.process == nil {
+		if s.cmd == nil {
 			continue
 		}
 		open := func(context.Context) error {
@@ -317,13 +322,13 @@ func measureSockets(ctx context.Context, b *bench, sc *scenario, subjects []*sub
 	var calls []call
 	message := bytes.Repeat([]byte("x"), 120)
 	for _, s := range subjects {
-		t, err := s.mint(sc.protocol, anyModel, connections)
+		token, err := s.mint(sc.protocol, anyModel, connections)
 		if err != nil {
 			return nil, err
 		}
 		open := make(chan *websocket.Conn, connections)
 		for range connections {
-			header := http.Header{"Authorization": {"Bearer " + t.take()}}
+			header := http.Header{"Authorization": {"Bearer " + token()}}
 			conn, _, err := websocket.Dial(ctx, s.urls[sc.protocol]+sc.path, &websocket.DialOptions{HTTPClient: s.client, HTTPHeader: header})
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", s.name, err)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"regexp"
 	"syscall"
@@ -28,7 +29,7 @@ type bench struct {
 	dir      string // of all files
 	caddy    string // the built binary
 	ca       string // a file with the provider's certificate
-	provider *process
+	provider *exec.Cmd
 	urls     map[string]string // of the provider, by protocol
 	client   *http.Client      // trusts the provider
 }
@@ -62,9 +63,9 @@ func main() {
 		b.rounds, b.duration, b.only = 3, time.Second, "^small/h2$"
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, done := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := b.run(ctx)
-	stop()
+	done()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -77,7 +78,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	defer func() { b.provider.stop() }()
+	defer func() { stop(b.provider) }()
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
@@ -126,7 +127,7 @@ func (b *bench) round(ctx context.Context, n int, results []*result) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		defer s.stop()
+		defer stop(s.cmd)
 		subjects = append(subjects, s)
 	}
 

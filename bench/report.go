@@ -15,20 +15,20 @@ import (
 const (
 	oneP50     = "one at a time: p50, µs"
 	oneP99     = "one at a time: p99, µs"
-	rateP50    = "at 200/s: p50, µs"
-	rateP99    = "at 200/s: p99, µs"
+	pacedP50   = "paced: p50, µs"
+	pacedP99   = "paced: p99, µs"
 	lagP50     = "lag p50, µs"
 	lagP99     = "lag p99, µs"
-	rateCPU    = "at 200/s: CPU each, µs"
-	throughput = "saturated: throughput, 1/s"
-	busyCPU    = "saturated: CPU each, µs"
+	pacedCPU   = "paced: CPU each, µs"
+	throughput = "at full speed: throughput, 1/s"
+	busyCPU    = "at full speed: CPU each, µs"
 	resident   = "RSS, MiB"
 	idleRSS    = "RSS each, KiB"
 )
 
 var (
-	latencies = []string{oneP50, oneP99, rateP50, rateP99, lagP50, lagP99}
-	measures  = append(slices.Clone(latencies), rateCPU, throughput, busyCPU, resident, idleRSS)
+	latencies = []string{oneP50, oneP99, pacedP50, pacedP99, lagP50, lagP99}
+	measures  = append(slices.Clone(latencies), pacedCPU, throughput, busyCPU, resident, idleRSS)
 )
 
 // grossLoss is the ratio of throughput below which -short fails. It is far below

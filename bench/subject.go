@@ -51,24 +51,19 @@ var caddyfile string
 
 // subject is what is called: a Caddy, or the provider itself.
 type subject struct {
-	name     string
-	*process                    // nil for the provider
-	key      string             // what it wants instead of tokens; "" means it is a relay
-	admin    string             // the URL of Caddy's admin endpoint
-	urls     map[string]string  // by the protocol to the provider
-	tokens   map[string]*tokens // likewise
-	client   *http.Client
+	name   string
+	cmd    *exec.Cmd                // nil for the provider
+	key    string                   // what it wants instead of tokens; "" means it is a relay
+	admin  string                   // the URL of Caddy's admin endpoint
+	urls   map[string]string        // by the protocol to the provider
+	tokens map[string]func() string // likewise
+	client *http.Client
 }
 
 // start starts a subject and warms it up.
 func (b *bench) start(ctx context.Context, name string) (*subject, error) {
-	s := &subject{name: name, urls: b.urls, tokens: make(map[string]*tokens), client: b.client}
-	switch name {
-	case direct:
-		s.key = realKey
-	case bare, bareAgain:
-		s.key = knownToken
-	}
+	s := &subject{name: name, urls: b.urls, tokens: make(map[string]func() string), client: b.client}
+	s.key = map[string]string{direct: realKey, bare: knownToken, bareAgain: knownToken}[name]
 	if name != direct {
 		if err := b.startCaddy(ctx, s); err != nil {
 			return nil, err
@@ -76,18 +71,24 @@ func (b *bench) start(ctx context.Context, name string) (*subject, error) {
 	}
 
 	for _, protocol := range protocols {
-		err := until(func() (err error) {
-			if s.tokens[protocol], err = s.mint(protocol, oneModel, 100); err == nil {
-				_, err = saturate(ctx, s.caller(protocol, smallPath, s.tokens[protocol]), b.duration/4, math.MaxInt64)
-			}
-			return err
-		})
+		err := s.warm(ctx, protocol, b.duration/4)
+		for deadline := time.Now().Add(15 * time.Second); err != nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			err = s.warm(ctx, protocol, b.duration/4) // Caddy was not up
+		}
 		if err != nil {
-			s.stop()
+			stop(s.cmd)
 			return nil, fmt.Errorf("warming up: %w", err)
 		}
 	}
 	return s, nil
+}
+
+// warm mints the tokens for a protocol and uses them for a while.
+func (s *subject) warm(ctx context.Context, protocol string, d time.Duration) (err error) {
+	if s.tokens[protocol], err = s.mint(protocol, oneModel, 100); err == nil {
+		_, err = saturate(ctx, s.caller(protocol, smallPath, s.tokens[protocol]), d, math.MaxInt64)
+	}
+	return err
 }
 
 // startCaddy starts a Caddy with a site for each protocol to the provider.
@@ -119,23 +120,23 @@ func (b *bench) startCaddy(ctx context.Context, s *subject) error {
 	if strings.HasPrefix(s.name, against) {
 		binary = b.against
 	}
-	s.process, _, err = startProcess(ctx, dir, binary, "run", "--adapter", "caddyfile", "--config", file.Name())
+	s.cmd, _, err = startProcess(ctx, dir, binary, "run", "--adapter", "caddyfile", "--config", file.Name())
 	return err
 }
 
-// mint mints tokens for a protocol, with limits if the subject is measured with
-// all policy.
-func (s *subject) mint(protocol, limits string, n int) (*tokens, error) {
+// mint mints tokens for a protocol, with limits if the subject is measured with all
+// policy, and returns what takes one after the other and begins again.
+func (s *subject) mint(protocol, limits string, n int) (func() string, error) {
 	if s.key != "" {
-		return &tokens{all: []string{s.key}}, nil
+		return func() string { return s.key }, nil
 	}
 	claims := `{"provider": "` + protocol + `"}`
 	if strings.HasSuffix(s.name, allPolicy) {
 		claims = `{"provider": "` + protocol + `", ` + limits + `}}`
 	}
 
-	t := &tokens{all: make([]string, n)}
-	for i := range t.all {
+	all := make([]string, n)
+	for i := range all {
 		res, err := http.Post(s.admin+"/relayapi/tokens", "application/json", strings.NewReader(claims))
 		if err != nil {
 			return nil, err
@@ -146,18 +147,11 @@ func (s *subject) mint(protocol, limits string, n int) (*tokens, error) {
 		if err != nil || minted.Token == "" {
 			return nil, fmt.Errorf("the admin endpoint answers %s", res.Status)
 		}
-		t.all[i] = minted.Token
+		all[i] = minted.Token
 	}
-	return t, nil
+	var next atomic.Int64
+	return func() string { return all[int(next.Add(1)-1)%n] }, nil
 }
-
-// tokens are what calls carry, one after the other and round again.
-type tokens struct {
-	all  []string
-	next atomic.Int64
-}
-
-func (t *tokens) take() string { return t.all[int(t.next.Add(1)-1)%len(t.all)] }
 
 // prepare builds Caddy and starts the provider, as a process of its own so that its
 // CPU time is not the bench's.
@@ -182,11 +176,10 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	provider, out, err := startProcess(ctx, b.dir, self, providerCommand)
-	if err != nil {
+	var out io.Reader
+	if b.provider, out, err = startProcess(ctx, b.dir, self, providerCommand); err != nil {
 		return err
 	}
-	b.provider = provider
 	for _, protocol := range protocols {
 		var url string
 		if _, err := fmt.Fscanln(out, &url); err != nil {
@@ -206,69 +199,44 @@ func newClient(trusted *x509.CertPool) *http.Client {
 	}}
 }
 
-// process is a child of the bench. A nil process is the provider where that is
-// called directly, and uses nothing.
-type process struct {
-	cmd    *exec.Cmd
-	cancel context.CancelFunc
-}
-
-// startProcess runs a command, which keeps its files in dir, and returns what it
-// prints.
-func startProcess(ctx context.Context, dir, command string, args ...string) (*process, io.Reader, error) {
-	ctx, cancel := context.WithCancel(ctx)
+// startProcess runs a command with a home of its own, and returns what it prints.
+func startProcess(ctx context.Context, home, command string, args ...string) (*exec.Cmd, io.Reader, error) {
 	cmd := exec.CommandContext(ctx, command, args...)
-	cmd.Env, cmd.Stderr = []string{"HOME=" + dir, "BENCH_KEY=" + realKey}, os.Stderr
-	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGTERM) }, 3*time.Second
+	cmd.Env, cmd.Stderr = []string{"HOME=" + home, "BENCH_KEY=" + realKey}, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no child outlives the bench
 	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
 	if err != nil {
-		cancel()
-		return nil, nil, fmt.Errorf("starting %s: %w", command, err)
+		return nil, nil, err
 	}
-	return &process{cmd, cancel}, out, nil
+	return cmd, out, cmd.Start()
 }
 
-func (p *process) stop() {
-	if p != nil {
-		p.cancel()
-		_ = p.cmd.Wait() // it was told to end
+// stop kills a process: all that it has is thrown away.
+func stop(cmd *exec.Cmd) {
+	if cmd != nil && cmd.Process != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 	}
 }
 
-// cpu is the CPU time that the process has used, in user and in kernel. /proc has it
-// in hundredths of a second, in which thirty calls are made; this clock counts
-// nanoseconds.
-func (p *process) cpu() time.Duration {
-	if p == nil {
+// cpu is the CPU time that a Caddy has used, in user and in kernel. /proc has it in
+// hundredths of a second, in which thirty calls are made; this clock has nanoseconds.
+func (s *subject) cpu() time.Duration {
+	if s.cmd == nil {
 		return 0
 	}
 	const sched = 2 // the clock of a process is made of its id and this, see clock_getcpuclockid(3)
 	var used unix.Timespec
-	_ = unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|sched), &used) // fails if the process ended, as the next call will
+	_ = unix.ClockGettime(int32(^s.cmd.Process.Pid<<3|sched), &used) // fails if the process ended, as the next call will
 	return time.Duration(used.Nano())
 }
 
-// rss is the resident memory of the process in KiB.
-func (p *process) rss() (kib float64) {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+// rss is the resident memory of a Caddy in KiB.
+func (s *subject) rss() (kib float64) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	_, rest, _ := strings.Cut(string(status), "VmRSS:")
 	_, _ = fmt.Sscan(rest, &kib)
 	return kib
-}
-
-// until waits for some seconds until ready returns no error.
-func until(ready func() error) error {
-	deadline := time.Now().Add(15 * time.Second)
-	err := ready()
-	for err != nil && time.Now().Before(deadline) {
-		time.Sleep(20 * time.Millisecond)
-		err = ready()
-	}
-	return err
 }
 
 // freeAddrs returns loopback addresses on which nothing listens now.
