@@ -23,43 +23,46 @@ import (
 )
 
 const (
-	rate            = 200 // paced calls a second to each subject
-	largeRate       = 20  // of large bodies
-	inTurnPerSecond = 250 // calls to each subject for a second of a measurement, where they are made one at a time
-	connections     = 64  // that are kept busy where a subject is called as fast as it goes
+	rate            = 200  // paced calls a second to each subject
+	largeRate       = 20   // of large bodies
+	inTurnPerSecond = 250  // calls to each subject for a second of a measurement, where they are made one at a time
+	coldPerSecond   = 3000 // tokens for a second at full speed, where each is used once; it ends when they are used
+	connections     = 64   // that are kept busy where a subject is called as fast as it goes
 	pacedStreams    = 200
 	eventEvery      = 50 * time.Millisecond
 	fastEvents      = 500 // of a stream
 	idleStreams     = 1000
 )
 
-// scenario is something that all subjects are measured at.
+// scenario is something that subjects are measured at. It has what prepares the calls
+// of a subject, or else what measures one by itself.
 type scenario struct {
 	name, protocol, path, about string
-	measure                     func(context.Context, *bench, *scenario, []*subject) ([]figures, error)
+	prepare                     func(context.Context, *bench, *scenario, *subject) (call, error)
+	alone                       func(context.Context, *bench, *scenario, *subject) (figures, error)
 }
 
 const cold = "cold/h2"
 
 var scenarios = []scenario{
-	{"small/h2", overH2, smallPath, "small JSON, to a provider over HTTP/2", measureCalls},
-	{"small/h1", overH1, smallPath, "small JSON, to a provider over HTTP/1.1 and TLS", measureCalls},
-	{"small/plain", overPlain, smallPath, "small JSON, to a provider over plain http", measureCalls},
-	{"large/h2", overH2, largePath, "bodies of 100 KiB there and back; with all policy the relay reads the model in them", measureCalls},
-	{cold, overH2, smallPath, "small JSON with tokens that are used once: the relay opens one for every call", measureCalls},
-	{"sse/h2", overH2, streamPath, "server-sent events: lag of 200 streams with an event every 50 ms, then events as fast as they go", measureStreams},
-	{"websocket/h1", overH1, echoPath, "messages of 120 bytes there and back; the policy names no models", measureSockets},
-	{"idle/h2", overH2, streamPath, "resident memory of each of 1 000 idle streams", measureIdle},
+	{"small/h2", overH2, smallPath, "small JSON, to a provider over HTTP/2", prepareCalls, nil},
+	{"small/h1", overH1, smallPath, "small JSON, to a provider over HTTP/1.1 and TLS", prepareCalls, nil},
+	{"small/plain", overPlain, smallPath, "small JSON, to a provider over plain http", prepareCalls, nil},
+	{"large/h2", overH2, largePath, "bodies of 100 KiB there and back; with all policy the relay reads the model in them", prepareCalls, nil},
+	{cold, overH2, smallPath, "small JSON with tokens that are used once: the relay opens one for every call", prepareCalls, nil},
+	{"sse/h2", overH2, streamPath, "lag of 200 streams with an event every 50 ms, then events as fast as they go", nil, measureStreams},
+	{"websocket/h1", overH1, echoPath, "messages of 120 bytes there and back; the policy names no models", prepareSockets, nil},
+	{"idle/h2", overH2, streamPath, "resident memory of each of 1 000 idle streams", nil, measureIdle},
 }
 
 // send sends a call with the next token.
-func (s *subject) send(ctx context.Context, protocol, path, query string, token func() string) (*http.Response, error) {
+func (b *bench) send(ctx context.Context, s *subject, protocol, path, query string, token func() string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.urls[protocol]+path+query, strings.NewReader(bodies[path]))
 	if err != nil {
 		return nil, err
 	}
 	req.Header = http.Header{"Authorization": {"Bearer " + token()}, "Content-Type": {"application/json"}}
-	res, err := s.client.Do(req)
+	res, err := b.client.Do(req)
 	if err == nil && res.StatusCode != http.StatusOK {
 		defer res.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 300))
@@ -72,9 +75,9 @@ func (s *subject) send(ctx context.Context, protocol, path, query string, token 
 type call func(ctx context.Context) error
 
 // caller makes calls with some tokens.
-func (s *subject) caller(protocol, path string, token func() string) call {
+func (b *bench) caller(s *subject, protocol, path string, token func() string) call {
 	return func(ctx context.Context) error {
-		res, err := s.send(ctx, protocol, path, "", token)
+		res, err := b.send(ctx, s, protocol, path, "", token)
 		if err != nil {
 			return err
 		}
@@ -87,55 +90,68 @@ func (s *subject) caller(protocol, path string, token func() string) call {
 	}
 }
 
-// measureCalls makes calls over HTTP. Cold ones have tokens of their own.
-func measureCalls(ctx context.Context, b *bench, sc *scenario, subjects []*subject) (_ []figures, err error) {
-	calls, most := make([]call, len(subjects)), int64(math.MaxInt64)
-	for i, s := range subjects {
-		token := s.tokens[sc.protocol]
-		if sc.name == cold {
-			most = int64(3000 * b.duration.Seconds())
-			if token, err = s.mint(sc.protocol, oneModel, int(most)+int((inTurnPerSecond+rate)*b.duration.Seconds())); err != nil {
-				return nil, err
-			}
-		}
-		calls[i] = s.caller(sc.protocol, sc.path, token)
+// prepareCalls prepares calls over HTTP. Cold ones have tokens of their own.
+func prepareCalls(_ context.Context, b *bench, sc *scenario, s *subject) (_ call, err error) {
+	token := s.tokens[sc.protocol]
+	if sc.name == cold {
+		token, err = s.mint(sc.protocol, oneModel, int((inTurnPerSecond+rate+coldPerSecond)*b.duration.Seconds()))
 	}
-	return b.measure(ctx, sc, subjects, calls, most)
+	return b.caller(s, sc.protocol, sc.path, token), err
 }
 
-// measure calls all subjects one call at a time, then at a fixed rate, and then each
-// as fast as it goes, but not more often than most.
-func (b *bench) measure(ctx context.Context, sc *scenario, subjects []*subject, calls []call, most int64) ([]figures, error) {
+// measureAll measures subjects at a scenario.
+func (sc *scenario) measureAll(ctx context.Context, b *bench, subjects []*subject) (all []figures, err error) {
+	all, calls := make([]figures, len(subjects)), make([]call, len(subjects))
+	for _, i := range rand.Perm(len(subjects)) {
+		if sc.alone != nil {
+			all[i], err = sc.alone(ctx, b, sc, subjects[i])
+		} else {
+			calls[i], err = sc.prepare(ctx, b, sc, subjects[i])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", subjects[i].name, err)
+		}
+	}
+	if sc.alone != nil {
+		return all, nil
+	}
+	return all, sc.call(ctx, b, subjects, calls, all)
+}
+
+// call calls subjects one call at a time, then paced, and then at full speed.
+func (sc *scenario) call(ctx context.Context, b *bench, subjects []*subject, calls []call, all []figures) error {
 	took, err := pace(ctx, calls, int(inTurnPerSecond*b.duration.Seconds()), 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all, before := make([]figures, len(subjects)), make([]time.Duration, len(subjects))
+	before, rate, most := make([]time.Duration, len(subjects)), rate, int64(math.MaxInt64)
 	for i, s := range subjects {
 		all[i], before[i] = figures{oneP50: quantile(took[i], 0.5), oneP99: quantile(took[i], 0.99)}, s.cpu()
 	}
 
-	each := rate
 	if sc.path == largePath {
-		each = largeRate
+		rate = largeRate
 	}
-	if took, err = pace(ctx, calls, int(float64(each)*b.duration.Seconds()), time.Second/time.Duration(each*len(calls))); err != nil {
-		return nil, err
+	n := int(float64(rate) * b.duration.Seconds())
+	if took, err = pace(ctx, calls, n, time.Second/time.Duration(rate*len(calls))); err != nil {
+		return err
 	}
 	for i, s := range subjects {
 		all[i][pacedP50], all[i][pacedP99] = quantile(took[i], 0.5), quantile(took[i], 0.99)
 		if s.cmd != nil {
-			all[i][pacedCPU] = micros(s.cpu()-before[i]) / float64(len(took[i]))
+			all[i][pacedCPU] = micros(s.cpu()-before[i]) / float64(n)
 		}
 	}
 
+	if sc.name == cold {
+		most = int64(coldPerSecond * b.duration.Seconds())
+	}
 	for _, i := range rand.Perm(len(subjects)) {
-		err := b.meter(subjects[i], sc.name, all[i], func() (int, error) { return saturate(ctx, calls[i], b.duration, most) })
-		if err != nil {
-			return nil, err
+		if err := b.meter(ctx, subjects[i], sc.name, all[i], calls[i], 1, most); err != nil {
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // pace makes n calls to each subject, one after the other in an order that changes:
@@ -168,7 +184,7 @@ func pace(ctx context.Context, calls []call, n int, pause time.Duration) ([][]ti
 
 // saturate calls a subject as fast as it goes, for a while or until there were most
 // calls, and returns how many there were.
-func saturate(ctx context.Context, c call, d time.Duration, most int64) (int, error) {
+func saturate(ctx context.Context, c call, d time.Duration, most int64) (float64, error) {
 	var made atomic.Int64
 	begin := time.Now()
 	err := together(ctx, connections, func(ctx context.Context, _ int) error {
@@ -179,7 +195,7 @@ func saturate(ctx context.Context, c call, d time.Duration, most int64) (int, er
 		}
 		return nil
 	})
-	return int(min(made.Load(), most)), err
+	return float64(min(made.Load(), most)), err
 }
 
 // together does n things at once. The first that fails ends the others.
@@ -191,9 +207,9 @@ func together(ctx context.Context, n int, do func(ctx context.Context, i int) er
 	return g.Wait()
 }
 
-// meter measures what a subject uses for some work, which tells how much it was. If
+// meter measures what a subject uses at full speed, where each call counts as some. If
 // profiles are wanted, it writes one of the Caddy meanwhile.
-func (b *bench) meter(s *subject, name string, f figures, work func() (int, error)) error {
+func (b *bench) meter(ctx context.Context, s *subject, name string, f figures, c call, each float64, most int64) error {
 	var g errgroup.Group
 	if b.profiles != "" && s.cmd != nil {
 		file := strings.NewReplacer("/", "-", ", ", "-", " ", "-").Replace(name + "-" + s.name + ".pprof")
@@ -204,13 +220,13 @@ func (b *bench) meter(s *subject, name string, f figures, work func() (int, erro
 	}
 
 	begin, cpu := time.Now(), s.cpu()
-	n, err := work()
+	n, err := saturate(ctx, c, b.duration, most)
 	if err != nil {
 		return err
 	}
-	f[throughput] = float64(n) / time.Since(begin).Seconds()
+	f[throughput] = n * each / time.Since(begin).Seconds()
 	if s.cmd != nil {
-		f[busyCPU], f[resident] = micros(s.cpu()-cpu)/float64(n), s.rss()/1024
+		f[busyCPU], f[resident] = micros(s.cpu()-cpu)/n/each, s.rss()/1024
 	}
 	return g.Wait()
 }
@@ -225,12 +241,6 @@ func (s *subject) ask(path string) ([]byte, error) {
 	return io.ReadAll(res.Body)
 }
 
-// collected is the resident memory after a garbage collection, in KiB.
-func (s *subject) collected() float64 {
-	_, _ = s.ask("/debug/pprof/heap?gc=1") // which the next call would tell
-	return s.rss()
-}
-
 // quantile of latencies, in microseconds.
 func quantile(took []time.Duration, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(took))
@@ -239,40 +249,27 @@ func quantile(took []time.Duration, q float64) float64 {
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 
-// measureStreams reads streams of one subject after the other.
-func measureStreams(ctx context.Context, b *bench, sc *scenario, subjects []*subject) ([]figures, error) {
-	all := make([]figures, len(subjects))
-	for _, i := range rand.Perm(len(subjects)) {
-		s, lags := subjects[i], make([][]time.Duration, pacedStreams)
-		err := together(ctx, pacedStreams, func(ctx context.Context, k int) (err error) {
-			time.Sleep(b.duration / 4 * time.Duration(k) / pacedStreams) // so that events wait for events, not for streams that open
-			lags[k], err = s.readStream(ctx, sc, int(b.duration/eventEvery), eventEvery)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		all[i] = figures{lagP50: quantile(slices.Concat(lags...), 0.5), lagP99: quantile(slices.Concat(lags...), 0.99)}
-
-		fast := func(ctx context.Context) error {
-			_, err := s.readStream(ctx, sc, fastEvents, 0)
-			return err
-		}
-		err = b.meter(s, sc.name, all[i], func() (int, error) {
-			n, err := saturate(ctx, fast, b.duration, math.MaxInt64)
-			return n * fastEvents, err
-		})
-		if err != nil {
-			return nil, err
-		}
+// measureStreams reads streams as a model writes them, and then at full speed.
+func measureStreams(ctx context.Context, b *bench, sc *scenario, s *subject) (figures, error) {
+	lags := make([][]time.Duration, pacedStreams)
+	err := together(ctx, pacedStreams, func(ctx context.Context, k int) (err error) {
+		time.Sleep(b.duration / 4 * time.Duration(k) / pacedStreams) // so that events wait for events, not for streams that open
+		lags[k], err = b.readStream(ctx, s, sc, int(b.duration/eventEvery), eventEvery)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return all, nil
+	f := figures{lagP50: quantile(slices.Concat(lags...), 0.5), lagP99: quantile(slices.Concat(lags...), 0.99)}
+	return f, b.meter(ctx, s, sc.name, f, func(ctx context.Context) error {
+		_, err := b.readStream(ctx, s, sc, fastEvents, 0)
+		return err
+	}, fastEvents, math.MaxInt64)
 }
 
-// readStream reads a stream to its end and returns how long each event was on its
-// way.
-func (s *subject) readStream(ctx context.Context, sc *scenario, events int, every time.Duration) (lags []time.Duration, err error) {
-	res, err := s.send(ctx, sc.protocol, sc.path, fmt.Sprintf("?events=%d&every=%v", events, every), s.tokens[sc.protocol])
+// readStream reads a stream to its end and returns how long each event took.
+func (b *bench) readStream(ctx context.Context, s *subject, sc *scenario, events int, every time.Duration) (lags []time.Duration, err error) {
+	res, err := b.send(ctx, s, sc.protocol, sc.path, fmt.Sprintf("?events=%d&every=%v", events, every), s.tokens[sc.protocol])
 	if err != nil {
 		return nil, err
 	}
@@ -281,8 +278,7 @@ func (s *subject) readStream(ctx context.Context, sc *scenario, events int, ever
 	lines := bufio.NewScanner(res.Body)
 	for lines.Scan() {
 		if event, ok := strings.CutPrefix(lines.Text(), eventStart); ok {
-			digits, _, _ := strings.Cut(event, ",")
-			sent, _ := strconv.ParseInt(digits, 10, 64)
+			sent, _ := strconv.ParseInt(event[:strings.IndexByte(event, ',')], 10, 64)
 			lags = append(lags, time.Duration(time.Now().UnixNano()-sent))
 		}
 	}
@@ -292,62 +288,56 @@ func (s *subject) readStream(ctx context.Context, sc *scenario, events int, ever
 	return lags, lines.Err()
 }
 
-// measureIdle opens streams that say nothing after their first event.
-func measureIdle(ctx context.Context, _ *bench, sc *scenario, subjects []*subject) ([]figures, error) {
+// measureIdle opens streams that say nothing after their first event, and measures
+// what they add to the memory after a garbage collection.
+func measureIdle(ctx context.Context, b *bench, sc *scenario, s *subject) (figures, error) {
+	if s.cmd == nil {
+		return nil, nil
+	}
 	ctx, cancel := context.WithCancel(ctx) // which ends the streams
 	defer cancel()
-	all := make([]figures, len(subjects))
-	for i, s := range subjects {
-		if s.cmd == nil {
-			continue
+	open := func(context.Context) error {
+		res, err := b.send(ctx, s, sc.protocol, sc.path, "", s.tokens[sc.protocol])
+		if err == nil {
+			_, err = res.Body.Read(make([]byte, 1))
 		}
-		open := func(context.Context) error {
-			res, err := s.send(ctx, sc.protocol, sc.path, "", s.tokens[sc.protocol])
-			if err == nil {
-				_, err = res.Body.Read(make([]byte, 1))
-			}
-			return err
-		}
-		before := s.collected()
-		if _, err := pace(ctx, []call{open}, idleStreams, 0); err != nil {
-			return nil, err
-		}
-		all[i] = figures{idleRSS: (s.collected() - before) / idleStreams}
+		return err
 	}
-	return all, nil
+
+	_, err1 := s.ask("/debug/pprof/heap?gc=1")
+	before := s.rss()
+	_, err2 := pace(ctx, []call{open}, idleStreams, 0)
+	_, err3 := s.ask("/debug/pprof/heap?gc=1")
+	return figures{idleRSS: (s.rss() - before) / idleStreams}, errors.Join(err1, err2, err3)
 }
 
-// measureSockets makes round trips over WebSockets.
-func measureSockets(ctx context.Context, b *bench, sc *scenario, subjects []*subject) ([]figures, error) {
-	var calls []call
-	message := bytes.Repeat([]byte("x"), 120)
-	for _, s := range subjects {
-		token, err := s.mint(sc.protocol, anyModel, connections)
+// prepareSockets opens WebSockets, which last until the round ends. A call is a round
+// trip over one of them.
+func prepareSockets(ctx context.Context, b *bench, sc *scenario, s *subject) (call, error) {
+	token, err := s.mint(sc.protocol, anyModel, connections)
+	if err != nil {
+		return nil, err
+	}
+	open, message := make(chan *websocket.Conn, connections), bytes.Repeat([]byte("x"), 120)
+	for range connections {
+		header := http.Header{"Authorization": {"Bearer " + token()}}
+		conn, _, err := websocket.Dial(ctx, s.urls[sc.protocol]+sc.path, &websocket.DialOptions{HTTPClient: b.client, HTTPHeader: header})
 		if err != nil {
 			return nil, err
 		}
-		open := make(chan *websocket.Conn, connections)
-		for range connections {
-			header := http.Header{"Authorization": {"Bearer " + token()}}
-			conn, _, err := websocket.Dial(ctx, s.urls[sc.protocol]+sc.path, &websocket.DialOptions{HTTPClient: s.client, HTTPHeader: header})
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", s.name, err)
-			}
-			defer conn.CloseNow()
-			open <- conn
-		}
-		calls = append(calls, func(ctx context.Context) error {
-			conn := <-open
-			defer func() { open <- conn }()
-			if err := conn.Write(ctx, websocket.MessageText, message); err != nil {
-				return err
-			}
-			_, back, err := conn.Read(ctx)
-			if err == nil && !bytes.Equal(back, message) {
-				err = fmt.Errorf("%s changed a message", s.name)
-			}
-			return err
-		})
+		open <- conn
 	}
-	return b.measure(ctx, sc, subjects, calls, math.MaxInt64)
+
+	return func(ctx context.Context) error {
+		conn := <-open
+		defer func() { open <- conn }()
+		if err := conn.Write(ctx, websocket.MessageText, message); err != nil {
+			return err
+		}
+		_, back, err := conn.Read(ctx)
+		if err == nil && !bytes.Equal(back, message) {
+			err = fmt.Errorf("%s changed a message", s.name)
+		}
+		return err
+	}, nil
 }

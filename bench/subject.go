@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	_ "embed"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -19,7 +16,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"text/template"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,11 +39,8 @@ const (
 	oneModel = anyModel + `, "models": ["bench-*"]`
 )
 
-// knownToken is what bare Caddys want instead of a token.
-const knownToken = "known-to-bare-caddy"
-
-//go:embed Caddyfile.tmpl
-var caddyfile string
+// knownToken is what bare Caddys want instead of a token, and as long as one.
+var knownToken = strings.Repeat("known-to-bare-Caddy-", 42)
 
 // subject is what is called: a Caddy, or the provider itself.
 type subject struct {
@@ -57,12 +50,11 @@ type subject struct {
 	admin  string                   // the URL of Caddy's admin endpoint
 	urls   map[string]string        // by the protocol to the provider
 	tokens map[string]func() string // likewise
-	client *http.Client
 }
 
 // start starts a subject and warms it up.
 func (b *bench) start(ctx context.Context, name string) (*subject, error) {
-	s := &subject{name: name, urls: b.urls, tokens: make(map[string]func() string), client: b.client}
+	s := &subject{name: name, urls: b.urls, tokens: make(map[string]func() string)}
 	s.key = map[string]string{direct: realKey, bare: knownToken, bareAgain: knownToken}[name]
 	if name != direct {
 		if err := b.startCaddy(ctx, s); err != nil {
@@ -71,9 +63,10 @@ func (b *bench) start(ctx context.Context, name string) (*subject, error) {
 	}
 
 	for _, protocol := range protocols {
-		err := s.warm(ctx, protocol, b.duration/4)
-		for deadline := time.Now().Add(15 * time.Second); err != nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-			err = s.warm(ctx, protocol, b.duration/4) // Caddy was not up
+		deadline := time.Now().Add(15 * time.Second)
+		err := b.warm(ctx, s, protocol)
+		for ; err != nil && time.Now().Before(deadline); err = b.warm(ctx, s, protocol) {
+			time.Sleep(20 * time.Millisecond) // Caddy is not up
 		}
 		if err != nil {
 			stop(s.cmd)
@@ -84,16 +77,16 @@ func (b *bench) start(ctx context.Context, name string) (*subject, error) {
 }
 
 // warm mints the tokens for a protocol and uses them for a while.
-func (s *subject) warm(ctx context.Context, protocol string, d time.Duration) (err error) {
+func (b *bench) warm(ctx context.Context, s *subject, protocol string) (err error) {
 	if s.tokens[protocol], err = s.mint(protocol, oneModel, 100); err == nil {
-		_, err = saturate(ctx, s.caller(protocol, smallPath, s.tokens[protocol]), d, math.MaxInt64)
+		_, err = saturate(ctx, b.caller(s, protocol, smallPath, s.tokens[protocol]), b.duration/4, math.MaxInt64)
 	}
 	return err
 }
 
 // startCaddy starts a Caddy with a site for each protocol to the provider.
 func (b *bench) startCaddy(ctx context.Context, s *subject) error {
-	dir, err := os.MkdirTemp(b.dir, "caddy-")
+	home, err := os.MkdirTemp(b.dir, "caddy-")
 	if err != nil {
 		return err
 	}
@@ -101,26 +94,21 @@ func (b *bench) startCaddy(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	s.admin, s.urls, s.client = "http://"+addrs[len(protocols)], make(map[string]string), newClient(nil)
+	s.admin, s.urls = "http://"+addrs[len(protocols)], make(map[string]string)
+	env := []string{"HOME=" + home, "ADMIN=" + addrs[len(protocols)], "CA=" + b.ca, "KEY=" + realKey, "KNOWN=" + knownToken}
 	for i, protocol := range protocols {
 		s.urls[protocol] = "http://" + addrs[i]
+		env = append(env, "SITE_"+protocol+"="+s.urls[protocol], "PROVIDER_"+protocol+"="+b.urls[protocol])
 	}
 
-	file, err := os.Create(filepath.Join(dir, "Caddyfile"))
-	if err != nil {
-		return err
+	binary, config := b.caddy, "bare.Caddyfile"
+	if s.key == "" {
+		config = "relay.Caddyfile"
 	}
-	defer file.Close()
-	err = template.Must(template.New("").Parse(caddyfile)).Execute(file, map[string]any{"Admin": addrs[len(protocols)], "Dir": dir, "CA": b.ca,
-		"Relay": s.key == "", "Providers": b.urls, "Sites": s.urls, "Known": knownToken, "Key": realKey})
-	if err != nil {
-		return fmt.Errorf("writing the Caddyfile: %w", err)
-	}
-	binary := b.caddy
 	if strings.HasPrefix(s.name, against) {
 		binary = b.against
 	}
-	s.cmd, _, err = startProcess(ctx, dir, binary, "run", "--adapter", "caddyfile", "--config", file.Name())
+	s.cmd, _, err = startProcess(ctx, env, binary, "run", "--adapter", "caddyfile", "--config", config)
 	return err
 }
 
@@ -162,58 +150,49 @@ func (b *bench) prepare(ctx context.Context) error {
 		return fmt.Errorf("building Caddy; run the bench in its own directory: %w\n%s", err, out)
 	}
 
-	server := httptest.NewTLSServer(nil) // its certificate is the provider's too
+	server := httptest.NewUnstartedServer(nil) // for its certificate, which is the provider's too
+	server.EnableHTTP2 = true
+	server.StartTLS()
 	server.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	if err := os.WriteFile(b.ca, ca, 0o600); err != nil {
 		return err
 	}
-	trusted := x509.NewCertPool()
-	trusted.AddCert(server.Certificate())
-	b.client, b.urls = newClient(trusted), make(map[string]string)
+	b.client = server.Client()
+	b.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 4 * connections
+	b.client.Transport.(*http.Transport).DisableCompression = true
 
-	self, err := os.Executable()
+	provider, out, err := startProcess(ctx, nil, "/proc/self/exe", providerCommand)
 	if err != nil {
 		return err
 	}
-	var out io.Reader
-	if b.provider, out, err = startProcess(ctx, b.dir, self, providerCommand); err != nil {
-		return err
+	var h2, h1, plain string
+	b.provider = provider
+	if _, err := fmt.Fscan(out, &h2, &h1, &plain); err != nil {
+		return fmt.Errorf("reading the provider's URLs: %w", err)
 	}
-	for _, protocol := range protocols {
-		var url string
-		if _, err := fmt.Fscanln(out, &url); err != nil {
-			return fmt.Errorf("reading the provider's URLs: %w", err)
-		}
-		b.urls[protocol] = url
-	}
+	b.urls = map[string]string{overH2: h2, overH1: h1, overPlain: plain}
 	return nil
 }
 
-// newClient is a client that keeps its connections; to a trusted https address it
-// speaks HTTP/2 if that is offered.
-func newClient(trusted *x509.CertPool) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: 4 * connections, DisableCompression: true, ForceAttemptHTTP2: true,
-		TLSClientConfig: &tls.Config{RootCAs: trusted}, ResponseHeaderTimeout: 30 * time.Second,
-	}}
-}
-
-// startProcess runs a command with a home of its own, and returns what it prints.
-func startProcess(ctx context.Context, home, command string, args ...string) (*exec.Cmd, io.Reader, error) {
+// startProcess runs a command, and returns what it prints.
+func startProcess(ctx context.Context, env []string, command string, args ...string) (*exec.Cmd, io.Reader, error) {
 	cmd := exec.CommandContext(ctx, command, args...)
-	cmd.Env, cmd.Stderr = []string{"HOME=" + home, "BENCH_KEY=" + realKey}, os.Stderr
+	cmd.Env, cmd.Stderr = env, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no child outlives the bench
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
+	if err == nil {
+		err = cmd.Start()
 	}
-	return cmd, out, cmd.Start()
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting %s: %w", command, err)
+	}
+	return cmd, out, nil
 }
 
-// stop kills a process: all that it has is thrown away.
+// stop kills a process, if there is one: nothing that it has is wanted.
 func stop(cmd *exec.Cmd) {
-	if cmd != nil && cmd.Process != nil {
+	if cmd != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}
