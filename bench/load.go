@@ -32,27 +32,28 @@ const (
 	eventEvery      = 50 * time.Millisecond
 	fastEvents      = 500 // of a stream
 	idleStreams     = 1000
+	goodRate        = 100  // calls a second beside a flood
+	floodRate       = 1000 // refused requests a second
+	cold            = "cold/h2"
 )
 
-// scenario is something that subjects are measured at. It has what prepares the calls
-// of a subject, or else what measures one by itself.
+// scenario has what prepares the calls of a subject, or what measures one by itself.
 type scenario struct {
 	name, protocol, path, about string
 	prepare                     func(context.Context, *bench, *scenario, *subject) (call, error)
 	alone                       func(context.Context, *bench, *scenario, *subject) (figures, error)
+	rounds                      map[string][]figures // by subject
 }
 
-const cold = "cold/h2"
-
 var scenarios = []scenario{
-	{"small/h2", overH2, smallPath, "small JSON, to a provider over HTTP/2", prepareCalls, nil},
-	{"small/h1", overH1, smallPath, "small JSON, to a provider over HTTP/1.1 and TLS", prepareCalls, nil},
-	{"small/plain", overPlain, smallPath, "small JSON, to a provider over plain http", prepareCalls, nil},
-	{"large/h2", overH2, largePath, "bodies of 100 KiB there and back; with all policy the relay reads the model in them", prepareCalls, nil},
-	{cold, overH2, smallPath, "small JSON with tokens that are used once: the relay opens one for every call", prepareCalls, nil},
-	{"sse/h2", overH2, streamPath, "lag of 200 streams with an event every 50 ms, then events as fast as they go", nil, measureStreams},
-	{"websocket/h1", overH1, echoPath, "messages of 120 bytes there and back; the policy names no models", prepareSockets, nil},
-	{"idle/h2", overH2, streamPath, "resident memory of each of 1 000 idle streams", nil, measureIdle},
+	{"small/h2", overH2, smallPath, "small JSON, to a provider over HTTP/2", prepareCalls, nil, nil},
+	{"small/h1", overH1, smallPath, "small JSON, to a provider over HTTP/1.1 and TLS", prepareCalls, nil, nil},
+	{"small/plain", overPlain, smallPath, "small JSON, to a provider over plain http", prepareCalls, nil, nil},
+	{"large/h2", overH2, largePath, "bodies of 100 KiB there and back; with all policy the relay reads the model in them", prepareCalls, nil, nil},
+	{cold, overH2, smallPath, "small JSON with tokens that are used once: the relay opens one for every call", prepareCalls, nil, nil},
+	{"sse/h2", overH2, streamPath, "lag of 200 streams with an event every 50 ms, then events as fast as they go", nil, measureStreams, nil},
+	{"websocket/h1", overH1, echoPath, "messages of 120 bytes there and back; the policy names no models", prepareSockets, nil, nil},
+	{"idle/h2", overH2, streamPath, "resident memory of each of 1 000 idle streams", nil, measureIdle, nil},
 }
 
 // send sends a call with the next token.
@@ -74,7 +75,7 @@ func (b *bench) send(ctx context.Context, s *subject, protocol, path, query stri
 // call makes one call, and checks what comes back.
 type call func(ctx context.Context) error
 
-// caller makes calls with some tokens.
+// caller makes calls over HTTP.
 func (b *bench) caller(s *subject, protocol, path string, token func() string) call {
 	return func(ctx context.Context) error {
 		res, err := b.send(ctx, s, protocol, path, "", token)
@@ -99,8 +100,8 @@ func prepareCalls(_ context.Context, b *bench, sc *scenario, s *subject) (_ call
 	return b.caller(s, sc.protocol, sc.path, token), err
 }
 
-// measureAll measures subjects at a scenario.
-func (sc *scenario) measureAll(ctx context.Context, b *bench, subjects []*subject) (all []figures, err error) {
+// measure measures subjects: by themselves, or with calls in all three ways.
+func (sc *scenario) measure(ctx context.Context, b *bench, subjects []*subject) (err error) {
 	all, calls := make([]figures, len(subjects)), make([]call, len(subjects))
 	for _, i := range rand.Perm(len(subjects)) {
 		if sc.alone != nil {
@@ -109,22 +110,25 @@ func (sc *scenario) measureAll(ctx context.Context, b *bench, subjects []*subjec
 			calls[i], err = sc.prepare(ctx, b, sc, subjects[i])
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", subjects[i].name, err)
+			return fmt.Errorf("%s: %w", subjects[i].name, err)
 		}
 	}
-	if sc.alone != nil {
-		return all, nil
+	if sc.alone == nil {
+		err = sc.measureCalls(ctx, b, subjects, calls, all)
 	}
-	return all, sc.call(ctx, b, subjects, calls, all)
+	for i, s := range subjects {
+		sc.rounds[s.name] = append(sc.rounds[s.name], all[i])
+	}
+	return err
 }
 
-// call calls subjects one call at a time, then paced, and then at full speed.
-func (sc *scenario) call(ctx context.Context, b *bench, subjects []*subject, calls []call, all []figures) error {
+// measureCalls calls subjects one call at a time, then paced, and then at full speed.
+func (sc *scenario) measureCalls(ctx context.Context, b *bench, subjects []*subject, calls []call, all []figures) error {
 	took, err := pace(ctx, calls, int(inTurnPerSecond*b.duration.Seconds()), 0)
 	if err != nil {
 		return err
 	}
-	before, rate, most := make([]time.Duration, len(subjects)), rate, int64(math.MaxInt64)
+	before, rate := make([]time.Duration, len(subjects)), rate
 	for i, s := range subjects {
 		all[i], before[i] = figures{oneP50: quantile(took[i], 0.5), oneP99: quantile(took[i], 0.99)}, s.cpu()
 	}
@@ -138,11 +142,10 @@ func (sc *scenario) call(ctx context.Context, b *bench, subjects []*subject, cal
 	}
 	for i, s := range subjects {
 		all[i][pacedP50], all[i][pacedP99] = quantile(took[i], 0.5), quantile(took[i], 0.99)
-		if s.cmd != nil {
-			all[i][pacedCPU] = micros(s.cpu()-before[i]) / float64(n)
-		}
+		all[i][pacedCPU] = micros(s.cpu()-before[i]) / float64(n)
 	}
 
+	most := int64(math.MaxInt64)
 	if sc.name == cold {
 		most = int64(coldPerSecond * b.duration.Seconds())
 	}
@@ -154,9 +157,8 @@ func (sc *scenario) call(ctx context.Context, b *bench, subjects []*subject, cal
 	return nil
 }
 
-// pace makes n calls to each subject, one after the other in an order that changes:
-// none has the better moment. With a pause there is one call at each, however long
-// they take; without, one call at a time. It returns the latencies of each subject.
+// pace makes n calls to each subject, in turn, and returns the latencies of each. With
+// a pause a call begins at every pause; without, when the one before has ended.
 func pace(ctx context.Context, calls []call, n int, pause time.Duration) ([][]time.Duration, error) {
 	took := make([][]time.Duration, len(calls))
 	for i := range took {
@@ -207,11 +209,10 @@ func together(ctx context.Context, n int, do func(ctx context.Context, i int) er
 	return g.Wait()
 }
 
-// meter measures what a subject uses at full speed, where each call counts as some. If
-// profiles are wanted, it writes one of the Caddy meanwhile.
+// meter measures, and profiles, a subject at full speed. Each call counts as some.
 func (b *bench) meter(ctx context.Context, s *subject, name string, f figures, c call, each float64, most int64) error {
 	var g errgroup.Group
-	if b.profiles != "" && s.cmd != nil {
+	if b.profiles != "" && s.admin != "" {
 		file := strings.NewReplacer("/", "-", ", ", "-", " ", "-").Replace(name + "-" + s.name + ".pprof")
 		g.Go(func() error {
 			data, err := s.ask(fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(b.duration.Seconds())))
@@ -224,10 +225,7 @@ func (b *bench) meter(ctx context.Context, s *subject, name string, f figures, c
 	if err != nil {
 		return err
 	}
-	f[throughput] = n * each / time.Since(begin).Seconds()
-	if s.cmd != nil {
-		f[busyCPU], f[resident] = micros(s.cpu()-cpu)/n/each, s.rss()/1024
-	}
+	f[throughput], f[busyCPU], f[resident] = n*each/time.Since(begin).Seconds(), micros(s.cpu()-cpu)/n/each, s.rss()/1024
 	return g.Wait()
 }
 
@@ -288,10 +286,9 @@ func (b *bench) readStream(ctx context.Context, s *subject, sc *scenario, events
 	return lags, lines.Err()
 }
 
-// measureIdle opens streams that say nothing after their first event, and measures
-// what they add to the memory after a garbage collection.
+// measureIdle measures what open streams that say nothing add to the memory.
 func measureIdle(ctx context.Context, b *bench, sc *scenario, s *subject) (figures, error) {
-	if s.cmd == nil {
+	if s.admin == "" {
 		return nil, nil
 	}
 	ctx, cancel := context.WithCancel(ctx) // which ends the streams
@@ -311,8 +308,7 @@ func measureIdle(ctx context.Context, b *bench, sc *scenario, s *subject) (figur
 	return figures{idleRSS: (s.rss() - before) / idleStreams}, errors.Join(err1, err2, err3)
 }
 
-// prepareSockets opens WebSockets, which last until the round ends. A call is a round
-// trip over one of them.
+// prepareSockets opens WebSockets. A call is a round trip over one of them.
 func prepareSockets(ctx context.Context, b *bench, sc *scenario, s *subject) (call, error) {
 	token, err := s.mint(sc.protocol, anyModel, connections)
 	if err != nil {

@@ -62,30 +62,27 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	b.names = []string{direct, bare, bareAgain, relay, relay + allPolicy}
-	if b.against != "" {
+	if b.names = []string{direct, bare, bareAgain, relay, relay + allPolicy}; b.against != "" {
 		b.names = append(b.names, against, against+allPolicy)
 	}
 	if b.short {
 		b.rounds, b.duration, b.only = 3, time.Second, "small/h2"
 	}
 
-	ctx, done := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := b.run(ctx)
-	done()
-	if err != nil {
+	if err := b.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
 // run measures what the flags ask for, and leaves nothing behind.
-func (b *bench) run(ctx context.Context) (err error) {
+func (b *bench) run() (err error) {
+	ctx, done := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer done()
 	if b.dir, err = os.MkdirTemp("", "relayapi-bench-"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	defer func() { stop(b.provider) }()
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
@@ -93,52 +90,50 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return b.flood(ctx)
 	}
 
-	var results []*result
+	var chosen []*scenario
 	for i := range scenarios {
 		if strings.Contains(scenarios[i].name, b.only) {
-			results = append(results, &result{scenario: &scenarios[i], rounds: make(map[string][]figures)})
+			scenarios[i].rounds = make(map[string][]figures)
+			chosen = append(chosen, &scenarios[i])
 		}
 	}
-	if len(results) == 0 {
+	if len(chosen) == 0 {
 		return errors.New("no scenario has such a name; see -h for the names")
 	}
 
 	for n := range b.rounds {
-		if err := b.round(ctx, n, results); err != nil {
+		if err := b.round(ctx, n, chosen); err != nil {
 			return fmt.Errorf("round %d: %w", n+1, err)
 		}
 	}
+	model, _ := exec.Command("sed", "-n", "/^model name/ { s/.*: //p; q }", "/proc/cpuinfo").Output()
 	fmt.Printf("Measured on %s, %d cores, with %s, in %d rounds of %v. Callers, provider and Caddy share the cores.\n"+
-		"Cells are the median of the rounds (least–greatest).\n", cpuModel(), runtime.NumCPU(), runtime.Version(), b.rounds, b.duration)
-	for _, r := range results {
-		fmt.Print(r.report(b.names))
+		"Cells are the median of the rounds (least–greatest).\n", strings.TrimSpace(string(model)), runtime.NumCPU(), runtime.Version(), b.rounds, b.duration)
+	for _, sc := range chosen {
+		fmt.Print(sc.report(b.names))
 	}
 	if b.short {
-		return grossLoss(results[0])
+		return grossLoss(chosen[0])
 	}
 	return nil
 }
 
 // round measures all scenarios once, with Caddys of its own.
-func (b *bench) round(ctx context.Context, n int, results []*result) error {
+func (b *bench) round(ctx context.Context, n int, chosen []*scenario) error {
 	var subjects []*subject
 	for _, name := range b.names {
 		s, err := b.start(ctx, name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		defer stop(s.cmd)
+		defer s.stop()
 		subjects = append(subjects, s)
 	}
 
-	for _, r := range results {
-		fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", n+1, b.rounds, r.name)
-		all, err := r.measureAll(ctx, b, subjects)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
-		for i, s := range subjects {
-			r.rounds[s.name] = append(r.rounds[s.name], all[i])
+	for _, sc := range chosen {
+		fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", n+1, b.rounds, sc.name)
+		if err := sc.measure(ctx, b, subjects); err != nil {
+			return fmt.Errorf("%s: %w", sc.name, err)
 		}
 	}
 	return nil
@@ -159,30 +154,17 @@ const (
 	idleRSS    = "RSS each, KiB"
 )
 
-var (
-	latencies = []string{oneP50, oneP99, pacedP50, pacedP99, lagP50, lagP99}
-	measures  = append(slices.Clone(latencies), pacedCPU, throughput, busyCPU, resident, idleRSS)
-)
-
-// leastRatio is the ratio of throughput below which -short fails: far below what the
-// relay costs, because machines that test are noisy.
+// leastRatio of throughput is far below what the relay costs: machines are noisy.
 const leastRatio = 0.75
 
 // figures are what was measured of a subject in a round, by name.
 type figures map[string]float64
 
-// result is what was measured in a scenario.
-type result struct {
-	*scenario
-	rounds map[string][]figures // by subject
-}
-
-// compared is a figure of a subject, of all rounds, compared with that of another
-// in the same round.
-func (r *result) compared(name, subject, other string, compare func(a, b float64) float64) (v []float64) {
-	for i, f := range r.rounds[subject] {
+// compared is a figure of a subject beside that of another in the same round.
+func (sc *scenario) compared(name, subject, other string, compare func(a, b float64) float64) (v []float64) {
+	for i, f := range sc.rounds[subject] {
 		if a, ok := f[name]; ok {
-			v = append(v, compare(a, r.rounds[other][i][name]))
+			v = append(v, compare(a, sc.rounds[other][i][name]))
 		}
 	}
 	return v
@@ -192,23 +174,25 @@ func difference(a, b float64) float64 { return a - b }
 func ratio(a, b float64) float64      { return a / b }
 
 // report is Markdown: what each Caddy adds to a direct call, and ratios to bare.
-func (r *result) report(names []string) string {
-	return fmt.Sprintf("\n### %s\n\n%s.\n", r.name, strings.ToUpper(r.about[:1])+r.about[1:]) +
-		r.table("added to a direct call", latencies, names, difference, 0) + r.table("ratio to bare", measures, names[1:], ratio, 2)
+func (sc *scenario) report(names []string) string {
+	latencies := []string{oneP50, oneP99, pacedP50, pacedP99, lagP50, lagP99}
+	measures := append(latencies, pacedCPU, throughput, busyCPU, resident, idleRSS)
+	return fmt.Sprintf("\n### %s\n\n%s.\n", sc.name, strings.ToUpper(sc.about[:1])+sc.about[1:]) +
+		sc.table("added to a direct call", latencies, names, difference, 0) + sc.table("ratio to bare", measures, names[1:], ratio, 2)
 }
 
 // table compares subjects with the first, in the figures that there are.
-func (r *result) table(title string, measures, names []string, compare func(a, b float64) float64, digits int) string {
+func (sc *scenario) table(title string, measures, names []string, compare func(a, b float64) float64, digits int) string {
 	text := fmt.Sprintf("\n| %s | %s |\n|---|%s\n", title, strings.Join(names, " | "), strings.Repeat("--:|", len(names)))
 	rows := ""
 	for _, measure := range measures {
-		first := r.compared(measure, names[0], names[0], func(a, _ float64) float64 { return a })
+		first := sc.compared(measure, names[0], names[0], func(a, _ float64) float64 { return a })
 		if len(first) == 0 {
 			continue
 		}
 		rows += fmt.Sprintf("| %s | %s |", measure, spread(first, 1))
 		for _, name := range names[1:] {
-			rows += fmt.Sprintf(" %s |", spread(r.compared(measure, name, names[0], compare), digits))
+			rows += fmt.Sprintf(" %s |", spread(sc.compared(measure, name, names[0], compare), digits))
 		}
 		rows += "\n"
 	}
@@ -226,18 +210,11 @@ func spread(v []float64, digits int) string {
 	return strings.ReplaceAll(text, "-", "−")
 }
 
-func cpuModel() string {
-	info, _ := os.ReadFile("/proc/cpuinfo")
-	_, model, _ := strings.Cut(string(info), "model name\t: ")
-	model, _, _ = strings.Cut(model, "\n")
-	return model
-}
-
 // grossLoss is an error if a relay was far slower than bare in every round.
-func grossLoss(r *result) (err error) {
+func grossLoss(sc *scenario) (err error) {
 	for _, s := range []string{relay, relay + allPolicy} {
-		if best := slices.Max(r.compared(throughput, s, bare, ratio)); best < leastRatio {
-			err = errors.Join(err, fmt.Errorf("%s: %s has at most %.2f of bare's throughput, and %.2f is the least", r.name, s, best, leastRatio))
+		if best := slices.Max(sc.compared(throughput, s, bare, ratio)); best < leastRatio {
+			err = errors.Join(err, fmt.Errorf("%s: %s has at most %.2f of bare's throughput, and %.2f is the least", sc.name, s, best, leastRatio))
 		}
 	}
 	return err

@@ -12,18 +12,13 @@ import (
 	"github.com/coder/websocket"
 )
 
-// providerCommand is the hidden subcommand that runs the provider.
-const providerCommand = "provider"
-
-// realKey is the key that the provider wants, and that no caller of a proxy has.
-const realKey = "sk-bench-5f0c1e7ab2d94836"
-
-// The protocols to the provider, by the names that they have in tokens.
 const (
-	overH2    = "h2"    // TLS and HTTP/2
-	overH1    = "h1"    // TLS and HTTP/1.1
-	overPlain = "plain" // http
+	providerCommand = "provider"                  // the hidden subcommand that runs the provider
+	realKey         = "sk-bench-5f0c1e7ab2d94836" // what the provider wants, and no caller of a Caddy has
 )
+
+// The protocols to the provider: TLS and HTTP/2, TLS and HTTP/1.1, and http.
+const overH2, overH1, overPlain = "h2", "h1", "plain"
 
 var protocols = []string{overH2, overH1, overPlain}
 
@@ -38,10 +33,9 @@ const (
 // Events begin with eventStart and the time of sending in nanoseconds.
 const eventStart, eventEnd = `data: {"sent":`, `,"choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}` + "\n\n"
 
-const smallBody = `{"model":"bench-1","messages":[{"role":"user","content":"Good morning!"}]}`
-
 // bodies and answers are by path.
 var (
+	smallBody = `{"model":"bench-1","messages":[{"role":"user","content":"Good morning!"}]}`
 	largeBody = `{"model":"bench-1","messages":[{"role":"user","content":"` + strings.Repeat("word ", 100<<10/5) + `"}]}`
 	bodies    = map[string]string{smallPath: smallBody, largePath: largeBody, streamPath: smallBody}
 	answers   = map[string]string{largePath: largeBody, smallPath: `{"model":"bench-1","choices":[{"message":{"role":"assistant","content":"Good morning."}}]}`}
@@ -50,8 +44,7 @@ var (
 // serveProvider prints a URL for each protocol, and serves until the bench ends it.
 func serveProvider() {
 	mux := http.NewServeMux()
-	mux.HandleFunc(smallPath, answer)
-	mux.HandleFunc(largePath, answer)
+	mux.HandleFunc("/", answer)
 	mux.HandleFunc(streamPath, stream)
 	mux.HandleFunc(echoPath, echo)
 

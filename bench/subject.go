@@ -39,22 +39,21 @@ const (
 	oneModel = anyModel + `, "models": ["bench-*"]`
 )
 
-// knownToken is what bare Caddys want instead of a token, and as long as one.
-var knownToken = strings.Repeat("known-to-bare-Caddy-", 42)
+var knownToken = strings.Repeat("known-to-bare-Caddy-", 42) // what bare Caddys want instead of a token, and as long
 
 // subject is what is called: a Caddy, or the provider itself.
 type subject struct {
 	name   string
-	cmd    *exec.Cmd                // nil for the provider
+	cmd    *exec.Cmd
 	key    string                   // what it wants instead of tokens; "" means it is a relay
-	admin  string                   // the URL of Caddy's admin endpoint
+	admin  string                   // the URL of Caddy's admin endpoint; the provider has none
 	urls   map[string]string        // by the protocol to the provider
 	tokens map[string]func() string // likewise
 }
 
 // start starts a subject and warms it up.
 func (b *bench) start(ctx context.Context, name string) (*subject, error) {
-	s := &subject{name: name, urls: b.urls, tokens: make(map[string]func() string)}
+	s := &subject{name: name, cmd: b.provider, urls: b.urls, tokens: make(map[string]func() string)}
 	s.key = map[string]string{direct: realKey, bare: knownToken, bareAgain: knownToken}[name]
 	if name != direct {
 		if err := b.startCaddy(ctx, s); err != nil {
@@ -69,7 +68,7 @@ func (b *bench) start(ctx context.Context, name string) (*subject, error) {
 			time.Sleep(20 * time.Millisecond) // Caddy is not up
 		}
 		if err != nil {
-			stop(s.cmd)
+			s.stop()
 			return nil, fmt.Errorf("warming up: %w", err)
 		}
 	}
@@ -101,19 +100,17 @@ func (b *bench) startCaddy(ctx context.Context, s *subject) error {
 		env = append(env, "SITE_"+protocol+"="+s.urls[protocol], "PROVIDER_"+protocol+"="+b.urls[protocol])
 	}
 
-	binary, config := b.caddy, "bare.Caddyfile"
-	if s.key == "" {
-		config = "relay.Caddyfile"
-	}
-	if strings.HasPrefix(s.name, against) {
+	binary, config := b.caddy, "relay.Caddyfile"
+	if s.key != "" {
+		config = "bare.Caddyfile"
+	} else if strings.HasPrefix(s.name, against) {
 		binary = b.against
 	}
 	s.cmd, _, err = startProcess(ctx, env, binary, "run", "--adapter", "caddyfile", "--config", config)
 	return err
 }
 
-// mint mints tokens for a protocol, with limits if the subject is measured with all
-// policy, and returns what takes one after the other and begins again.
+// mint mints tokens and returns what takes one after the other, and begins again.
 func (s *subject) mint(protocol, limits string, n int) (func() string, error) {
 	if s.key != "" {
 		return func() string { return s.key }, nil
@@ -190,27 +187,23 @@ func startProcess(ctx context.Context, env []string, command string, args ...str
 	return cmd, out, nil
 }
 
-// stop kills a process, if there is one: nothing that it has is wanted.
-func stop(cmd *exec.Cmd) {
-	if cmd != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+// stop kills a Caddy: nothing that it has is wanted. The provider ends with the bench.
+func (s *subject) stop() {
+	if s.admin != "" {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
 	}
 }
 
-// cpu is the CPU time that a Caddy has used, in user and in kernel. /proc has it in
-// hundredths of a second, in which thirty calls are made; this clock has nanoseconds.
+// cpu is the CPU time of a subject, in nanoseconds: /proc has it in ten milliseconds.
 func (s *subject) cpu() time.Duration {
-	if s.cmd == nil {
-		return 0
-	}
 	const sched = 2 // the clock of a process is made of its id and this, see clock_getcpuclockid(3)
 	var used unix.Timespec
 	_ = unix.ClockGettime(int32(^s.cmd.Process.Pid<<3|sched), &used) // fails if the process ended, as the next call will
 	return time.Duration(used.Nano())
 }
 
-// rss is the resident memory of a Caddy in KiB.
+// rss is the resident memory of a subject in KiB.
 func (s *subject) rss() (kib float64) {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	_, rest, _ := strings.Cut(string(status), "VmRSS:")
