@@ -561,6 +561,9 @@ var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 		if !d.AllArgs(&i.Secret) {
 			return d.ArgErr()
 		}
+		if !placeholder.MatchString(i.Secret) {
+			return d.Err(errLiteralSecret.Error())
+		}
 		return nil
 	},
 	"carried_keys": func(i *Issuer, d *caddyfile.Dispenser) error {

@@ -212,6 +212,10 @@ func calls(n int64) func(*grant.Claims) {
 	return func(c *grant.Claims) { c.Limits = &grant.Limits{Calls: &n} }
 }
 
+func forProvider(name string) func(*grant.Claims) {
+	return func(c *grant.Claims) { c.Provider = name }
+}
+
 func id(id string) func(*grant.Claims) { return func(c *grant.Claims) { c.ID = id } }
 
 // seal seals claims as they are, for tokens that no minter makes.
@@ -463,3 +467,11 @@ func newServerRequest(t *testing.T) *http.Request {
 
 // epoch is a time for which nothing depends on the clock.
 var epoch = time.Unix(0, 0)
+
+// slow skips a test that takes seconds. CI runs it.
+func slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("slow; run without -short")
+	}
+}

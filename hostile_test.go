@@ -330,8 +330,8 @@ func TestProvisionIssuerRefuses(t *testing.T) {
 	}{
 		"no settings":            {nil, "no settings"},
 		"no providers":           {&Issuer{PublicKey: "x.pem"}, "has no providers"},
-		"a provider that is not": {&Issuer{PublicKey: "x.pem", Providers: []string{"nope"}}, `no provider "nope"`},
-		"longer than the relay":  {&Issuer{PublicKey: "x.pem", Providers: []string{"demo"}, MaxTTL: caddy.Duration(2 * time.Hour)}, "more than the relay's, 1h0m0s"},
+		"a provider that is not": {&Issuer{PublicKey: "x.pem", Providers: []string{"nope"}}, `unknown provider "nope"`},
+		"longer than the relay":  {&Issuer{PublicKey: "x.pem", Providers: []string{"demo"}, MaxTTL: caddy.Duration(2 * time.Hour)}, "at most the relay's, 1h0m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			app := &App{MaxTTL: caddy.Duration(time.Hour), Providers: map[string]*Provider{"demo": {}}, Issuers: map[string]*Issuer{"backend": tc.issuer}}

@@ -51,6 +51,9 @@ type Issuer struct {
 // minSecret is the shortest secret, in characters.
 const minSecret = 16
 
+// errLiteralSecret quotes nothing, because that may be a secret.
+var errLiteralSecret = errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
+
 // check returns what is wrong with an issuer by itself.
 func (i *Issuer) check(name string) error {
 	own := name == mint.RelayIssuer
@@ -69,8 +72,8 @@ func (i *Issuer) check(name string) error {
 		return errors.New("public_key is missing; name the PEM or JWK file of the key that signs its tokens, or set a secret to mint with over HTTP")
 	case i.PublicKey != "" && i.Secret != "":
 		return errors.New("it has a public_key and a secret; it either signs its tokens or mints over HTTP, remove one")
-	case i.Secret != "" && !placeholder.MatchString(i.Secret): // quotes nothing, because it may be a secret
-		return errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
+	case i.Secret != "" && !placeholder.MatchString(i.Secret):
+		return errLiteralSecret
 	}
 	if err := i.Limits.Validate(); err != nil {
 		return err

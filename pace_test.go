@@ -108,6 +108,7 @@ func TestBodyThatIsHeldTakesASlot(t *testing.T) {
 
 // Whatever way calls end, their slots are free in the end.
 func TestSlotsAreFreedOnEveryWayOut(t *testing.T) {
+	slow(t)
 	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		switch rand.IntN(4) {

@@ -287,6 +287,7 @@ func TestKeyFileModes(t *testing.T) {
 // so clients try those again, as all SDKs do; they must not have been counted. Over
 // HTTP/2 such a server goes on taking requests for a while.
 func TestReloadsUnderLoad(t *testing.T) {
+	slow(t)
 	t.Run("HTTP/1.1", func(t *testing.T) { reloadsUnderLoad(t, false) })
 	t.Run("HTTP/2", func(t *testing.T) { reloadsUnderLoad(t, true) })
 }

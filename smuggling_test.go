@@ -105,6 +105,7 @@ func smugglingConfig(t *testing.T, upstream, idle string) string {
 // the rest of the body is never taken for requests: there is one answer, which
 // says that the connection closes, and the connection is closed.
 func TestConnectionStaysInStep(t *testing.T) {
+	slow(t)
 	t.Setenv("RELAYAPI_TEST_SECRET", "a-secret-of-more-than-16-characters")
 	for _, idle := range []string{"", "-1s", "5s"} {
 		for _, http2 := range []bool{false, true} {

@@ -46,7 +46,7 @@ func TestProvisionProviderRefuses(t *testing.T) {
 		"a user with a colon":         {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: realKey + ":x"}}, "without spaces, colons"},
 		"a user that is not set":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.NO_SUCH}"}}, "{env.NO_SUCH} is not set"},
 		"a user of two placeholders":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.A}{env.B}"}}, "without spaces, colons"},
-		"a key with a colon as user":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true}, APIKeys: []string{"{env.TEST_KEY_COLON}"}}, "holds a colon"},
+		"a key with a colon as user":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true}, APIKeys: []string{"{env.TEST_KEY_COLON}"}}, "has a colon"},
 		"no base URL":                 {"openai-compatible", Provider{NoAPIKey: true}, "no base URL"},
 		"no key for a custom one":     {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a"}}, "api_key {env.NAME}"},
 		"no account":                  {"azure-openai", Provider{}, "resource"},

@@ -9,6 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -258,4 +261,50 @@ func BenchmarkStream(b *testing.B) {
 			}
 		})
 	}
+}
+
+// No other package can read a key's bytes: the compiler refuses it.
+func TestKey_BytesAreUnexported(t *testing.T) {
+	dir := t.TempDir()
+	for name, tt := range map[string]struct {
+		body string
+		fits bool
+	}{
+		"places it":      {"k.SetHeader(h)", true},
+		"reads a field":  {"_ = k.bytes", false},
+		"reads a value":  {"_ = k.value", false},
+		"copies a field": {"var b struct{ bytes string }; b = struct{ bytes string }(*k); _ = b", false},
+		"reads a table":  {"_ = k.tables()", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source := "package thief\n\nimport (\n\t\"net/http\"\n\t\"github.com/relayapi/caddy-relayapi/internal/realkey\"\n)\n\n" +
+				"func steal(k *realkey.Key, h http.Header) { " + tt.body + " }\n\nvar _ = steal\n"
+			file := filepath.Join(dir, "thief.go")
+			overlay := filepath.Join(dir, "overlay.json")
+			for name, text := range map[string]string{
+				file:    source,
+				overlay: fmt.Sprintf(`{"Replace": {%q: %q}}`, inModule(t, "internal/thief/thief.go"), file),
+			} {
+				if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			cmd := exec.Command("go", "build", "-overlay", overlay, "github.com/relayapi/caddy-relayapi/internal/thief")
+			out, err := cmd.CombinedOutput()
+			if (err == nil) != tt.fits || err != nil && !strings.Contains(string(out), "thief.go:8:") {
+				t.Errorf("the compiler says %q, %v; want it to compile: %t", out, err, tt.fits)
+			}
+		})
+	}
+}
+
+// inModule returns the absolute path of a file in the module.
+func inModule(t *testing.T, name string) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(root, name)
 }
