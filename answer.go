@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/coding"
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
+	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -42,9 +41,9 @@ func (c *call) incoming(ctx context.Context, res *http.Response) (*http.Response
 	}
 	c.searchBody(res)
 
-	if c.rateLimit.limit > 0 { // the client is told the relay's
-		delete(res.Header, rateLimitField)
-		delete(res.Header, rateLimitPolicy)
+	if c.rateLimit.Limit > 0 { // the client is told the relay's
+		delete(res.Header, ratelimit.Field)
+		delete(res.Header, ratelimit.PolicyField)
 	}
 	c.outcome.status.Store(int32(status))
 	if c.target.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(protocolHeader) == "" {
@@ -168,7 +167,7 @@ const maxDecoded = 256 << 20
 func (c *call) searchBody(res *http.Response) {
 	isError := res.StatusCode >= 400
 	empty := c.target.method == http.MethodHead || res.ContentLength == 0 || res.StatusCode < 200
-	if empty || !isError && !isText(res.Header.Get("Content-Type")) {
+	if empty || !isError && !headers.IsText(res.Header.Get("Content-Type")) {
 		return
 	}
 
@@ -195,20 +194,6 @@ type searched struct {
 }
 
 func (s *searched) Close() error { return s.body.Close() }
-
-// textTypes are the types of bodies that are text, besides text/*.
-var textTypes = []string{"application/x-www-form-urlencoded", "application/javascript", "application/x-ndjson",
-	"application/xml", "application/problem", "application/graphql", "application/yaml", "application/x-yaml", "application/toml"}
-
-// isText reports whether a body of a type is text. One without a type may be.
-func isText(contentType string) bool {
-	kind, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		return true
-	}
-	return strings.HasPrefix(kind, "text/") || strings.Contains(kind, "json") || strings.HasSuffix(kind, "+xml") ||
-		slices.Contains(textTypes, kind)
-}
 
 // replaceError replaces the body of an error that the relay cannot read. The status
 // and Retry-After stay the provider's.

@@ -152,14 +152,6 @@ func closeAfter(w http.ResponseWriter) {
 	_, _ = tooLong.Read(make([]byte, 1))
 }
 
-// closeUnlessRead is for handlers that read no body. It closes the connection of a
-// request that has one.
-func closeUnlessRead(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 && !bodiless(r) {
-		closeAfter(w)
-	}
-}
-
 // inTime runs read, which reads the body, and ends it when the client takes too long
 // or the call ends.
 func (b *clientBody) inTime(read func() error) error {

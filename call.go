@@ -33,7 +33,7 @@ type call struct {
 	held    held    // what is given back when the call is over
 	outcome outcome // what became of the call
 
-	rateLimit rateLimitHeader // zero means that the token's rate is not limited
+	rateLimit ratelimit.Header // zero means that the token's rate is not limited
 }
 
 // target is what is sent where. The transport compares the request with it.

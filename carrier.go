@@ -314,7 +314,7 @@ func (c *carriers) takeProtocols(header http.Header, f *found) {
 				f.note(protocolPlace, token)
 			}
 			f.bare, secrets = true, true
-		case protocol != "" && !hasAnyPrefix(protocol, foreignProtocols):
+		case protocol != "" && !slices.ContainsFunc(foreignProtocols, func(p string) bool { return strings.HasPrefix(protocol, p) }):
 			kept = append(kept, protocol)
 		}
 	}
@@ -324,15 +324,6 @@ func (c *carriers) takeProtocols(header http.Header, f *found) {
 		f.protocol = kept[0]
 	}
 	f.lone = secrets && len(kept) == 0
-}
-
-func hasAnyPrefix(s string, prefixes []string) bool {
-	for _, prefix := range prefixes {
-		if strings.HasPrefix(s, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // takeUser removes the user information of a target such as

@@ -72,7 +72,7 @@ func TestPreflightOfPrivateNetwork(t *testing.T) {
 			r.Header.Set("Origin", "https://app.example")
 			r.Header.Set("Access-Control-Request-Method", "POST")
 			r.Header.Set(tc.header, tc.value)
-			if !preflight(w, r) || w.Code != http.StatusNoContent {
+			if !preflight(newCall(w, r), r) || w.Code != http.StatusNoContent {
 				t.Fatalf("answers %d", w.Code)
 			}
 			if got := w.Header().Get(tc.answer); got != tc.want {

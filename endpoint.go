@@ -193,7 +193,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(w, r)
 	defer e.door.finish(c, r)
 	c.found = e.door.carriers.take(r)
-	if preflight(w, r) {
+	if preflight(c, r) {
 		return
 	}
 

@@ -111,7 +111,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	c := newCall(w, r)
 	defer h.finish(c, r)
 
-	if preflight(w, r) {
+	if preflight(c, r) {
 		c.found.bare = redact.Shows(r)
 		return nil
 	}
@@ -402,7 +402,7 @@ func (h *Handler) refuse(c *call, r *http.Request, f *refusal) error {
 // announce writes the relay's own headers.
 func (c *call) announce(header http.Header) {
 	allowAnyOrigin(header)
-	c.rateLimit.set(header)
+	c.rateLimit.Set(header)
 }
 
 // method returns the method that the provider will see. Over HTTP/2 and HTTP/3 a

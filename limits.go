@@ -3,7 +3,6 @@ package relayapi
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -289,33 +288,9 @@ func (c *call) recountRate(now time.Time) *refusal {
 // stands notes how the token stands after a call, and refuses the call if that is
 // beyond its rate.
 func (c *call) stands(s ratelimit.Standing) *refusal {
-	c.rateLimit = rateLimitHeader{c.permit.RPM, s.Used, s.Reset}
+	c.rateLimit = ratelimit.Header{Limit: c.permit.RPM, Standing: s}
 	if s.Wait > 0 {
 		return refuse(codeRateLimited, fmt.Sprintf("%d calls per minute", c.permit.RPM)).after(s.Wait)
 	}
 	return nil
-}
-
-// rateLimitHeader tells how many calls a token has left in a minute, in the fields
-// of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/. The
-// zero header is not written.
-type rateLimitHeader struct {
-	limit, used int64
-	reset       time.Duration
-}
-
-// The fields of a [rateLimitHeader]. Those of a provider are about the relay's
-// account.
-const (
-	rateLimitField  = "Ratelimit"
-	rateLimitPolicy = "Ratelimit-Policy"
-)
-
-// set writes the header.
-func (h rateLimitHeader) set(header http.Header) {
-	if h.limit == 0 {
-		return
-	}
-	header.Set(rateLimitPolicy, fmt.Sprintf(`"token";q=%d;w=60`, h.limit))
-	header.Set(rateLimitField, fmt.Sprintf(`"token";r=%d;t=%.0f`, max(0, h.limit-h.used), math.Ceil(h.reset.Seconds())))
 }

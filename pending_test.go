@@ -186,8 +186,8 @@ func TestCall_IsAskedAgainBeforeItIsSent(t *testing.T) {
 			if code != tc.code {
 				t.Errorf("refused with %q, want %q", code, tc.code)
 			}
-			if code == "" && c.rateLimit.used > p.RPM {
-				t.Errorf("%d calls are counted, want at most %d", c.rateLimit.used, p.RPM)
+			if code == "" && c.rateLimit.Used > p.RPM {
+				t.Errorf("%d calls are counted, want at most %d", c.rateLimit.Used, p.RPM)
 			}
 		})
 	}

@@ -298,12 +298,12 @@ const maxAsked = 8 << 10
 
 // preflight answers a browser that asks whether a page may send a request
 // (https://fetch.spec.whatwg.org/#cors-preflight-request). It asks without the token.
-func preflight(w http.ResponseWriter, r *http.Request) bool {
+func preflight(c *call, r *http.Request) bool {
 	if r.Method != http.MethodOptions || r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}
-	closeUnlessRead(w, r)
-	header := w.Header()
+	c.keepConnection()
+	header := c.writer.Header()
 	allowAnyOrigin(header)
 	header.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
 	vary := "Access-Control-Request-Headers"
@@ -322,7 +322,8 @@ func preflight(w http.ResponseWriter, r *http.Request) bool {
 
 	header.Set("Access-Control-Max-Age", "7200") // the longest that Chromium believes
 	header.Set("Vary", vary)
-	w.WriteHeader(http.StatusNoContent)
+	c.outcome.status.Store(http.StatusNoContent)
+	c.writer.WriteHeader(http.StatusNoContent)
 	return true
 }
 

@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -115,4 +116,18 @@ func keepLinks(header http.Header, values []string) {
 	if header["Link"] = kept; len(kept) == 0 {
 		delete(header, "Link")
 	}
+}
+
+// textTypes has the types of bodies that are text, besides text/*.
+var textTypes = []string{"application/x-www-form-urlencoded", "application/javascript", "application/x-ndjson",
+	"application/xml", "application/problem", "application/graphql", "application/yaml", "application/x-yaml", "application/toml"}
+
+// IsText reports whether a body of a type is text. A body without a type may be.
+func IsText(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return true
+	}
+	return strings.HasPrefix(kind, "text/") || strings.Contains(kind, "json") || strings.HasSuffix(kind, "+xml") ||
+		slices.Contains(textTypes, kind)
 }
