@@ -1,6 +1,10 @@
 package ws
 
-import "errors"
+import (
+	"errors"
+	"net"
+	"sync"
+)
 
 var (
 	// ErrFrame means that the client sent a frame that RFC 6455 does not permit.
@@ -29,9 +33,10 @@ type Memory interface {
 }
 
 // Guard holds what a client says until each message is complete, and passes on what
-// a check permits. After an error nothing passes any more. It is not safe for
-// concurrent use.
+// a check permits. After an error nothing passes any more. Its methods may be called
+// concurrently: a connection may still be written to when its call is over.
 type Guard struct {
+	mu     sync.Mutex
 	check  func(message []byte) error
 	memory Memory
 	failed error
@@ -49,8 +54,12 @@ func NewGuard(check func(message []byte) error, memory Memory) *Guard {
 }
 
 // Pass takes what the client sent and returns what may pass, byte for byte. The
-// error is that of the check, [ErrFrame], [ErrTooLong] or [ErrFull].
+// error is that of the check, [ErrFrame], [ErrTooLong], [ErrFull], or [net.ErrClosed]
+// after Close.
 func (g *Guard) Pass(p []byte) (pass []byte, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+
 	if g.failed == nil {
 		pass, g.failed = g.pass(p)
 	}
@@ -61,11 +70,17 @@ func (g *Guard) Pass(p []byte) (pass []byte, err error) {
 	return pass, g.failed
 }
 
-// Close releases the memory that is counted.
+// Close releases the memory that is counted. Nothing passes any more. A nil guard has
+// nothing to close.
 func (g *Guard) Close() {
-	if g != nil {
-		g.count(0)
+	if g == nil {
+		return
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+
+	g.failed, g.held, g.message = net.ErrClosed, nil, nil
+	g.count(0)
 }
 
 func (g *Guard) count(n int64) {

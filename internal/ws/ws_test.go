@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -160,8 +161,8 @@ func TestGuard_CountsMemory(t *testing.T) {
 		t.Errorf("error is %v, want %v", err, ErrFull)
 	}
 	g.Close()
-	if m.used != 0 {
-		t.Errorf("%d bytes are counted after Close, want 0", m.used)
+	if pass, err := g.Pass(clientFrame(0x81, []byte("small"))); len(pass) > 0 || err != net.ErrClosed || m.used != 0 {
+		t.Errorf("after Close %d bytes pass, %v, %d counted; want 0, %v, 0", len(pass), err, m.used, net.ErrClosed)
 	}
 }
 
