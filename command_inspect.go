@@ -95,6 +95,9 @@ func inspectWithKeyFiles(token, dir string) (inspection, error) {
 		if err != nil {
 			return claims, err
 		}
+		if err := checkEnforced(claims.Limits); err != nil {
+			return claims, err
+		}
 		return claims, claims.Lifetime().ValidAt(time.Now())
 	}, token), nil
 }

@@ -64,6 +64,9 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	if err := i.Limits.Validate(); err != nil {
 		return nil, err
 	}
+	if err := checkEnforced(&i.Limits); err != nil {
+		return nil, err
+	}
 	if err := i.Allow.Validate(); err != nil {
 		return nil, err
 	}

@@ -161,6 +161,9 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	if err != nil {
 		return nil, claims, err
 	}
+	if err := checkEnforced(claims.Limits); err != nil {
+		return nil, claims, err
+	}
 	p := &permit{provider: c.providers[claims.Provider]}
 	var routes *grant.Routes
 	if p.provider != nil {
@@ -184,6 +187,19 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token brings none"}
 	}
 	return p, claims, nil
+}
+
+// checkEnforced refuses limits that the relay does not enforce.
+func checkEnforced(l *grant.Limits) error {
+	switch {
+	case l == nil:
+		return nil
+	case l.Tokens != nil:
+		return &grant.Denial{Reason: grant.Invalid, Rule: "limits.tokens is not enforced by this relay"}
+	case l.USD != nil:
+		return &grant.Denial{Reason: grant.Invalid, Rule: "limits.usd is not enforced by this relay"}
+	}
+	return nil
 }
 
 // claimedCalls is the limit of calls that the claims name; 0 means none. The
