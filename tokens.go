@@ -167,6 +167,10 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	if err != nil {
 		return nil, claims, err
 	}
+	if err := mint.CheckEnforced(claims.Limits); err != nil {
+		return nil, claims, err
+	}
+
 	p := &permit{provider: c.providers[claims.Provider]}
 	var routes *grant.Routes
 	if p.provider != nil {

@@ -9,9 +9,9 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 
 func encodeSegment(b []byte) string { return strictBase64.EncodeToString(b) }
 
-// decodeSegment decodes base64url, and is false unless encoding the result
-// again reproduces s. That takes more than Strict, which still skips newlines.
-func decodeSegment(s string) ([]byte, bool) {
+// decodeSegment decodes base64url. ok is whether encoding the result reproduces s.
+// Strict is not enough for that, because it skips line breaks.
+func decodeSegment(s string) (decoded []byte, ok bool) {
 	if strings.ContainsAny(s, "\r\n") {
 		return nil, false
 	}
@@ -21,14 +21,14 @@ func decodeSegment(s string) ([]byte, bool) {
 
 // splitCompact splits a compact serialization into its n segments.
 func splitCompact(s string, n int) ([]string, error) {
-	// Counted first: a token of dots is not to become a slice of thousands.
+	// Count first, so that a token of dots does not become a slice of thousands.
 	if strings.Count(s, ".") != n-1 {
 		return nil, refuse("not %d segments", n)
 	}
 	return strings.Split(s, "."), nil
 }
 
-// decodeSegments decodes segments, each of which has to be canonical base64url.
+// decodeSegments decodes segments, which must be canonical base64url.
 func decodeSegments(segments []string) ([][]byte, error) {
 	decoded := make([][]byte, len(segments))
 	for i, s := range segments {

@@ -1,21 +1,25 @@
-// Package eccrypto makes, seals and opens relay tokens, and reads and writes
-// the keys they need. Bytes go in and verified claims bytes come out: what the
-// claims mean is not known here.
+// Package eccrypto seals and opens relay tokens, and reads and writes their keys.
+//
+// A back-end calls [Seal] with claims, its own private key and the relay's public
+// key. The relay makes an [Opener] of its private keys and of the public keys of
+// the back-ends that may mint ("issuers"). [Opener.Open] returns the verified
+// claims or a [*Refusal]. The package treats claims as bytes; package grant
+// interprets them.
 //
 // # Key hierarchy
 //
-// Two kinds of key pair take part, and they have different owners:
+// There are two kinds of key pair, with different owners:
 //
-//	relay key     P-256              the relay holds the private half and
-//	                                 publishes the public half as a JWKS;
-//	                                 tokens are encrypted to it
-//	issuer key    P-256 or Ed25519   a back-end holds the private half and signs
-//	                                 tokens; the relay has the public half on
-//	                                 record under the issuer's name
+//	relay key     P-256              The relay holds the private half and
+//	                                 publishes the public half as a JWKS.
+//	                                 Tokens are encrypted to it.
+//	issuer key    P-256 or Ed25519   A back-end holds the private half and signs
+//	                                 tokens. The relay has the public half on
+//	                                 record under the issuer's name.
 //
-// A key's identity is its RFC 7638 thumbprint. A relay may hold several relay
-// keys: the first is current and is the one to encrypt to, the others still
-// open what was encrypted to them, which is how keys are rotated.
+// The id of a key is its RFC 7638 thumbprint. A relay may hold several relay keys.
+// New tokens are encrypted to the first; the others still open older tokens, so
+// that keys can be rotated.
 //
 // # Token
 //
@@ -23,13 +27,13 @@
 //
 //	outer   JWE compact   {alg ECDH-ES, enc A256GCM or A128GCM, kid, cty JWT, epk}
 //	                      kid is the thumbprint of the relay's key;
-//	                      typ, apu and apv may be there too
+//	                      typ, apu and apv are optional
 //	inner   JWS compact   {alg, kid, typ relay+jwt}
-//	                      kid is the issuer's name; alg is the one that the
-//	                      issuer's key on record has, ES256 or EdDSA
+//	                      kid is the issuer's name; alg is that of the issuer's
+//	                      key on record, ES256 or EdDSA
 //
-// Any JOSE library can mint one. What a general library accepts is much more
-// than this, in several spellings each, so [Opener] checks the profile by hand
-// first and lets the library do only the cryptography. A token then has one
-// spelling, and garbage is refused before it costs a curve operation.
+// Any JOSE library can mint a token. A JOSE library also accepts much more than
+// this profile, and several spellings of the same token. [Opener] therefore checks
+// the profile by hand and uses the library only for the cryptography. A token then
+// has one spelling, and garbage is refused before any curve operation.
 package eccrypto

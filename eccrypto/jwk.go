@@ -11,22 +11,24 @@ import (
 	"slices"
 )
 
-// What a JWK may say that its key is for (RFC 7517, section 4.2).
+// Values of "use" in a JWK (RFC 7517, section 4.2).
 const (
 	useSig = "sig"
 	useEnc = "enc"
 )
 
-const coordinateSize = 32 // bytes of a P-256 coordinate, and of an Ed25519 key
+// coordinateSize is the size in bytes of a P-256 coordinate and of an Ed25519 key.
+const coordinateSize = 32
 
 var (
 	errMalformedJWK = errors.New("eccrypto: malformed JWK")
-	errNoKeyFits    = errors.New("eccrypto: no P-256 or Ed25519 key in this JWKS")
-	errSymmetric    = errors.New("eccrypto: this is a symmetric key, which is a secret, and a public key is wanted here")
+	errNoKeyFits    = errors.New("eccrypto: the JWKS has no P-256 or Ed25519 key")
+	errSymmetric    = errors.New("eccrypto: this is a symmetric key, which is secret; give a public key")
 )
 
-// jwk is a public key as JSON. Its fields are in the order in which RFC 7638
-// wants the required ones, so that a bare jwk marshals to thumbprint input.
+// jwk is a public key as JSON. Its fields are in the order that RFC 7638
+// prescribes for required members, so that a bare jwk marshals to the input of
+// the thumbprint.
 type jwk struct {
 	Curve     string `json:"crv"`
 	Type      string `json:"kty"`
@@ -37,11 +39,12 @@ type jwk struct {
 	Algorithm string `json:"alg,omitempty"`
 }
 
-// bareJWK returns k with the required members only.
+// bareJWK returns k as a JWK with only the required members.
 func (k *PublicKey) bareJWK() (jwk, error) {
 	if k.ec == nil {
 		return jwk{Curve: "Ed25519", Type: "OKP", X: encodeSegment(k.ed)}, nil
 	}
+
 	point, err := k.ec.Bytes() // 4, x, y
 	if err != nil {
 		return jwk{}, errMalformedPublic
@@ -56,35 +59,39 @@ func (k *PublicKey) thumbprint() (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	text, err := json.Marshal(bare)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("eccrypto: marshaling JWK: %w", err)
 	}
 	sum := sha256.Sum256(text)
 	return encodeSegment(sum[:]), nil
 }
 
-// MarshalJWKS returns relay keys as the JWKS that a relay serves, for back-ends
-// to encrypt to: the first key is the one to use.
+// MarshalJWKS returns relay keys as the JWKS that a relay serves to back-ends.
+// Back-ends encrypt to the first key.
 func MarshalJWKS(keys ...*PublicKey) ([]byte, error) {
 	set := struct {
 		Keys []jwk `json:"keys"`
 	}{Keys: make([]jwk, 0, len(keys))}
+
 	for _, k := range keys {
 		if k.ec == nil {
-			return nil, fmt.Errorf("eccrypto: key %s is not a relay key: not P-256", k.id)
+			return nil, fmt.Errorf("eccrypto: key %s: not a P-256 key, which a relay key must be", k.id)
 		}
 		j, err := k.bareJWK()
 		if err != nil {
 			return nil, err
 		}
+
 		j.KeyID, j.Use, j.Algorithm = k.id, useEnc, algECDHES
 		set.Keys = append(set.Keys, j)
 	}
+
 	return json.Marshal(set)
 }
 
-// parseJSONKey reads a JWK, or the first key that fits in a JWKS.
+// parseJSONKey parses a JWK, or a JWKS of which it returns the first usable key.
 func parseJSONKey(data []byte) (*PublicKey, error) {
 	o, err := parseObject(data)
 	if err != nil {
@@ -94,18 +101,21 @@ func parseJSONKey(data []byte) (*PublicKey, error) {
 	if !isSet {
 		return parseJWK(o)
 	}
+
 	var members []json.RawMessage
 	if json.Unmarshal(list, &members) != nil {
 		return nil, errMalformedJWK
 	}
+
 	var found *PublicKey
 	for _, m := range members {
 		o, err := parseObject(m)
 		if err != nil {
 			return nil, errMalformedJWK
 		}
-		// On past the first that fits: a private key anywhere in the set is a
-		// leak that somebody should hear of.
+
+		// Check the keys after the first usable one too: a private key anywhere
+		// in the set is a leak that the caller must hear of.
 		k, err := parseJWK(o)
 		switch {
 		case errors.Is(err, errPrivateGiven), errors.Is(err, errSymmetric):
@@ -114,12 +124,14 @@ func parseJSONKey(data []byte) (*PublicKey, error) {
 			found = k
 		}
 	}
+
 	if found == nil {
 		return nil, errNoKeyFits
 	}
 	return found, nil
 }
 
+// parseJWK parses one public key.
 func parseJWK(o object) (*PublicKey, error) {
 	if o.has("k") {
 		return nil, errSymmetric
@@ -127,6 +139,7 @@ func parseJWK(o object) (*PublicKey, error) {
 	if slices.ContainsFunc([]string{"d", "p", "q", "dp", "dq", "qi", "oth", "priv"}, o.has) {
 		return nil, errPrivateGiven
 	}
+
 	kty, _ := o.text("kty")
 	crv, _ := o.text("crv")
 	switch {
@@ -144,7 +157,8 @@ func parseECJWK(o object) (*PublicKey, error) {
 	if errX != nil || errY != nil {
 		return nil, errMalformedJWK
 	}
-	// This refuses a point that is not on the curve.
+
+	// ParseUncompressedPublicKey refuses a point that is not on the curve.
 	ec, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
 	if err != nil {
 		return nil, errMalformedJWK
@@ -164,14 +178,15 @@ func parseOKPJWK(o object) (*PublicKey, error) {
 	return withUse(o, ed25519.PublicKey(x), map[string]string{algEdDSA: useSig, "Ed25519": useSig})
 }
 
-// withUse makes the public key and notes what the JWK says that it is for, in
-// use, key_ops or alg. algs maps the algorithms that a key of this kind may
-// name to the use that each implies.
+// withUse returns the public key with its use, which the JWK may state in use,
+// key_ops or alg. algs maps the algorithms of this kind of key to the use that
+// each implies.
 func withUse(o object, key any, algs map[string]string) (*PublicKey, error) {
 	k, err := newPublicKey(key)
 	if err != nil {
 		return nil, err
 	}
+
 	if o.has("alg") {
 		alg, _ := o.text("alg")
 		use, ok := algs[alg]
@@ -180,12 +195,13 @@ func withUse(o object, key any, algs map[string]string) (*PublicKey, error) {
 		}
 		k.use = use
 	}
+
 	if ops, ok := o["key_ops"]; ok {
 		var names []string
 		if json.Unmarshal(ops, &names) != nil {
 			return nil, errMalformedJWK
 		}
-		// WebCrypto exports public ECDH keys with an empty list, which says nothing.
+		// WebCrypto exports public ECDH keys with an empty list.
 		switch {
 		case slices.Contains(names, "verify"):
 			k.use = useSig
@@ -193,6 +209,7 @@ func withUse(o object, key any, algs map[string]string) (*PublicKey, error) {
 			k.use = useEnc
 		}
 	}
+
 	if o.has("use") {
 		if k.use, err = o.text("use"); err != nil {
 			return nil, errMalformedJWK

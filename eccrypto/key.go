@@ -10,19 +10,18 @@ import (
 	"io"
 )
 
-// The two signature algorithms, as JOSE names them. Each stands for one kind of
-// key: P-256 and Ed25519.
+// Signature algorithms of P-256 and of Ed25519 keys, as JOSE names them.
 const (
 	algES256 = "ES256"
 	algEdDSA = "EdDSA"
 )
 
-// PrivateKey is a P-256 or Ed25519 private key. Printing one, with any verb,
-// prints the id of its public half and nothing else.
+// PrivateKey is a P-256 or Ed25519 private key. Every formatting verb prints only
+// the id of its public half.
 type PrivateKey struct {
-	// A function keeps the key out of sight where fmt does not call Format, as
-	// for an unexported field of somebody's struct. A pointer would not do:
-	// given a verb that does not suit it, fmt prints what it points to.
+	// secret is a function because fmt does not call Format for an unexported
+	// field of another struct. It would print what a pointer points to, but it
+	// cannot print what a function returns.
 	secret func() secret
 	public *PublicKey
 }
@@ -35,26 +34,25 @@ type secret struct {
 
 // PublicKey is a P-256 or Ed25519 public key.
 type PublicKey struct {
-	ec *ecdsa.PublicKey  // set for P-256,
-	ed ed25519.PublicKey // set for Ed25519
+	ec *ecdsa.PublicKey  // nil for Ed25519
+	ed ed25519.PublicKey // nil for P-256
 	id string
 
-	// use is what a JWK said that the key is for, useSig or useEnc; "" when
-	// nothing was said, as in PEM.
+	// use is what the key is for according to its JWK, useSig or useEnc. "" means
+	// that it was not stated, as in PEM.
 	use string
 }
 
-// GenerateKey makes a P-256 key, which can serve as a relay key or as an
-// issuer key.
+// GenerateKey generates a P-256 key. It can be a relay key or an issuer key.
 func GenerateKey() (*PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("eccrypto: generate key: %w", err)
+		return nil, fmt.Errorf("eccrypto: generating key: %w", err)
 	}
 	return newPrivateKey(key)
 }
 
-// errKeyKind says which keys there are. The key itself is not described.
+// errKeyKind is returned for a key of another kind. It does not describe the key.
 var errKeyKind = errors.New("eccrypto: neither a P-256 nor an Ed25519 key; " +
 	"make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out private.pem")
 
@@ -67,6 +65,7 @@ func newPrivateKey(key any) (*PrivateKey, error) {
 	case ed25519.PrivateKey:
 		s.ed, public = key, key.Public()
 	}
+
 	p, err := newPublicKey(public)
 	if err != nil {
 		return nil, err
@@ -87,6 +86,7 @@ func newPublicKey(key any) (*PublicKey, error) {
 	default:
 		return nil, errKeyKind
 	}
+
 	id, err := p.thumbprint()
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func newPublicKey(key any) (*PublicKey, error) {
 // Public returns the public half of k.
 func (k *PrivateKey) Public() *PublicKey { return k.public }
 
-// material is the private half as go-jose takes it.
+// material returns the private half in the form that go-jose accepts.
 func (k *PrivateKey) material() any {
 	if k.secret().ec != nil {
 		return k.secret().ec
@@ -114,10 +114,10 @@ func (k PrivateKey) String() string {
 	return "PrivateKey(" + k.public.id + ")"
 }
 
-// GoString is String: the Go syntax of a private key would be the key.
+// GoString returns String, because Go syntax would show the key.
 func (k PrivateKey) GoString() string { return k.String() }
 
-// Format prints String, whatever the verb and its flags.
+// Format prints String for every verb and flag.
 func (k PrivateKey) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, k.String()) }
 
 // ID returns the key's RFC 7638 SHA-256 thumbprint in base64url.
@@ -134,7 +134,7 @@ func (k *PublicKey) Algorithm() string {
 // String returns the key's kind and id.
 func (k *PublicKey) String() string { return "PublicKey(" + k.id + ")" }
 
-// material is the public key as go-jose and x509 take it.
+// material returns the public key in the form that go-jose and x509 accept.
 func (k *PublicKey) material() any {
 	if k.ec != nil {
 		return k.ec

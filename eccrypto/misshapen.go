@@ -7,20 +7,20 @@ import (
 	"unicode"
 )
 
-// maxMisshapen is how much of a value is looked at: the longest token, each of
-// whose characters may be escaped, or two tokens.
+// maxMisshapen is how many bytes of a value are examined. It is enough for two
+// tokens of the largest size.
 const maxMisshapen = 2 * MaxTokenSize
 
-// headStart is what the header of a token starts with: `{"` in base64url.
+// headStart is the beginning of a token's header: `{"` in base64url.
 const headStart = "eyJ"
 
-// Misshapen says what is wrong with a value that resembles a token and does not
-// have the shape of one, see [LooksLikeToken], for example "a token in quotes".
-// It returns "" for a value that has that shape and for one that resembles none.
+// Misshapen describes what is wrong with a value that resembles a token but does
+// not have the shape of one, for example "a token in quotes". It returns "" for a
+// value that has the shape of a token, see [LooksLikeToken], and for a value that
+// does not resemble one.
 //
-// The answer names the slip and holds nothing of the value. It tells whoever sent
-// the value nothing about a token, because nothing is decrypted or compared: it
-// depends on the value alone.
+// The description contains no part of the value. It depends on the value alone:
+// nothing is decrypted or compared, so it tells an attacker nothing.
 func Misshapen(value string) string {
 	value = value[:min(len(value), maxMisshapen)]
 	if LooksLikeToken(value) {
@@ -36,8 +36,8 @@ func Misshapen(value string) string {
 	return nearToken(value)
 }
 
-// escapedToken looks for a token in a value with percent signs, which some
-// clients encode twice.
+// escapedToken looks for a token in a value with percent signs. Some clients
+// encode a value twice.
 func escapedToken(value string) string {
 	decoded := value
 	for _, slip := range []string{"a percent-encoded token", "a token that is percent-encoded twice"} {
@@ -61,7 +61,7 @@ func escapedToken(value string) string {
 // base64Start is headStart encoded in base64 once more.
 const base64Start = "ZXlK"
 
-// encodedToken looks for a token that was encoded in base64 as a whole.
+// encodedToken looks for a token that was encoded in base64 once more.
 func encodedToken(value string) string {
 	at := strings.Index(value, base64Start)
 	run := value[at:]
@@ -76,13 +76,14 @@ func encodedToken(value string) string {
 	return "a token that is encoded in base64 once more"
 }
 
-// nearToken looks for the beginning of a token in a value, and judges what
-// follows and what stands around it.
+// nearToken looks for the beginning of a token in a value, and describes what
+// follows it and what surrounds it.
 func nearToken(value string) string {
 	at := strings.Index(value, headStart)
 	if at < 0 {
 		return ""
 	}
+
 	before, run := value[:at], value[at:]
 	end := len(run)
 	for i := range len(run) {
@@ -135,8 +136,8 @@ func holdsHead(s string) bool {
 	return at >= 0 && hasHead(s[at:])
 }
 
-// hasHead reports whether s begins as the header of a JWE or a JWS does: with a
-// JSON object that names an algorithm, as far as it is there.
+// hasHead reports whether s begins like the header of a JWE or a JWS: with a JSON
+// object that names an algorithm. The header may be cut off.
 func hasHead(s string) bool {
 	head, _, _ := strings.Cut(s, ".")
 	if end := strings.IndexFunc(head, func(r rune) bool { return r > '~' || !inToken[r] }); end >= 0 {
@@ -149,7 +150,7 @@ func hasHead(s string) bool {
 			strings.Contains(string(decoded), `"epk"`))
 }
 
-// surrounded says what stands around a token.
+// surrounded describes what surrounds a token.
 func surrounded(before, after string) string {
 	trimmed := strings.TrimRight(before, " \t")
 	switch {
@@ -167,8 +168,8 @@ func surrounded(before, after string) string {
 	return ""
 }
 
-// quotes are characters that people and shells put around a value, the closing
-// ones in the places of the opening ones.
+// Characters that people and shells put around a value. Each opening quote has the
+// position of its closing quote.
 const (
 	openingQuotes = "\"'`<\u201c\u2018\u201e\u00ab"
 	closingQuotes = "\"'`>\u201d\u2019\u201c\u00bb"
@@ -184,7 +185,7 @@ func isQuote(before, after string) bool {
 		!strings.ContainsAny(before, "{[")
 }
 
-// describe names what stands beside a token, by its first character.
+// describe names the text beside a token.
 func describe(s string) string {
 	r := []rune(s[:min(len(s), 8)])[0]
 	switch {
@@ -206,8 +207,8 @@ func describe(s string) string {
 	return "other text"
 }
 
-// incomplete says what is wrong with a run of token characters that has fewer
-// segments than a token, followed by something else or by nothing.
+// incomplete describes what is wrong with a run of token characters that has fewer
+// segments than a token. after is what follows the run.
 func incomplete(run, after string) string {
 	segments := strings.SplitN(run, ".", innerSegments+1)
 	switch {

@@ -2,50 +2,37 @@ package eccrypto
 
 import (
 	"bytes"
-	"io"
+	"errors"
 	"slices"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// object is a JSON object, its names exactly as they were spelled.
+// object is a JSON object with its names exactly as they were spelled.
 //
-// encoding/json into a struct will not do for a header: it matches names
-// case-insensitively, lets the last of several equal names win and drops the
-// names that it does not know, and each of these gives two readers of one
-// header two opinions.
+// A struct and encoding/json would not do for a header: encoding/json matches
+// names in any case, takes the last of several equal names and ignores unknown
+// names. Two readers of one header could then disagree.
 type object map[string]jsontext.Value
 
-// parseObject reads one JSON object, in which no name comes twice, with
-// nothing after it.
+// parseObject parses data, which must be one JSON object. It refuses duplicate
+// names at every depth and data after the object.
 func parseObject(data []byte) (object, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)) // which are refused below, by name
-	if open, err := d.ReadToken(); err != nil || open.Kind() != '{' {
+	if dec := jsontext.NewDecoder(bytes.NewReader(data)); dec.PeekKind() != '{' {
 		return nil, refuse("not a JSON object")
 	}
-	o := object{}
-	for d.PeekKind() != '}' {
-		token, err := d.ReadToken()
-		if err != nil {
-			return nil, refuse("not JSON")
-		}
-		name := token.String()
-		if o.has(name) {
-			return nil, refuse("member %s comes twice", printable(name))
-		}
-		value, err := d.ReadValue()
-		if err != nil {
-			return nil, refuse("not JSON")
-		}
-		o[name] = value.Clone()
+
+	var o object
+	err := json.Unmarshal(data, &o)
+	var syntax *jsontext.SyntacticError
+	switch {
+	case err == nil:
+		return o, nil
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
+		return nil, refuse("member %s appears twice", printable(syntax.JSONPointer.LastToken()))
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return nil, refuse("not JSON")
-	}
-	if _, err := d.ReadToken(); err != io.EOF {
-		return nil, refuse("not JSON")
-	}
-	return o, nil
+	return nil, refuse("not JSON")
 }
 
 func (o object) has(name string) bool {
@@ -53,29 +40,29 @@ func (o object) has(name string) bool {
 	return ok
 }
 
-// only refuses members other than those named.
+// only refuses members that are not among names.
 func (o object) only(names ...string) error {
-	// Not in map order: a rule is to read the same each time.
+	// The least unknown name, so that a rule does not depend on the order of maps.
 	var unknown []string
 	for name := range o {
 		if !slices.Contains(names, name) {
 			unknown = append(unknown, name)
 		}
 	}
+
 	if len(unknown) > 0 {
 		return refuse("member %s not accepted", printable(slices.Min(unknown)))
 	}
 	return nil
 }
 
-// text returns the string that the member name has to be.
+// text returns the member name, which must be a string.
 func (o object) text(name string) (string, error) {
 	raw, ok := o[name]
 	if !ok {
 		return "", refuse("member %s missing", name)
 	}
-	// Asked first, because null unmarshals into a string.
-	if raw[0] != '"' {
+	if raw.Kind() != '"' {
 		return "", refuse("member %s not a string", name)
 	}
 	s, err := jsontext.AppendUnquote(nil, raw)
@@ -85,7 +72,7 @@ func (o object) text(name string) (string, error) {
 	return string(s), nil
 }
 
-// oneOf returns the text of the member name, which has to be one of those accepted.
+// oneOf returns the member name, which must be one of the accepted strings.
 func (o object) oneOf(name string, accepted ...string) (string, error) {
 	s, err := o.text(name)
 	if err != nil {
@@ -97,7 +84,7 @@ func (o object) oneOf(name string, accepted ...string) (string, error) {
 	return s, nil
 }
 
-// binary returns the member name, which has to be canonical base64url of size bytes.
+// binary returns the member name, which must be canonical base64url of size bytes.
 func (o object) binary(name string, size int) ([]byte, error) {
 	s, err := o.text(name)
 	if err != nil {

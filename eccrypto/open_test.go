@@ -66,9 +66,9 @@ func TestOpenRefusesForeignKeysAndIssuers(t *testing.T) {
 			"does not decrypt"},
 		{"signed by a stranger", seal("backend", stranger, relayKey), "signature does not verify"},
 		{"signed by the relay key", seal("backend", relayKey, relayKey), "signature does not verify"},
-		{"issuer not on record", seal("nobody", ecIssuerKey, relayKey), "inner header: issuer nobody not known"},
+		{"issuer not on record", seal("nobody", ecIssuerKey, relayKey), "inner header: issuer nobody unknown"},
 		{"issuer with a long name", seal(strings.Repeat("n", 41), ecIssuerKey, relayKey),
-			"inner header: issuer (unprintable) not known"},
+			"inner header: issuer (unprintable) unknown"},
 		{"issuer in another's name", seal("edge", ecIssuerKey, relayKey), "inner header: alg ES256 not accepted"},
 		{"EdDSA for an ES256 issuer", otherKid(edIssuerKey, "backend"), "inner header: alg EdDSA not accepted"},
 		{"ES256 claimed over an EdDSA signature", forgery{signer: edIssuerKey, inner: func(string) string {
@@ -98,10 +98,10 @@ func TestNewOpenerRefuses(t *testing.T) {
 		want    string // "" for acceptance
 	}{
 		{"no key", nil, nil, "no relay key"},
-		{"missing key", []*PrivateKey{nil}, nil, "relay key 1 is missing"},
-		{"Ed25519 key", []*PrivateKey{edIssuerKey}, nil, "cannot be a relay key: not P-256"},
-		{"one key twice", []*PrivateKey{relayKey, relayKey}, nil, "comes twice"},
-		{"issuer without a name", one, map[string]*PublicKey{"": ecIssuerKey.public}, "without a name"},
+		{"missing key", []*PrivateKey{nil}, nil, "relay key 1 is nil"},
+		{"Ed25519 key", []*PrivateKey{edIssuerKey}, nil, "not a P-256 key"},
+		{"one key twice", []*PrivateKey{relayKey, relayKey}, nil, "appears twice"},
+		{"issuer without a name", one, map[string]*PublicKey{"": ecIssuerKey.public}, "an issuer has no name"},
 		{"issuer without a key", one, map[string]*PublicKey{"backend": nil}, "issuer backend has no key"},
 		{"issuer with an encryption key", one, map[string]*PublicKey{"backend": &encUse}, "not for signatures"},
 		{"issuer with a signature key", one, map[string]*PublicKey{"backend": &sigUse}, ""},
@@ -125,7 +125,7 @@ func TestSealRefuses(t *testing.T) {
 		want      string
 	}{
 		{"no issuer", testClaims, "", relayKey.public, "no issuer"},
-		{"Ed25519 recipient", testClaims, "backend", edIssuerKey.public, "not P-256"},
+		{"Ed25519 recipient", testClaims, "backend", edIssuerKey.public, "not a P-256 key"},
 		{"recipient for signatures", testClaims, "backend", &sigUse, "not for encryption"},
 		{"too long", strings.Repeat("a", MaxTokenSize), "backend", relayKey.public, "is longer than 8192"},
 	} {

@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// PEM types of the two files that this package reads and writes.
+// PEM types that this package reads and writes.
 const (
 	pemPrivate = "PRIVATE KEY"
 	pemPublic  = "PUBLIC KEY"
 )
 
-// What is wrong with a key file, and what to run about it. None of these, nor
-// any other error from a parser here, quotes what it was given: it may be a key.
+// Errors about key files. No error of a parser quotes its input, which may be a
+// key.
 var (
 	errNoPrivatePEM = errors.New(`eccrypto: no PEM block found; a private key file begins with "BEGIN PRIVATE KEY" (PKCS#8)`)
 	errNotPrivate   = errors.New(`eccrypto: not a PKCS#8 "PRIVATE KEY" PEM block`)
-	errPublicGiven  = errors.New("eccrypto: this is a public key, and the private key is wanted here")
+	errPublicGiven  = errors.New("eccrypto: this is a public key; give the private key")
 	errSEC1         = errors.New(`eccrypto: this is an "EC PRIVATE KEY" (SEC 1); ` +
 		"convert it to PKCS#8 with: openssl pkcs8 -topk8 -nocrypt -in old.pem -out private.pem")
 	errEncrypted = errors.New("eccrypto: this private key is encrypted with a passphrase; " +
@@ -29,8 +29,8 @@ var (
 
 	errNoPublicPEM  = errors.New(`eccrypto: neither PEM nor JSON; a public key file begins with "BEGIN PUBLIC KEY", or is a JWK or JWKS`)
 	errNotPublic    = errors.New(`eccrypto: not a "PUBLIC KEY" PEM block`)
-	errPrivateGiven = errors.New("eccrypto: this is a private key, and the public key is wanted here; " +
-		"keep it secret and extract the public half with: openssl pkey -in private.pem -pubout -out public.pem")
+	errPrivateGiven = errors.New("eccrypto: this is a private key, which is secret; " +
+		"extract the public key with: openssl pkey -in private.pem -pubout -out public.pem")
 	errCertificate = errors.New("eccrypto: this is a certificate; " +
 		"extract its public key with: openssl x509 -pubkey -noout -in cert.pem -out public.pem")
 	errMalformedPublic = errors.New("eccrypto: malformed public key")
@@ -38,17 +38,18 @@ var (
 	errSeveralBlocks = errors.New("eccrypto: more than one PEM block; give each key a file of its own")
 )
 
-// ParsePrivateKey reads a P-256 or Ed25519 private key from PKCS#8 PEM. Its
-// errors say what to do and never quote the input.
+// ParsePrivateKey parses a P-256 or Ed25519 private key in PKCS#8 PEM. Its errors
+// say what to do and never quote the input.
 func ParsePrivateKey(pemBytes []byte) (*PrivateKey, error) {
 	block, rest := pem.Decode(pemBytes)
 	if block == nil {
 		return nil, errNoPrivatePEM
 	}
+
 	switch block.Type {
 	case pemPrivate:
 	case "EC PRIVATE KEY", "EC PARAMETERS":
-		// openssl writes the parameters in front of a SEC 1 key.
+		// openssl writes the parameters before a SEC 1 key.
 		if block.Headers["DEK-Info"] != "" {
 			return nil, errEncrypted
 		}
@@ -62,9 +63,11 @@ func ParsePrivateKey(pemBytes []byte) (*PrivateKey, error) {
 	default:
 		return nil, errNotPrivate
 	}
+
 	if next, _ := pem.Decode(rest); next != nil {
 		return nil, errSeveralBlocks
 	}
+
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
 		return nil, errMalformedPrivate
@@ -76,30 +79,32 @@ func ParsePrivateKey(pemBytes []byte) (*PrivateKey, error) {
 func (k *PrivateKey) MarshalPEM() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.material())
 	if err != nil {
-		return nil, fmt.Errorf("eccrypto: marshal private key %s", k.public.id)
+		return nil, fmt.Errorf("eccrypto: marshaling private key %s failed", k.public.id)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: pemPrivate, Bytes: der}), nil
 }
 
-// ParsePublicKey reads a P-256 or Ed25519 public key from SPKI PEM, from a JWK,
-// or from a JWKS, of which it takes the first key that fits. A private key, in
-// any of these forms, is refused: it has no business where public keys are
-// kept.
+// ParsePublicKey parses a P-256 or Ed25519 public key in SPKI PEM, as a JWK or as a
+// JWKS, of which it returns the first usable key. It refuses private keys in all of
+// these forms, because they do not belong where public keys are kept.
 func ParsePublicKey(data []byte) (*PublicKey, error) {
 	data = bytes.TrimSpace(data)
 	if bytes.HasPrefix(data, []byte("{")) {
 		return parseJSONKey(data)
 	}
+
 	block, rest := pem.Decode(data)
 	if block == nil {
 		return nil, errNoPublicPEM
 	}
+
 	next, _ := pem.Decode(rest)
 	for _, b := range []*pem.Block{block, next} {
 		if b != nil && strings.Contains(b.Type, pemPrivate) {
 			return nil, errPrivateGiven
 		}
 	}
+
 	switch {
 	case block.Type == "CERTIFICATE":
 		return nil, errCertificate
@@ -108,6 +113,7 @@ func ParsePublicKey(data []byte) (*PublicKey, error) {
 	case next != nil:
 		return nil, errSeveralBlocks
 	}
+
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
 		return nil, errMalformedPublic
@@ -119,7 +125,7 @@ func ParsePublicKey(data []byte) (*PublicKey, error) {
 func (k *PublicKey) MarshalPEM() ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(k.material())
 	if err != nil {
-		return nil, fmt.Errorf("eccrypto: marshal public key %s", k.id)
+		return nil, fmt.Errorf("eccrypto: marshaling public key %s failed", k.id)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: pemPublic, Bytes: der}), nil
 }

@@ -1,14 +1,15 @@
 package eccrypto
 
-// The checks in this file are made by hand because the JOSE library does not
-// make them: it reads a token generously, as a general library may.
+// The JOSE library does not make the checks in this file: it accepts many forms of
+// a token, as a general library may.
 
-// checkOuter checks everything about the JWE that can be checked without a key,
-// and returns the id of the relay key that it is encrypted to.
+// checkOuter makes all checks of the JWE that need no key. It returns the id of the
+// relay key that the token is encrypted to.
 func (o *Opener) checkOuter(token string) (keyID string, err error) {
 	if len(token) > MaxTokenSize {
 		return "", refuse("longer than %d bytes", MaxTokenSize)
 	}
+
 	segments, err := splitCompact(token, outerSegments)
 	if err != nil {
 		return "", err
@@ -16,9 +17,10 @@ func (o *Opener) checkOuter(token string) (keyID string, err error) {
 	if segments[1] != "" {
 		return "", refuse("encrypted key not empty")
 	}
-	if len(segments[4]) < tagChars { // said before all else: it is what happens to tokens that are copied
+	if len(segments[4]) < tagChars { // checked early: tokens are often cut off when they are copied
 		return "", refuse("tag not %d bytes: the token was cut off", gcmTagLength)
 	}
+
 	decoded, err := decodeSegments(segments)
 	if err != nil {
 		return "", err
@@ -38,6 +40,7 @@ func (o *Opener) checkOuterHeader(data []byte) (keyID string, err error) {
 	if err != nil {
 		return "", within("header", err)
 	}
+
 	if _, err := h.oneOf("alg", algECDHES); err != nil {
 		return "", err
 	}
@@ -47,13 +50,15 @@ func (o *Opener) checkOuterHeader(data []byte) (keyID string, err error) {
 	if _, err := h.oneOf("cty", outerCty); err != nil {
 		return "", err
 	}
-	// With this go zip, crit, jwk, x5c and whatever else is to be invented.
+
+	// This excludes zip, crit, jwk, x5c and all future members.
 	if err := h.only("alg", "enc", "kid", "cty", "epk", "typ", "apu", "apv"); err != nil {
 		return "", err
 	}
 	if err := checkOptional(h); err != nil {
 		return "", err
 	}
+
 	if keyID, err = h.text("kid"); err != nil {
 		return "", err
 	}
@@ -63,7 +68,7 @@ func (o *Opener) checkOuterHeader(data []byte) (keyID string, err error) {
 	return keyID, within("epk", checkEphemeralKey(h["epk"]))
 }
 
-// checkOptional checks the members that a header need not have.
+// checkOptional checks the optional members of a header.
 func checkOptional(h object) error {
 	for _, name := range []string{"typ", "apu", "apv"} {
 		if !h.has(name) {
@@ -80,8 +85,8 @@ func checkOptional(h object) error {
 	return nil
 }
 
-// checkEphemeralKey checks the spelling of the sender's ephemeral key. That the
-// point is on the curve is for the key agreement to find out.
+// checkEphemeralKey checks the spelling of the sender's ephemeral key. The key
+// agreement checks that the point is on the curve.
 func checkEphemeralKey(data []byte) error {
 	epk, err := parseObject(data)
 	if err != nil {
@@ -96,6 +101,7 @@ func checkEphemeralKey(data []byte) error {
 	if _, err := epk.oneOf("crv", "P-256"); err != nil {
 		return err
 	}
+
 	if _, err := epk.binary("x", coordinateSize); err != nil {
 		return err
 	}
@@ -103,17 +109,19 @@ func checkEphemeralKey(data []byte) error {
 	return err
 }
 
-// checkInner checks everything about the JWS but its signature, and returns the
-// issuer that it names and the issuer's key on record.
+// checkInner makes all checks of the JWS but that of its signature. It returns the
+// issuer that the JWS names, and the issuer's key on record.
 func (o *Opener) checkInner(token string) (issuer string, key *PublicKey, err error) {
 	segments, err := splitCompact(token, innerSegments)
 	if err != nil {
 		return "", nil, within("inner", err)
 	}
+
 	decoded, err := decodeSegments(segments)
 	if err != nil {
 		return "", nil, within("inner", err)
 	}
+
 	issuer, key, err = o.checkInnerHeader(decoded[0])
 	return issuer, key, within("inner header", err)
 }
@@ -129,15 +137,16 @@ func (o *Opener) checkInnerHeader(data []byte) (issuer string, key *PublicKey, e
 	if _, err := h.oneOf("typ", innerTyp); err != nil {
 		return "", nil, err
 	}
+
 	if issuer, err = h.text("kid"); err != nil {
 		return "", nil, err
 	}
 	key = o.issuers[issuer]
 	if key == nil {
-		return "", nil, refuse("issuer %s not known", printable(issuer))
+		return "", nil, refuse("issuer %s unknown", printable(issuer))
 	}
-	// The key decides, never the token: an algorithm that the token may choose
-	// is one that an attacker may choose.
+
+	// The key decides and not the token, where an attacker could choose.
 	if _, err := h.oneOf("alg", key.Algorithm()); err != nil {
 		return "", nil, err
 	}

@@ -7,20 +7,20 @@ import (
 
 // Refusal is why a token did not open.
 type Refusal struct {
-	// Rule names the rule that the token breaks, for example "enc A256CBC-HS512
-	// not accepted". It is meant for a log: of the token it contains at most a
-	// short header value or name, such as that of an algorithm.
+	// Rule names the broken rule, for example "enc A256CBC-HS512 not accepted". It
+	// is fit for a log: it quotes at most a short name or value of a header, such as
+	// an algorithm.
 	Rule string
 }
 
-// Error returns the rule that the token breaks.
+// Error returns the broken rule.
 func (r *Refusal) Error() string { return "eccrypto: token refused: " + r.Rule }
 
 func refuse(format string, args ...any) error {
 	return &Refusal{Rule: fmt.Sprintf(format, args...)}
 }
 
-// within names the part of the token that a refusal is about.
+// within adds the part of the token that a refusal is about.
 func within(part string, err error) error {
 	if r, ok := err.(*Refusal); ok {
 		return &Refusal{Rule: fmt.Sprintf("%s: %s", part, r.Rule)}
@@ -28,10 +28,11 @@ func within(part string, err error) error {
 	return err
 }
 
-const maxPrintable = 40 // bytes
+// maxPrintable is the longest text in bytes that printable returns.
+const maxPrintable = 40
 
-// printable returns s if it is fit for a log: short, and of characters that
-// neither break a line nor look like something else.
+// printable returns s if it is fit for a log: short, and with only characters that
+// tokens and base64 have.
 func printable(s string) string {
 	if s == "" || len(s) > maxPrintable || strings.ContainsFunc(s, isOdd) {
 		return "(unprintable)"
@@ -39,6 +40,7 @@ func printable(s string) string {
 	return s
 }
 
+// isOdd reports whether neither tokens nor base64 have r.
 func isOdd(r rune) bool {
 	return r > '~' || !inToken[r] && r != '+' && r != '/'
 }

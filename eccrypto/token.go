@@ -4,10 +4,10 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// MaxTokenSize is the length in bytes of the longest token that is made or opened.
+// MaxTokenSize is the largest size in bytes of a token that is sealed or opened.
 const MaxTokenSize = 8 << 10
 
-// The profile, as far as it is fixed strings.
+// Fixed values of the profile.
 const (
 	algECDHES      = "ECDH-ES"
 	encA128GCM     = "A128GCM"
@@ -20,15 +20,15 @@ const (
 	gcmTagLength   = 16
 )
 
-// What the JOSE library is told to accept: it parses nothing else.
+// Algorithms that the JOSE library may accept.
 var (
 	keyAlgorithms      = []jose.KeyAlgorithm{jose.ECDH_ES}
 	contentEncryptions = []jose.ContentEncryption{jose.A256GCM, jose.A128GCM}
 )
 
 // LooksLikeToken reports whether s has the shape of a token: five segments of
-// base64url characters, of any length, with dots between them. It says yes to
-// much that is not a token, because it decides what to keep from a provider.
+// base64url characters, of any length, separated by dots. The shape is wide on
+// purpose: callers use it to decide what must not reach a provider.
 func LooksLikeToken(s string) bool {
 	dots := 0
 	for i := range len(s) {
@@ -42,7 +42,7 @@ func LooksLikeToken(s string) bool {
 	return dots == outerSegments-1
 }
 
-// inToken are the characters of tokens.
+// inToken has the characters that a token may have.
 var inToken = func() (is [256]bool) {
 	for _, c := range []byte(".-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
 		is[c] = true

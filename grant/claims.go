@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Claims are the claims of a token, as minted and as parsed. The registered
-// ones are those of RFC 7519, section 4.1; docs/token.schema.json defines all.
+// claims are those of RFC 7519, section 4.1. docs/token.schema.json defines all
+// claims.
 type Claims struct {
 	Issuer    string      `json:"iss"`
 	Subject   string      `json:"sub,omitempty"`
@@ -30,65 +35,68 @@ type Claims struct {
 	Set      *Set    `json:"set,omitempty"`
 }
 
-// Limits are what a token may use up, each at least 1.
+// Limits are what a token may use up. nil means unlimited; the least is 1, or
+// one nano-USD.
 type Limits struct {
-	Calls       *int64 `json:"calls,omitempty"`       // admitted calls in all
-	RPM         *int64 `json:"rpm,omitempty"`         // calls in any minute
-	Concurrency *int64 `json:"concurrency,omitempty"` // calls under way at once
+	Calls       *int64 `json:"calls,omitempty"`       // admitted calls in total
+	RPM         *int64 `json:"rpm,omitempty"`         // calls per minute
+	Concurrency *int64 `json:"concurrency,omitempty"` // calls at the same time
+	Tokens      *int64 `json:"tokens,omitempty"`      // tokens of models, in and out, in total
+	USD         *USD   `json:"usd,omitempty"`         // cost in total
 }
 
-// Allow narrows what a token may reach. A list that is there has a member, and
-// a request must match one of each list.
+// Allow narrows what a token may reach. A request must match one member of each
+// list that is present. A list must not be empty.
 type Allow struct {
-	Models  []string `json:"models,omitempty"`  // names, or beginnings that end in '*'
-	Paths   []string `json:"paths,omitempty"`   // patterns as in [ParseRoutes]
-	Methods []string `json:"methods,omitempty"` // in capitals
-	IPs     []string `json:"ips,omitempty"`     // addresses and prefixes (CIDR) of clients
+	Models  []string `json:"models,omitempty"`  // names, or prefixes followed by '*'
+	Paths   []string `json:"paths,omitempty"`   // patterns, see [ParseRoutes]
+	Methods []string `json:"methods,omitempty"` // in upper case
+	IPs     []string `json:"ips,omitempty"`     // client addresses and prefixes (CIDR)
 	Origins []string `json:"origins,omitempty"` // of pages, as browsers send them: https://app.example.com
 }
 
-// Set is what the relay writes into a request, whatever the client has there.
+// Set is what the relay writes into each request. It overrides what the client
+// sent.
 type Set struct {
 	Model string `json:"model,omitempty"`
 }
 
-// members is the profile: every name that claims may hold, and what it holds.
+// members maps the names that an object may have to what they hold.
 type members map[string]member
 
 // member is one claim.
 type member struct {
 	holds kind
-	below members // of an object
+	below members // the members of an object
 }
 
-var (
-	profile = members{
-		"iss": {holds: text}, "sub": {holds: text}, "aud": {holds: audience}, "jti": {holds: text},
-		"iat": {holds: date}, "nbf": {holds: date}, "exp": {holds: date},
-		"provider": {holds: text}, "api_key": {holds: text},
-		"limits": {object, members{"calls": {holds: count}, "rpm": {holds: count}, "concurrency": {holds: count}}},
-		"allow": {object, members{"models": {holds: list}, "paths": {holds: list}, "methods": {holds: list},
-			"ips": {holds: list}, "origins": {holds: list}}},
-		"set": {object, members{"model": {holds: text}}},
-	}
-	// reserved names mean something that this version does not enforce. A token
-	// that carries one is refused: half-obeyed is not obeyed.
-	reserved = map[string]bool{
-		"limits.tokens": true, "limits.usd": true, "cnf": true,
-	}
-)
+// profile is every claim that a token may have.
+var profile = members{
+	"iss": {holds: text}, "sub": {holds: text}, "aud": {holds: audience}, "jti": {holds: text},
+	"iat": {holds: date}, "nbf": {holds: date}, "exp": {holds: date},
+	"provider": {holds: text}, "api_key": {holds: text},
+	"limits": {object, members{"calls": {holds: count}, "rpm": {holds: count}, "concurrency": {holds: count},
+		"tokens": {holds: count}, "usd": {holds: money}}},
+	"allow": {object, members{"models": {holds: list}, "paths": {holds: list}, "methods": {holds: list},
+		"ips": {holds: list}, "origins": {holds: list}}},
+	"set": {object, members{"model": {holds: text}}},
+}
 
-// name is the form of issuers' names and of token ids. It has neither '/' nor
-// any character that would need quoting in a log, a URL or a shell.
+// reserved claims have a meaning that the relay does not enforce. A token that
+// has one is refused, because the relay would ignore a restriction.
+var reserved = map[string]bool{"cnf": true}
+
+// name is the form of issuers' names and of token ids. It has no slash and no
+// character that must be quoted in a log, a URL or a shell.
 var name = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // ValidName reports whether s can be an issuer's name or a token's id.
 func ValidName(s string) bool { return name.MatchString(s) }
 
-// ParseClaims parses and checks verified claims. It refuses unknown, duplicate
-// and wrongly-cased names, nulls, and anything after the object: a restriction
-// that a parser passes over is an escalation. Errors are denials and quote no
-// values.
+// ParseClaims parses and checks verified claims. It refuses names that are
+// unknown, duplicate or in the wrong case, nulls, and data after the object: a
+// restriction that a parser ignores is an escalation. Errors are of type
+// [*Denial] and quote no values.
 func ParseClaims(data []byte) (*Claims, error) {
 	c, err := ParseDraft(data)
 	if err != nil {
@@ -97,107 +105,114 @@ func ParseClaims(data []byte) (*Claims, error) {
 	return c, c.Validate()
 }
 
-// ParseDraft is [ParseClaims] for claims that are yet to be completed by
-// whoever mints: it is as strict about names and types, and checks no values.
+// ParseDraft parses claims that the minter has yet to complete. It is as strict
+// as [ParseClaims] about names and types, and does not check values.
 func ParseDraft(data []byte) (*Claims, error) {
 	if !utf8.Valid(data) {
 		return nil, deny(Invalid, "claims are not valid UTF-8")
 	}
-	dec := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true)) // which are refused below, by name
-	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
-		return nil, deny(Invalid, "claims are not a JSON object")
-	}
-	if err := checkMembers(dec, profile, ""); err != nil {
+	if err := checkDocument(data); err != nil {
 		return nil, err
 	}
-	if _, err := dec.ReadToken(); err != io.EOF {
-		return nil, deny(Invalid, "data after the claims")
-	}
+
 	var c Claims
-	if err := json.Unmarshal(data, &c); err != nil { // what kinds miss, such as a number that is too large
+	if err := json.Unmarshal(data, &c); err != nil { // for example a number that is too large
 		return nil, deny(Invalid, "claims do not parse")
 	}
 	return &c, nil
 }
 
-// checkMembers reads the members of an object, of which the opening brace was
-// read, and its closing brace.
-func checkMembers(dec *jsontext.Decoder, known members, prefix string) error {
-	seen := make(map[string]bool, len(known))
-	for dec.PeekKind() != '}' {
-		t, err := dec.ReadToken()
-		if err != nil {
-			return parsed(err)
-		}
-		key := t.String()
+// checkDocument checks that data is one JSON object that fits [profile].
+func checkDocument(data []byte) error {
+	dec := jsontext.NewDecoder(bytes.NewReader(data))
+	if dec.PeekKind() != '{' {
+		return deny(Invalid, "claims are not a JSON object")
+	}
+
+	// The decoder refuses duplicate names at every depth.
+	object, err := dec.ReadValue()
+	if err != nil {
+		return unparsed(err)
+	}
+	if err := checkMembers(object, profile, ""); err != nil {
+		return err
+	}
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return deny(Invalid, "data after the claims")
+	}
+	return nil
+}
+
+// unparsed turns an error of the parser into a denial.
+func unparsed(err error) error {
+	var syntax *jsontext.SyntacticError
+	if !errors.Is(err, jsontext.ErrDuplicateName) || !errors.As(err, &syntax) {
+		return deny(Invalid, "claims do not parse as JSON")
+	}
+
+	var path []string
+	for token := range syntax.JSONPointer.Tokens() {
+		path = append(path, printable(token))
+	}
+	return deny(Invalid, "claim %s appears twice", strings.Join(path, "."))
+}
+
+// checkMembers checks the members of an object, in the order of their names.
+func checkMembers(object jsontext.Value, known members, prefix string) error {
+	var values map[string]jsontext.Value
+	if json.Unmarshal(object, &values) != nil {
+		return deny(Invalid, "claims do not parse as JSON")
+	}
+
+	for _, key := range slices.Sorted(maps.Keys(values)) {
 		m, ok := known[key]
 		switch {
 		case reserved[prefix+key]:
 			return deny(Invalid, "claim %s is not supported by this relay", prefix+key)
 		case !ok:
 			return deny(Invalid, "unknown claim %s%s", prefix, printable(key))
-		case seen[key]:
-			return deny(Invalid, "claim %s%s appears twice", prefix, key)
 		}
-		seen[key] = true
-		if err := checkValue(dec, m, prefix+key); err != nil {
+		if err := checkValue(values[key], m, prefix+key); err != nil {
 			return err
 		}
 	}
-	_, err := dec.ReadToken()
-	return parsed(err)
+	return nil
 }
 
-// checkValue reads the value of a claim.
-func checkValue(dec *jsontext.Decoder, m member, path string) error {
-	t, err := dec.ReadToken()
-	if err != nil {
-		return parsed(err)
+// checkValue checks the value of a claim.
+func checkValue(value jsontext.Value, m member, path string) error {
+	if problem := m.holds.problem(value); problem != "" {
+		return deny(Invalid, "claim %s %s", path, problem)
 	}
-	if slip := m.holds.slip(t); slip != "" {
-		return deny(Invalid, "claim %s %s", path, slip)
-	}
-	switch t.Kind() {
+
+	switch value.Kind() {
 	case '{':
-		return checkMembers(dec, m.below, path+".")
+		return checkMembers(value, m.below, path+".")
 	case '[':
-		return checkList(dec, m.holds, path)
+		return checkList(value, m.holds, path)
 	}
 	return nil
 }
 
-// checkList reads the members of a list, of which the opening bracket was read,
-// and its closing bracket.
-func checkList(dec *jsontext.Decoder, holds kind, path string) error {
-	n := 0
-	for dec.PeekKind() != ']' {
-		t, err := dec.ReadToken()
-		if err != nil {
-			return parsed(err)
-		}
-		if t.Kind() != '"' {
-			return deny(Invalid, "claim %s holds %s; write %s", path, typeNames[t.Kind()], wants[holds])
-		}
-		n++
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return parsed(err)
-	}
-	if holds == audience && n != 1 {
-		return deny(Invalid, "claim %s names %d audiences; write %s", path, n, wants[holds])
-	}
-	return nil
-}
-
-// parsed turns an error of the parser into a denial.
-func parsed(err error) error {
-	if err != nil {
+// checkList checks the members of a list.
+func checkList(value jsontext.Value, holds kind, path string) error {
+	var values []jsontext.Value
+	if json.Unmarshal(value, &values) != nil {
 		return deny(Invalid, "claims do not parse as JSON")
 	}
+
+	for _, v := range values {
+		if v.Kind() != '"' {
+			return deny(Invalid, "claim %s holds %s; write %s", path, typeNames[v.Kind()], wants[holds])
+		}
+	}
+	if holds == audience && len(values) != 1 {
+		return deny(Invalid, "claim %s names %d audiences; write %s", path, len(values), wants[holds])
+	}
 	return nil
 }
 
-// printable keeps a name that a log can hold, and no other.
+// printable returns s if a log can hold it.
 func printable(s string) string {
 	if ValidName(s) {
 		return s
@@ -205,7 +220,7 @@ func printable(s string) string {
 	return "(unprintable)"
 }
 
-// Validate checks the values of c. A back-end that mints may call it first.
+// Validate checks the values of c. A back-end may call it before it mints.
 func (c *Claims) Validate() error {
 	switch {
 	case c.Issuer == "":
@@ -239,8 +254,8 @@ func (c *Claims) Validate() error {
 	return nil
 }
 
-// maxLifespan is ten years. A time before 1980 is a lifespan that someone took
-// for a time: "exp" is a time.
+// maxLifespan is ten years in seconds. An "exp" before 1980 is likely a lifespan
+// that was written where a time belongs.
 const maxLifespan = 10 * 366 * 24 * 60 * 60
 
 func (c *Claims) validateTimes() error {
@@ -259,7 +274,7 @@ func (c *Claims) validateTimes() error {
 
 const maxSubject = 255
 
-// ValidSubject reports whether s can be a "sub": printable, of bounded length.
+// ValidSubject reports whether s can be a "sub": printable and not too long.
 func ValidSubject(s string) bool {
 	for _, r := range s {
 		if !strconv.IsPrint(r) || r == utf8.RuneError {
@@ -269,8 +284,8 @@ func ValidSubject(s string) bool {
 	return len(s) <= maxSubject
 }
 
-// ValidAPIKey reports whether s can go out in a header: visible ASCII. The
-// empty key, which means none, is valid.
+// ValidAPIKey reports whether s can be sent in a header: visible ASCII. The empty
+// string is valid and means no key.
 func ValidAPIKey(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
@@ -280,15 +295,15 @@ func ValidAPIKey(s string) bool {
 	return len(s) <= 4096
 }
 
-// Fingerprint identifies what the claims permit: all of them but the times, so
-// that a refresh of a token keeps it, and but "aud", which follows the relay's
-// key from one rotation to the next.
+// Fingerprint identifies what the claims permit. It leaves out the times, so that
+// a refreshed token keeps its fingerprint, and "aud", which changes when the
+// relay's key is rotated.
 func (c *Claims) Fingerprint() [32]byte {
 	timeless := *c
 	timeless.IssuedAt, timeless.NotBefore, timeless.ExpiresAt, timeless.Audience = 0, 0, 0, ""
 	data, err := json.Marshal(&timeless)
 	if err != nil {
-		panic(err) // strings and integers always marshal
+		panic(err) // unreachable: strings and integers always marshal
 	}
 	return sha256.Sum256(data)
 }

@@ -1,16 +1,21 @@
-// Package grant knows what a token permits.
+// Package grant decides what a token permits.
 //
-// The claims of a token are parsed strictly ([ParseClaims]), compiled once
-// against the issuer that signed them and the routes of the provider they name
-// ([Compile]), and then asked, for every request, whether they permit it
-// ([Grant.Permit]). The package is pure: it opens no token, keeps no count and
-// reads no clock.
+// A token goes through three steps:
 //
-// Authority only ever shrinks on its way down:
+//  1. [ParseClaims] parses the verified claims, strictly.
+//  2. [Compile] binds them to the issuer that signed them and to the routes of
+//     the provider that they name. The result is a [Grant].
+//  3. [Grant.Permit] decides about each request.
+//
+// Authority only shrinks on the way down:
 //
 //	operator's paths  ⊇  what a token may reach at the provider
-//	issuer's grant    ⊇  what any token of that issuer may say
+//	issuer's grant    ⊇  what a token of that issuer may say
 //	token's claims    ⊇  what one request may do
+//
+// A grant states limits ([Limits]) but does not count. The package is pure: it
+// opens no token, keeps no state and reads no clock. Its refusals are of type
+// [*Denial]: they name the broken rule and quote neither token nor key.
 package grant
 
 import (
@@ -22,12 +27,11 @@ import (
 	"time"
 )
 
-// Leeway is how far the clocks of an issuer and of the relay may differ. It is
-// granted to "iat" and "nbf", and to nothing that would prolong a token.
+// Leeway is how far the clocks of an issuer and of the relay may differ. It
+// applies to "iat" and "nbf", and not to "exp", where it would prolong a token.
 const Leeway = 60 * time.Second
 
-// Reason says in one word why a token or a request was denied. It is also the
-// error code that a client sees.
+// Reason is why a token or a request was denied. Clients see it as error code.
 type Reason string
 
 // Reasons for a denial.
@@ -43,22 +47,27 @@ const (
 	NoIP        Reason = "ip_not_permitted"
 	NoOrigin    Reason = "origin_not_permitted"
 
-	// BadPath means that the path has an encoded slash where none is open.
+	// BadPath means that the path has an encoded slash that no route permits.
 	BadPath Reason = "invalid_request"
-	// NoUpgrade means that a WebSocket is not open where one was asked for. The
-	// path may be open without one.
+
+	// NoUpgrade means that the path does not permit a WebSocket. It may permit
+	// other requests.
 	NoUpgrade Reason = "upgrade_not_permitted"
-	// NeedsUpgrade means that a GET would be permitted as a WebSocket.
+
+	// NeedsUpgrade means that the path permits this GET only as a WebSocket.
 	NeedsUpgrade Reason = "upgrade_required"
 )
 
-// Denial is a refusal by the policy. Rule names the broken rule for the
-// operator's log and for the holder; it quotes neither token nor key.
+// Denial is a refusal by the policy.
 type Denial struct {
 	Reason Reason
-	Rule   string
+
+	// Rule names the broken rule, for the operator's log and for the holder. It
+	// quotes neither token nor key.
+	Rule string
 }
 
+// Error returns the reason and the rule.
 func (d *Denial) Error() string { return string(d.Reason) + ": " + d.Rule }
 
 func deny(reason Reason, format string, args ...any) error {
@@ -68,39 +77,41 @@ func deny(reason Reason, format string, args ...any) error {
 // Issuer is what the operator lets one issuer grant.
 type Issuer struct {
 	Name        string
-	Providers   []string      // names of providers its tokens may use; empty: none
-	CarriedKeys bool          // may put its own real key in a token
-	MaxTTL      time.Duration // longest lifetime of its tokens, exp − iat
-	Limits      Limits        // that a token's may not pass, and which it has if it says none
-	Allow       Allow         // that requests must match as well
+	Providers   []string      // names of the providers that its tokens may use; empty means none
+	CarriedKeys bool          // whether a token may carry a real key of the issuer's own
+	MaxTTL      time.Duration // longest lifetime of a token, exp − iat
+	Limits      Limits        // upper bounds of a token's limits, and their defaults
+	Allow       Allow         // what requests must match besides the token's own lists
 }
 
-// Grant is what one token permits, ready to be asked. It is immutable.
+// Grant is what one token permits. It is immutable.
 type Grant struct {
-	Issuer, ID string // the identity
+	Issuer, ID string // the identity of the token
 	Subject    string
 	Provider   string
-	APIKey     string // the issuer's own real key; empty: the relay's
-	SetModel   string // the model of every request; empty: the request names it
+	APIKey     string // a real key of the issuer's own; empty means the relay's key
+	SetModel   string // the model of every request; empty means that the request names it
 	Lifetime
 
-	// Limits; 0: there is none.
-	Calls, RPM, Concurrency int64
+	// Limits. 0 means unlimited.
+	Calls, RPM, Concurrency, Tokens int64
+	USD                             USD
 
 	provider *Routes  // what the operator lets a token reach at the provider
-	narrowed []narrow // by the issuer's grant and by the claims
+	narrowed []narrow // what the issuer's grant and the claims allow of that
 }
 
-// narrow is what one side, the issuer's grant or the token, allows.
+// narrow is what the issuer's grant or the token allows.
 type narrow struct {
 	who    string
 	rules  []rule
-	models *models // nil: all
+	models *models // nil means all
 }
 
 // Compile binds claims to the issuer that signed them, to the id of the relay
 // key that the token was encrypted to, and to the routes of the provider that
-// they name; routes is nil when there is no such provider. Errors are denials.
+// they name. routes is nil if there is no such provider. Errors are of type
+// [*Denial].
 func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, error) {
 	provider := slices.Index(issuer.Providers, c.Provider)
 	maxTTL := NumericDate(issuer.MaxTTL / time.Second) // as seconds: a Duration ends after 292 years
@@ -108,8 +119,8 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 	case c.Issuer != issuer.Name:
 		return nil, deny(Invalid, "iss is not the issuer that signed the token, %s", issuer.Name)
 	case string(c.Audience) != keyID:
-		// Otherwise whoever runs a relay could encrypt a token that was given
-		// to it for another relay, and use it there.
+		// Otherwise the operator of one relay could encrypt a token for another
+		// relay and use it there.
 		return nil, deny(Invalid, "aud is not the id of the key that the token is encrypted to")
 	case ttl > maxTTL:
 		return nil, deny(BeyondGrant, "its lifetime, exp − iat, is longer than the %s that issuer %s may give", issuer.MaxTTL, issuer.Name)
@@ -120,14 +131,17 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 	case c.APIKey != "" && !issuer.CarriedKeys:
 		return nil, deny(BeyondGrant, "issuer %s may not put a key of its own in a token", issuer.Name)
 	}
+
 	own, err := c.Limits.under(issuer.Limits)
 	if err != nil {
 		return nil, deny(BeyondGrant, "limits.%v, which issuer %s may give", err, issuer.Name)
 	}
+
 	g := &Grant{
 		Issuer: issuer.Name, ID: c.ID, Subject: c.Subject, Provider: issuer.Providers[provider], APIKey: c.APIKey,
 		Lifetime: c.Lifetime(), provider: routes,
 		Calls: value(own.Calls), RPM: value(own.RPM), Concurrency: value(own.Concurrency),
+		Tokens: value(own.Tokens), USD: USD(value((*int64)(own.USD))),
 	}
 	if err := g.narrow("issuer "+issuer.Name, &issuer.Allow); err != nil {
 		return nil, err
@@ -135,6 +149,7 @@ func Compile(c *Claims, issuer Issuer, keyID string, routes *Routes) (*Grant, er
 	if err := g.narrow("the token", c.Allow); err != nil {
 		return nil, err
 	}
+
 	if c.Set != nil {
 		g.SetModel = c.Set.Model
 		return g, g.PermitModels(g.SetModel)
@@ -148,6 +163,7 @@ func (g *Grant) narrow(who string, allow *Allow) error {
 	if err != nil {
 		return deny(Invalid, "allow.%v", err)
 	}
+
 	n := narrow{who: who, rules: compiled}
 	if allow != nil && allow.Models != nil {
 		if n.models, err = compileModels(allow.Models); err != nil {
@@ -160,18 +176,18 @@ func (g *Grant) narrow(who string, allow *Allow) error {
 	return nil
 }
 
-// Request is what the policy looks at in a request.
+// Request is what the policy reads of a request.
 type Request struct {
 	Now       time.Time
-	Method    string // of a WebSocket GET, over every version of HTTP
+	Method    string // GET for a WebSocket, over every version of HTTP
 	Path      string // as [PolicyPath] returns it
-	WebSocket bool   // an upgrade to a WebSocket is asked for
-	Provider  string // that the request's path names; empty: it names none
+	WebSocket bool   // whether the client asks for an upgrade to a WebSocket
+	Provider  string // the provider that the path names; empty if it names none
 	ClientIP  netip.Addr
-	Origin    string // the header; empty: there is none
+	Origin    string // the header; empty if there is none
 }
 
-// Permit returns nil when the token permits the request, else a [*Denial].
+// Permit returns nil if the token permits the request, and a [*Denial] otherwise.
 func (g *Grant) Permit(r Request) error {
 	if err := g.ValidAt(r.Now); err != nil {
 		return err
@@ -186,6 +202,7 @@ func (g *Grant) Permit(r Request) error {
 		closed := func(r Request) bool { return !g.provider.permits(r) }
 		return deny(upgradeReason(NoPath, r, closed), "%s is not open at provider %s", r.target(), g.Provider)
 	}
+
 	for i := range g.narrowed {
 		for _, rule := range g.narrowed[i].rules {
 			if what := rule.denies(r); what != "" {
@@ -197,9 +214,9 @@ func (g *Grant) Permit(r Request) error {
 	return nil
 }
 
-// upgradeReason returns the reason for a denial that is about a method or a
-// path. Where the upgrade makes the difference, or may, it says so: clients that
-// try a WebSocket first then go on without one at once.
+// upgradeReason returns the reason for a denial. It replaces a reason about the
+// method or the path if the upgrade makes the difference, or may make it. Clients
+// that try a WebSocket first then fall back at once.
 func upgradeReason(reason Reason, r Request, closed func(Request) bool) Reason {
 	if reason != NoPath && reason != NoMethod {
 		return reason
@@ -215,19 +232,20 @@ func upgradeReason(reason Reason, r Request, closed func(Request) bool) Reason {
 	return reason
 }
 
-// target names what was asked for, for a rule.
+// target describes the requested method and path, for a rule.
 func (r Request) target() string {
 	var note string
 	if r.WebSocket {
 		note = " as a WebSocket"
 	}
+
 	if strings.Contains(r.Path, encodedSlash) {
 		note += ", with its encoded slash,"
 	}
 	return fmt.Sprintf("%s %.200s%s", r.Method, r.Path, note)
 }
 
-// AddressBound reports whether it matters from which address a request comes.
+// AddressBound reports whether the grant depends on the client's address.
 func (g *Grant) AddressBound() bool {
 	for i := range g.narrowed {
 		for _, rule := range g.narrowed[i].rules {
@@ -239,8 +257,8 @@ func (g *Grant) AddressBound() bool {
 	return false
 }
 
-// ModelBound reports whether requests must name their model, and which one may
-// be narrowed: then [Grant.PermitModels] is to be asked.
+// ModelBound reports whether the grant is narrowed to some models. If so, the
+// caller must read the model of each request and call [Grant.PermitModels].
 func (g *Grant) ModelBound() bool {
 	for i := range g.narrowed {
 		if g.narrowed[i].models != nil {
@@ -250,8 +268,8 @@ func (g *Grant) ModelBound() bool {
 	return false
 }
 
-// PermitModels returns nil when the token permits all models that a request
-// names, else a [*Denial].
+// PermitModels returns nil if the token permits all models that a request names,
+// and a [*Denial] otherwise.
 func (g *Grant) PermitModels(names ...string) error {
 	for i := range g.narrowed {
 		n := &g.narrowed[i]

@@ -2,8 +2,10 @@ package grant
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -78,8 +80,39 @@ func TestParseClaims(t *testing.T) {
 		"negative calls":                {claims("limits", `{"calls":-1}`), "limits.calls must be"},
 		"calls beyond exact integers":   {claims("limits", `{"calls":9007199254740992}`), "limits.calls must be"},
 		"calls beyond int64":            {claims("limits", `{"calls":1e30}`), "claim limits.calls must be from 1 to"},
-		"tokens, of a later version":    {claims("limits", `{"tokens":3}`), "limits.tokens is not supported"},
-		"all limits":                    {claims: claims("limits", `{"calls":3,"rpm":1,"concurrency":1}`)},
+		"all limits":                    {claims: claims("limits", `{"calls":3,"rpm":1,"concurrency":1,"tokens":5,"usd":"1.50"}`)},
+		"duplicate in a nested object":  {claims("allow", `{"models":["a"],"models":["b"]}`), "claim allow.models appears twice"},
+		"duplicate unknown claim":       {claims("a b", "1", `a\u0020b`, "2"), "claim (unprintable) appears twice"},
+		"zero tokens":                   {claims("limits", `{"tokens":0}`), "limits.tokens must be from 1 to 9007199254740991"},
+		"negative tokens":               {claims("limits", `{"tokens":-1}`), "limits.tokens must be from 1"},
+		"tokens as a string":            {claims("limits", `{"tokens":"3"}`), "claim limits.tokens is a string; write a whole number"},
+		"fractional tokens":             {claims("limits", `{"tokens":2.5}`), "claim limits.tokens has a fraction"},
+		"tokens beyond exact integers":  {claims("limits", `{"tokens":9007199254740992}`), "limits.tokens must be from 1"},
+		"null tokens":                   {claims("limits", `{"tokens":null}`), "claim limits.tokens is null"},
+		"duplicate tokens":              {claims("limits", `{"tokens":3,"tokens":4}`), "claim limits.tokens appears twice"},
+		"wrongly cased tokens":          {claims("limits", `{"Tokens":3}`), "unknown claim limits.Tokens"},
+		"least usd":                     {claims: claims("limits", `{"usd":"0.000000001"}`)},
+		"most usd":                      {claims: claims("limits", `{"usd":"1000000"}`)},
+		"more usd than that":            {claims("limits", `{"usd":"1000000.000000001"}`), "limits.usd must be from 0.000000001 to 1000000.00"},
+		"more usd than int64":           {claims("limits", `{"usd":"99999999999999999999"}`), "claim limits.usd is not a positive decimal number"},
+		"usd as a number":               {claims("limits", `{"usd":1.5}`), `claim limits.usd is a number; write US dollars as a string, such as "1.50"`},
+		"usd as a whole number":         {claims("limits", `{"usd":1}`), `claim limits.usd is a number; write US dollars as a string`},
+		"zero usd":                      {claims("limits", `{"usd":"0.00"}`), "limits.usd must be from 0.000000001"},
+		"negative usd":                  {claims("limits", `{"usd":"-1"}`), "claim limits.usd is not a positive decimal number"},
+		"usd with a plus":               {claims("limits", `{"usd":"+1"}`), "claim limits.usd is not"},
+		"usd with ten decimals":         {claims("limits", `{"usd":"0.0000000001"}`), "claim limits.usd is not a positive decimal number of at most 9 decimals"},
+		"usd with an exponent":          {claims("limits", `{"usd":"1e3"}`), "claim limits.usd is not"},
+		"usd with a sign":               {claims("limits", `{"usd":"$1"}`), "claim limits.usd is not"},
+		"usd with a comma":              {claims("limits", `{"usd":"1,50"}`), "claim limits.usd is not"},
+		"usd with a line break":         {claims("limits", `{"usd":"1\n"}`), "claim limits.usd is not"},
+		"usd without whole dollars":     {claims("limits", `{"usd":".5"}`), "claim limits.usd is not"},
+		"usd without decimals":          {claims("limits", `{"usd":"1."}`), "claim limits.usd is not"},
+		"usd with a leading zero":       {claims("limits", `{"usd":"01"}`), "claim limits.usd is not"},
+		"an empty usd":                  {claims("limits", `{"usd":""}`), "claim limits.usd is not"},
+		"null usd":                      {claims("limits", `{"usd":null}`), "claim limits.usd is null"},
+		"usd as a list":                 {claims("limits", `{"usd":["1"]}`), "claim limits.usd is a list"},
+		"duplicate usd":                 {claims("limits", `{"usd":"1","usd":"2"}`), "claim limits.usd appears twice"},
+		"wrongly cased usd":             {claims("limits", `{"USD":"1"}`), "unknown claim limits.USD"},
 		"zero rpm":                      {claims("limits", `{"rpm":0}`), "limits.rpm must be"},
 		"too much rpm":                  {claims("limits", `{"rpm":1000001}`), "limits.rpm must be"},
 		"fractional rpm":                {claims("limits", `{"rpm":0.5}`), "claim limits.rpm has a fraction"},
@@ -408,16 +441,65 @@ func TestPermitModels(t *testing.T) {
 	}
 }
 
-func TestLimitsUnderTheCeiling(t *testing.T) {
-	most := int64(7)
-	c, err := ParseClaims([]byte(claims("limits", `{"rpm":3}`)))
-	if err != nil {
-		t.Fatal(err)
+func TestCompile_LimitsUnderTheCeiling(t *testing.T) {
+	for name, tc := range map[string]struct {
+		limits, ceiling string
+		want            Grant // its limits
+		rule            string
+	}{
+		"below":             {limits: `{"rpm":3,"tokens":4,"usd":"0.5"}`, ceiling: `{"calls":7,"rpm":7,"tokens":7,"usd":"7"}`, want: Grant{Calls: 7, RPM: 3, Tokens: 4, USD: 500_000_000}},
+		"equal":             {limits: `{"tokens":7,"usd":"7.00"}`, ceiling: `{"tokens":7,"usd":"7"}`, want: Grant{Tokens: 7, USD: 7_000_000_000}},
+		"none of its own":   {limits: `{}`, ceiling: `{"tokens":7,"usd":"0.000000007"}`, want: Grant{Tokens: 7, USD: 7}},
+		"no ceiling":        {limits: `{"tokens":9,"usd":"9"}`, ceiling: `{}`, want: Grant{Tokens: 9, USD: 9_000_000_000}},
+		"no limits at all":  {limits: `{}`, ceiling: `{}`},
+		"more calls":        {limits: `{"calls":8}`, ceiling: `{"calls":7}`, rule: "limits.calls is more than 7, which issuer backend may give"},
+		"more tokens":       {limits: `{"tokens":8}`, ceiling: `{"tokens":7}`, rule: "limits.tokens is more than 7, which issuer backend may give"},
+		"one nano-USD more": {limits: `{"usd":"7.500000001"}`, ceiling: `{"usd":"7.5"}`, rule: "limits.usd is more than 7.50, which issuer backend may give"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var ceiling Limits
+			if err := json.Unmarshal([]byte(tc.ceiling), &ceiling); err != nil {
+				t.Fatal(err)
+			}
+			c, err := ParseClaims([]byte(claims("limits", tc.limits)))
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour, Limits: ceiling}, keyID, mustRoutes(t, "/*"))
+			checkDenial(t, err, BeyondGrant, tc.rule)
+			if err != nil {
+				return
+			}
+			got := Grant{Calls: g.Calls, RPM: g.RPM, Concurrency: g.Concurrency, Tokens: g.Tokens, USD: g.USD}
+			if !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("limits are %+v, want %+v", got, tc.want)
+			}
+		})
 	}
-	g, err := Compile(c, Issuer{Name: "backend", Providers: []string{"demo"}, MaxTTL: time.Hour,
-		Limits: Limits{Calls: &most, RPM: &most}}, keyID, mustRoutes(t, "/*"))
-	if err != nil || g.Calls != 7 || g.RPM != 3 || g.Concurrency != 0 {
-		t.Errorf("limits %+v, %v", g, err)
+}
+
+func TestUSD_KeepsItsValueInJSON(t *testing.T) {
+	for s, want := range map[string]struct {
+		nano USD
+		text string
+	}{
+		"1.50":          {1_500_000_000, "1.50"},
+		"1.5":           {1_500_000_000, "1.50"},
+		"2":             {2_000_000_000, "2.00"},
+		"0.000000001":   {1, "0.000000001"},
+		"0.0200":        {20_000_000, "0.02"},
+		"123.456":       {123_456_000_000, "123.456"},
+		"999999.999999": {999_999_999_999_000, "999999.999999"},
+	} {
+		var got USD
+		if err := json.Unmarshal([]byte(`"`+s+`"`), &got); err != nil || got != want.nano {
+			t.Errorf("%q parses as %d, %v; want %d", s, got, err, want.nano)
+		}
+		text, err := json.Marshal(got)
+		if err != nil || string(text) != `"`+want.text+`"` {
+			t.Errorf("%d marshals as %s, %v; want %q", got, text, err, want.text)
+		}
 	}
 }
 
@@ -464,6 +546,9 @@ func TestFingerprintIsOfAllButTimesAndAudience(t *testing.T) {
 		"limits.calls":  claims("limits", `{"calls":1}`),
 		"limits.calls'": claims("limits", `{"calls":2}`),
 		"limits.rpm":    claims("limits", `{"rpm":1}`),
+		"limits.tokens": claims("limits", `{"tokens":1}`),
+		"limits.usd":    claims("limits", `{"usd":"1"}`),
+		"limits.usd'":   claims("limits", `{"usd":"1.000000001"}`),
 		"allow.paths":   claims("allow", `{"paths":["/v1/x"]}`),
 		"allow.models":  claims("allow", `{"models":["/v1/x"]}`),
 		"set.model":     claims("set", `{"model":"a"}`),

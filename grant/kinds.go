@@ -14,34 +14,36 @@ type kind int
 const (
 	text     kind = iota
 	date          // a NumericDate
-	count         // a limit
+	count         // a whole number
+	money         // a decimal string of US dollars
 	audience      // a text, or a list of one
-	list          // of texts
+	list          // a list of texts
 	object
 )
 
-// wants says of each kind what to write. It follows «write».
+// wants maps each kind to what to write. It completes «write …».
 var wants = map[kind]string{
 	text:     "a string",
 	date:     "a number, seconds since 1970",
 	count:    "a whole number",
+	money:    `US dollars as a string, such as "1.50"`,
 	audience: "the id of one relay key as a string",
 	list:     "a list of strings",
 	object:   "an object",
 }
 
 // accepts are the JSON types that each kind may have.
-var accepts = map[kind]string{text: `"`, date: "0", count: "0", audience: `"[`, list: "[", object: "{"}
+var accepts = map[kind]string{text: `"`, date: "0", count: "0", money: `"`, audience: `"[`, list: "[", object: "{"}
 
 // typeNames are the names of the JSON types.
 var typeNames = map[jsontext.Kind]string{
 	'n': "null", 't': "a boolean", 'f': "a boolean", '"': "a string", '0': "a number", '[': "a list", '{': "an object",
 }
 
-// slip says what is wrong with a value of which t is the first token, or returns
-// "". It follows the claim's name, and never quotes the value.
-func (k kind) slip(t jsontext.Token) string {
-	got := t.Kind()
+// problem returns what is wrong with the type or form of a value, or "". It
+// follows the claim's name and never quotes the value.
+func (k kind) problem(v jsontext.Value) string {
+	got := v.Kind()
 	switch {
 	case got == 'n':
 		return "is null; leave it out, or write " + wants[k]
@@ -50,15 +52,17 @@ func (k kind) slip(t jsontext.Token) string {
 	case strings.IndexByte(accepts[k], byte(got)) < 0:
 		return fmt.Sprintf("is %s; write %s", typeNames[got], wants[k])
 	case k == date:
-		return dateSlip(t.String())
+		return dateProblem(string(v))
 	case k == count:
-		return countSlip(t.String())
+		return countProblem(string(v))
+	case k == money:
+		return moneyProblem(v)
 	}
 	return ""
 }
 
-// units are the units that a time could be in when it is too large for seconds,
-// each with the first number that is too large for it, in about the year 11500.
+// units are what a time may be in if it is too large for seconds. Each has the
+// first number that is too large for it, about the year 11500.
 var units = []struct {
 	name  string
 	below float64
@@ -68,8 +72,8 @@ var units = []struct {
 	{"nanoseconds", 3e20},
 }
 
-// dateSlip says what is wrong with a number as a NumericDate.
-func dateSlip(number string) string {
+// dateProblem returns what is wrong with a number as a NumericDate, or "".
+func dateProblem(number string) string {
 	f, err := strconv.ParseFloat(number, 64)
 	switch {
 	case err == nil && f < 0:
@@ -77,6 +81,7 @@ func dateSlip(number string) string {
 	case err == nil && f <= maxDate:
 		return ""
 	}
+
 	for _, unit := range units {
 		if f < unit.below {
 			return fmt.Sprintf("is in %s; write seconds since 1970", unit.name)
@@ -85,8 +90,9 @@ func dateSlip(number string) string {
 	return "is beyond the year 9999; write " + wants[date]
 }
 
-// countSlip says what is wrong with a number as a limit, but for its range.
-func countSlip(number string) string {
+// countProblem returns what is wrong with a number as a limit, or "". It leaves
+// the range of an integer to [Limits.Validate].
+func countProblem(number string) string {
 	if _, err := strconv.ParseInt(number, 10, 64); err == nil {
 		return ""
 	}
@@ -94,4 +100,14 @@ func countSlip(number string) string {
 		return fmt.Sprintf("must be from 1 to %d", int64(MaxCalls))
 	}
 	return "has a fraction or an exponent; write " + wants[count]
+}
+
+// moneyProblem returns what is wrong with a string as an amount, or "". It leaves
+// the range to [Limits.Validate].
+func moneyProblem(v jsontext.Value) string {
+	var usd USD
+	if err := usd.UnmarshalJSON(v); err != nil {
+		return err.Error() + "; write " + wants[money]
+	}
+	return ""
 }

@@ -8,28 +8,28 @@ import (
 	"unicode/utf8"
 )
 
-// encodedSlash is how a policy path writes a slash that came escaped, within a
-// segment. A policy path has no other percent sign.
+// encodedSlash is an escaped slash within a segment of a policy path. A policy
+// path has no other percent sign.
 const encodedSlash = "%2F"
 
-// PolicyPath returns the path of a request as the policy reads it: divided at
-// the slashes that came as slashes, and decoded once. A slash that came escaped
-// is part of its segment and stays "%2F"; only the star of a pattern matches it,
-// see [ParseRoutes]. A path that a provider could read as another one than the
-// policy does is refused, see [CheckPath].
+// PolicyPath returns the path of a request as the policy reads it: decoded once,
+// and split only at slashes that were not escaped. An escaped slash is part of its
+// segment and stays "%2F"; only the star of a pattern matches it, see
+// [ParseRoutes]. PolicyPath refuses a path that a provider could read differently,
+// see [CheckPath].
 //
-// What is read is what net/http sends, [url.URL.EscapedPath].
+// It reads what net/http sends, [url.URL.EscapedPath].
 func PolicyPath(u *url.URL) (string, error) {
-	if u.Opaque != "" { // the target was "http:v1/x", which is sent instead of the path
+	if u.Opaque != "" { // the target was "http:v1/x", which net/http sends instead of the path
 		return "", errors.New("the request target has no path")
 	}
 
-	// Here an escaped slash counts as a slash, so that the pieces on both of its
-	// sides are checked as segments of their own.
+	// In Path an escaped slash is a slash. CheckPath checks both of its sides as
+	// segments of their own.
 	if err := CheckPath(u.Path); err != nil {
 		return "", err
 	}
-	if u.RawPath == "" { // nothing is escaped that Path does not show
+	if u.RawPath == "" { // Path shows all escapes
 		return u.Path, nil
 	}
 	return keepEncodedSlashes(u)
@@ -52,18 +52,18 @@ func keepEncodedSlashes(u *url.URL) (string, error) {
 	return path, nil
 }
 
-// CheckPath refuses a decoded path that a provider could read as another one
-// than the policy does:
+// CheckPath refuses a decoded path that a provider could read differently than
+// the policy does:
 //
 //   - empty segments, and segments that are a dot or two for some server: of
 //     dots and spaces, or with parameters after the dots ("..;x");
 //   - segments that begin or end in a space or end in a dot, which Windows
 //     servers strip;
-//   - a percent sign, a question mark or a number sign, which a server that
-//     decodes twice takes for an escape or for the end of the path;
-//   - backslashes, control characters (also U+0080 to U+009F), characters without
-//     a width, which some file systems ignore, and text that is not UTF-8, such as
-//     an overlong dot;
+//   - percent signs, question marks and number signs, which a server that decodes
+//     twice takes for an escape or for the end of the path;
+//   - backslashes, control characters (also U+0080 to U+009F), characters of zero
+//     width, which some file systems ignore, and text that is not UTF-8, such as an
+//     overlong dot;
 //   - characters that Unicode's compatibility forms or the code pages of Windows
 //     turn into one of these, see [folded].
 func CheckPath(path string) error {
@@ -101,8 +101,7 @@ func CheckPath(path string) error {
 	}
 }
 
-// forbidden are the ASCII characters that a path must not have once it is
-// decoded.
+// forbidden are the ASCII characters that a decoded path must not have.
 var forbidden = func() (is [utf8.RuneSelf]bool) {
 	for c := range byte(' ') {
 		is[c] = true
@@ -113,13 +112,13 @@ var forbidden = func() (is [utf8.RuneSelf]bool) {
 	return is
 }()
 
-// checkSegment checks a segment that is not empty, or the last one.
+// checkSegment checks a segment. Only the last one may be empty.
 func checkSegment(segment string) error {
 	if segment == "" || plain(segment) {
 		return nil
 	}
 
-	// Some servers cut parameters off before they resolve dots.
+	// Some servers remove parameters before they resolve dots.
 	for i := 0; ; i++ {
 		piece, rest, more := strings.Cut(segment, ";")
 		switch {
@@ -136,8 +135,8 @@ func checkSegment(segment string) error {
 	}
 }
 
-// plain reports whether a segment has nothing at its ends or within that
-// [checkSegment] would look at. It is what nearly all segments are.
+// plain reports whether a segment has nothing that [checkSegment] looks for, as
+// nearly all segments do.
 func plain(segment string) bool {
 	first, last := segment[0], segment[len(segment)-1]
 	return first > ' ' && first != '.' && first < utf8.RuneSelf &&
@@ -159,13 +158,13 @@ func checkUnicode(path string) error {
 	return nil
 }
 
-// folded are the characters that servers are known to turn into one that has a
-// meaning in a path: those whose compatibility form (NFKC, Unicode Standard Annex
-// 15) is or contains a slash, a backslash, a percent sign, a question mark, a
-// number sign or a semicolon, or is one dot or two; and those that Windows maps
-// to a slash or a backslash when it converts a name to an ANSI code page
+// folded are the characters that some servers turn into one with a meaning in a
+// path. The compatibility form (NFKC, Unicode Standard Annex 15) of most is or
+// contains a slash, a backslash, a percent sign, a question mark, a number sign or
+// a semicolon, or is one dot or two. Windows maps the others to a slash or a
+// backslash when it converts a name to an ANSI code page
 // (https://learn.microsoft.com/windows/win32/intl/character-sets-used-in-file-names).
-// What merely looks like one of them is none of ours.
+// Characters that only look like these are not included.
 const folded = "\u2024\u2025\ufe30\ufe52\uff0e" + // . and ..
 	"\u2044\u2215\u2100\u2101\u2105\u2106\uff0f" + // /
 	"\u00a5\u20a9\u2216\ufe68\uff3c" + // \

@@ -8,35 +8,35 @@ import (
 	"strings"
 )
 
-// MethodWS stands in a pattern where a method does, and means a WebSocket: not
-// a GET without an upgrade.
+// MethodWS is a method in patterns. It means a WebSocket, and not a GET without
+// an upgrade.
 const MethodWS = "WS"
 
 // Routes is a set of path patterns, each with or without a method.
 type Routes struct {
-	exact    map[string][]string // path → methods; "" is any
+	exact    map[string][]string // path → methods; "" means any
 	patterns []pattern
 
-	// narrows is set where these routes narrow others, which have decided about
-	// encoded slashes. Then one passes below a last "/*" as well: what it would
-	// lead to if it were a slash is below, too.
+	// narrows is whether these routes narrow others, which decide about encoded
+	// slashes. If so, a last "/*" matches an encoded slash as well: a provider that
+	// decodes it still sees a path below.
 	narrows bool
 }
 
 type pattern struct {
-	method   string   // "" is any
-	segments []string // each may hold '*', or be a parameter
-	below    bool     // ended in "/*": everything below matches too
+	method   string   // "" means any
+	segments []string // literals, with stars or without, and parameters
+	below    bool     // whether the pattern ends in "/*" and so matches everything below
 }
 
-// What [pattern] keeps of "{name}" and "{+name}".
+// Segments that stand for "{name}" and "{+name}" in a [pattern].
 const (
 	parameter  = "{}"
-	slashedOne = "{+}" // may hold encoded slashes
+	slashedOne = "{+}" // also matches encoded slashes
 )
 
-// parameterForm is a segment that stands for one value. The plus is that of URI
-// templates (RFC 6570, section 3.2.3), where it permits slashes.
+// parameterForm is the form of a parameter. The plus is from URI templates (RFC
+// 6570, section 3.2.3), where it permits slashes.
 var parameterForm = regexp.MustCompile(`^\{(\+?)[a-z][a-z0-9_-]*\}$`)
 
 // ParseRoutes compiles patterns of the form "[METHOD ]/path". Paths are read as
@@ -50,14 +50,13 @@ var parameterForm = regexp.MustCompile(`^\{(\+?)[a-z][a-z0-9_-]*\}$`)
 //   - "{name}" is one whole segment, "{+name}" one that may hold encoded slashes.
 //   - All else is literal, and its case matters.
 //
-// Where a star stands for one value and is followed by more of the pattern, it
-// also stands for an encoded slash: "/model/*/converse" is /model/a%2Fb/converse
-// as well. A provider that takes it for a slash sees further segments in the place
-// of the star, between the same beginning and the same ending. "{name}", a star
-// that ends the pattern, and everything below a last "/*" do not take one: nothing
-// would hold the ending, or there is no telling which value it is part of.
+// A star that stands for one value, with more of the pattern after it, also
+// matches an encoded slash: "/model/*/converse" is /model/a%2Fb/converse as well. A
+// provider that decodes it sees more segments in the place of the star, with the
+// same beginning and the same end. "{name}", a star that ends the pattern and a
+// last "/*" do not match an encoded slash: the end of the path would be open.
 //
-// The method [MethodWS] permits WebSockets only, GET permits them too.
+// The method [MethodWS] permits WebSockets only. GET permits them as well.
 func ParseRoutes(patterns ...string) (*Routes, error) {
 	r := new(Routes)
 	for _, s := range patterns {
@@ -79,7 +78,7 @@ func ParseRoutes(patterns ...string) (*Routes, error) {
 
 var patternMethod = regexp.MustCompile(`^[A-Z][A-Z-]{0,19}$`)
 
-// parsePattern divides a pattern into its method and its path, and checks both.
+// parsePattern splits a pattern into its method and its path, and checks both.
 func parsePattern(s string) (method, path string, err error) {
 	method, path, ok := strings.Cut(s, " ")
 	if !ok {
@@ -126,20 +125,22 @@ func compilePattern(method, path string) pattern {
 	return p
 }
 
-// slashByte stands for an encoded slash while a path is matched. No path has it:
-// [CheckPath] refuses control characters.
+// slashByte replaces an encoded slash while a path is matched. No path contains
+// it, because [CheckPath] refuses control characters.
 const slashByte = "\x00"
 
-// Match reports whether a method and a path, as [PolicyPath] returns it, match
-// one of the routes. Of a WebSocket the method is GET.
+// Match reports whether a method and a path match one of the routes. The path is
+// as [PolicyPath] returns it. The method of a WebSocket is GET.
 func (r *Routes) Match(method, path string, webSocket bool) bool {
 	if strings.IndexByte(path, '%') >= 0 {
 		path = strings.ReplaceAll(path, encodedSlash, slashByte)
 	}
+
 	matches := func(m string) bool { return matchMethod(m, method, webSocket) }
 	if slices.ContainsFunc(r.exact[path], matches) {
 		return true
 	}
+
 	for i := range r.patterns {
 		if p := &r.patterns[i]; matches(p.method) && p.match(path, r.narrows) {
 			return true
@@ -148,7 +149,7 @@ func (r *Routes) Match(method, path string, webSocket bool) bool {
 	return false
 }
 
-// permits reports whether one of the routes matches a request.
+// permits reports whether a request matches one of the routes.
 func (r *Routes) permits(q Request) bool { return r.Match(q.Method, q.Path, q.WebSocket) }
 
 // matchMethod reports whether a pattern's method, "" for any, permits a request's.
@@ -184,7 +185,8 @@ func (p *pattern) match(path string, narrows bool) bool {
 	return rest == ""
 }
 
-// matchSegment matches a segment against one of a pattern, which may be its last.
+// matchSegment reports whether a segment of a path matches a segment of a pattern.
+// last is whether it is the pattern's last.
 func matchSegment(want, s string, last bool) bool {
 	switch want {
 	case parameter:
@@ -202,9 +204,9 @@ func matchSegment(want, s string, last bool) bool {
 	return matchStars(want, s) || matchStars(base, s)
 }
 
-// matchStars matches text against literals with stars between them, each star
-// for one or more characters. Taking every literal as far left as it goes is
-// enough, so the time is linear whatever issuer and client come up with.
+// matchStars matches s against literals with stars between them. Each star stands
+// for one or more characters. Matching every literal as far left as possible is
+// enough, so the time is linear for every pattern and path.
 func matchStars(want, s string) bool {
 	literal, want, starred := strings.Cut(want, "*")
 	if !starred {

@@ -9,15 +9,17 @@ import (
 	"strings"
 )
 
-// rule is one list of [Allow], compiled: it says no with a text that follows
-// «does not allow», or returns "".
+// rule is one compiled list of [Allow].
 type rule struct {
 	reason Reason
+
+	// denies returns what the list does not allow of a request, or "". The text
+	// completes «does not allow …».
 	denies func(Request) string
 }
 
-// rules are all lists of [Allow] that a request is held against before its body
-// is read; models are asked for afterwards.
+// rules are the lists of [Allow]. All but models apply before the body of a
+// request is read.
 var rules = []struct {
 	claim   string
 	of      func(*Allow) []string
@@ -36,13 +38,13 @@ var rules = []struct {
 
 var errEmpty = errors.New("is empty")
 
-// Validate checks the values. The error begins with the name of the claim.
+// Validate checks the values. The error starts with the name of the claim.
 func (a *Allow) Validate() error {
 	_, err := a.compile()
 	return err
 }
 
-// compile makes rules of the lists that are there.
+// compile compiles the lists that are present.
 func (a *Allow) compile() (compiled []rule, err error) {
 	if a == nil {
 		return nil, nil
@@ -55,6 +57,7 @@ func (a *Allow) compile() (compiled []rule, err error) {
 		if len(values) == 0 {
 			return nil, fmt.Errorf("%s %w", r.claim, errEmpty)
 		}
+
 		denies, err := r.compile(values)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.claim, err)
@@ -63,7 +66,7 @@ func (a *Allow) compile() (compiled []rule, err error) {
 			compiled = append(compiled, rule{r.reason, denies})
 		}
 	}
-	return slices.Clone(compiled), nil // without room for more: every token in use has its own
+	return slices.Clone(compiled), nil // without spare capacity: every token in use has its own
 }
 
 func compilePaths(values []string) (func(Request) string, error) {
@@ -120,8 +123,8 @@ func compileIPs(values []string) (func(Request) string, error) {
 	}, nil
 }
 
-// parsePrefix parses an address or a prefix, whose host bits must be zero: with
-// others it is likely a mistake.
+// parsePrefix parses an address or a prefix. It refuses host bits that are not 0,
+// which are likely a mistake.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" && !addr.Is4In6() {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
@@ -133,9 +136,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, err
 }
 
-// origin is a scheme, a host and perhaps a port, as browsers serialize them
+// origin is a scheme, a host and an optional port, as browsers serialize them
 // (https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin). Desktop and
-// mobile shells have schemes of their own, such as app:// and capacitor://.
+// mobile shells use schemes such as app:// and capacitor://.
 var origin = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]_-]+$`)
 
 func compileOrigins(values []string) (func(Request) string, error) {
@@ -156,7 +159,7 @@ func compileOrigins(values []string) (func(Request) string, error) {
 	}, nil
 }
 
-// models are the models that a token may name.
+// models is a compiled list of models.
 type models struct{ exact, prefixes []string }
 
 func validModel(s string) bool {

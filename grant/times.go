@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Lifetime is when a token is valid.
+// Lifetime is the time in which a token is valid.
 type Lifetime struct {
-	IssuedAt, NotBefore, ExpiresAt NumericDate // NotBefore may be zero
+	IssuedAt, NotBefore, ExpiresAt NumericDate // NotBefore is 0 if it was not set
 }
 
-// Lifetime returns when a token with these claims is valid.
+// Lifetime returns the time in which a token with these claims is valid.
 func (c *Claims) Lifetime() Lifetime {
 	return Lifetime{c.IssuedAt, c.NotBefore, c.ExpiresAt}
 }
 
-// ValidAt returns nil when the token is valid at a time, else a [*Denial].
+// ValidAt returns nil if the token is valid at now, and a [*Denial] otherwise.
 func (l Lifetime) ValidAt(now time.Time) error {
 	switch soon := now.Add(Leeway); {
 	case !now.Before(l.ExpiresAt.Time()):
@@ -31,10 +31,10 @@ func (l Lifetime) ValidAt(now time.Time) error {
 }
 
 // NumericDate is a time in seconds since the epoch, UTC (RFC 7519, section 2).
-// Zero is absent. A fraction is dropped.
+// 0 means that it is not set. A fraction of a second is dropped.
 type NumericDate int64
 
-// Time returns d as a time; zero stays zero.
+// Time returns d as a time. 0 becomes the zero time.
 func (d NumericDate) Time() time.Time {
 	if d == 0 {
 		return time.Time{}
@@ -42,11 +42,11 @@ func (d NumericDate) Time() time.Time {
 	return time.Unix(int64(d), 0)
 }
 
-// String writes d as RFC 3339 does.
+// String formats d as RFC 3339 has it, in UTC.
 func (d NumericDate) String() string { return d.Time().UTC().Format(time.RFC3339) }
 
-// maxDate is the last second of the year 9999: beyond it neither RFC 3339 nor
-// every database can write a time.
+// maxDate is the last second of the year 9999, the latest time that RFC 3339 and
+// all databases can write.
 const maxDate = 253402300799
 
 // UnmarshalJSON accepts a JSON number from 0 to the year 9999.
@@ -59,8 +59,8 @@ func (d *NumericDate) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Audience is the id of the one relay key that a token is for. RFC 7519 lets
-// "aud" be a string or an array; an array must have one member.
+// Audience is the id of the relay key that a token is for. RFC 7519 permits a
+// string and an array; the array must have one member.
 type Audience string
 
 // UnmarshalJSON accepts a string or an array of one string.
@@ -70,6 +70,7 @@ func (a *Audience) UnmarshalJSON(data []byte) error {
 		*a = Audience(one)
 		return nil
 	}
+
 	var many []string
 	if err := json.Unmarshal(data, &many); err != nil || len(many) != 1 {
 		return errors.New("aud must name one audience")

@@ -1,16 +1,15 @@
 package provider
 
-// bearer is where most providers read their key.
+// bearer is the placement of most providers' keys.
 var bearer = Placement{Header: "Authorization", Prefix: "Bearer "}
 
-// openaiAccount is how a caller picks the organization or project that an
-// OpenAI key is used for, and thereby the one that is billed.
+// openaiAccount selects the organization and the project that OpenAI bills.
 var openaiAccount = []Placement{
 	{Header: "OpenAI-Organization", Option: true},
 	{Header: "OpenAI-Project", Option: true},
 }
 
-// coreRoutes are the OpenAI routes that compatible servers offer too.
+// coreRoutes are the OpenAI routes that compatible servers have as well.
 var coreRoutes = []string{
 	"POST /v1/chat/completions",
 	"POST /v1/completions",
@@ -26,14 +25,14 @@ var coreRoutes = []string{
 
 // presets is sorted by name.
 //
-// Where a provider has routes under a name like an inference route's but of
-// another kind, they are absent on purpose: /v1/realtime/client_secrets mints a
-// credential, /v1/realtime/calls moves the media past the relay, and a GET at or
-// below /v1/responses that is no WebSocket reads what the account has stored.
+// Some routes are absent on purpose although they look like inference:
+// /v1/realtime/client_secrets mints a credential, /v1/realtime/calls moves the media
+// past the relay, and a plain GET at or below /v1/responses reads what the account
+// has stored.
 //
-// Lists of models are open, because they are what many clients ask for first.
-// They also name the account's own fine-tunes. An operator who minds writes
-// routes without them; a token that is bound to models sees only those.
+// Lists of models are included, because many clients ask for them first. They also
+// name the account's own fine-tuned models. An operator can configure routes without
+// them. A token that is bound to models sees only its models.
 var presets = []Preset{
 	{
 		Name:       "anthropic",
@@ -63,11 +62,11 @@ var presets = []Preset{
 		Credential: Placement{Header: "api-key"},
 		AlsoReads: []Placement{
 			bearer, // Microsoft Entra ID
-			// Realtime takes the key from the query, for browsers:
+			// Realtime reads the key from the query, for browsers:
 			// https://learn.microsoft.com/azure/ai-services/openai/how-to/realtime-audio-websockets
 			{Query: "api-key"},
-			{Query: "Authorization"}, // "Bearer …", as OpenAI's SDK sends Entra ID tokens from browsers
-			// The gateway that Azure's AI services share:
+			{Query: "Authorization"}, // "Bearer …": OpenAI's SDK sends Entra ID tokens so from browsers
+			// The gateway of all Azure AI services:
 			// https://learn.microsoft.com/azure/ai-services/authentication
 			{Header: "Ocp-Apim-Subscription-Key"},
 			{Query: "subscription-key"},
@@ -89,8 +88,8 @@ var presets = []Preset{
 			"GET /openai/v1/models",
 			"GET /openai/v1/models/{id}",
 
-			// With an api-version; the deployment is in the path, except where
-			// the API came later than that scheme.
+			// These take an api-version. The deployment is in the path, except for
+			// APIs that are newer than that scheme.
 			"POST /openai/deployments/*/chat/completions",
 			"POST /openai/deployments/*/completions",
 			"POST /openai/deployments/*/embeddings",
@@ -113,7 +112,7 @@ var presets = []Preset{
 		BaseURL:    "https://bedrock-runtime.{region}.amazonaws.com",
 		Accounts:   []string{"region"},
 		Credential: bearer,
-		// A request may be signed in its query instead.
+		// A request may be signed in its query.
 		AlsoReads: []Placement{
 			{Header: "X-Amz-Security-Token"},
 			{Query: "X-Amz-Algorithm", Option: true},
@@ -122,11 +121,11 @@ var presets = []Preset{
 			{Query: "X-Amz-Security-Token"},
 		},
 		Env: "AWS_BEARER_TOKEN_BEDROCK",
-		// A model may be an inference profile's ARN, with its slash escaped. Lists
-		// of models are at another host.
+		// A model may be the ARN of an inference profile, with its slash escaped.
+		// Another host lists the models.
 		//
-		// invoke-with-bidirectional-stream does not take an API key; async-invoke
-		// writes to the account's storage.
+		// invoke-with-bidirectional-stream accepts no API key, and async-invoke writes
+		// to the account's storage.
 		Routes: []string{
 			"POST /model/*/invoke",
 			"POST /model/*/invoke-with-response-stream",
@@ -142,7 +141,7 @@ var presets = []Preset{
 	{
 		Name:  "dashscope",
 		Title: "Alibaba Cloud Model Studio (DashScope)",
-		// Singapore. A key belongs to one region; Beijing's and Virginia's hosts
+		// Singapore. A key belongs to one region. The hosts of Beijing and Virginia
 		// are dashscope.aliyuncs.com and dashscope-us.aliyuncs.com.
 		BaseURL:    "https://dashscope-intl.aliyuncs.com/compatible-mode",
 		Credential: bearer,
@@ -167,7 +166,7 @@ var presets = []Preset{
 			bearer, // temporary tokens
 			{Query: "token"},
 			{Query: "access_token"},
-			// Would send the answer elsewhere, past the relay:
+			// This sends the answer to another address, past the relay:
 			// https://developers.deepgram.com/docs/callback
 			{Query: "callback", Option: true},
 			{Query: "callback_method", Option: true},
@@ -180,7 +179,7 @@ var presets = []Preset{
 			"POST /v1/speak",
 			"WS /v1/speak",
 			"POST /v1/read",
-			// The public models; the account's own are below /v1/projects.
+			// The public models. The account's own are below /v1/projects.
 			"GET /v1/models",
 			"GET /v1/models/{id}",
 		},
@@ -194,8 +193,8 @@ var presets = []Preset{
 		Credential: bearer,
 		AlsoReads:  []Placement{{Header: "x-api-key"}}, // on /anthropic
 		Env:        "DEEPSEEK_API_KEY",
-		// The documented base URL has no version; /v1 is there for OpenAI's SDKs
-		// and means the same.
+		// The documented base URL has no version. /v1 exists for OpenAI's SDKs and
+		// means the same.
 		Routes: []string{
 			"POST /chat/completions",
 			"POST /v1/chat/completions",
@@ -213,7 +212,7 @@ var presets = []Preset{
 		Title:      "ElevenLabs",
 		BaseURL:    "https://api.elevenlabs.io",
 		Credential: Placement{Header: "xi-api-key"},
-		// Sockets take what a browser can send.
+		// WebSockets read what a browser can send.
 		AlsoReads: []Placement{
 			bearer,
 			{Query: "xi-api-key"},
@@ -249,9 +248,8 @@ var presets = []Preset{
 		BaseURL:    "https://generativelanguage.googleapis.com",
 		Credential: Placement{Header: "x-goog-api-key"},
 		// Google's system parameters, with and without the dollar sign and under
-		// former names: https://cloud.google.com/apis/docs/system-parameters. The
-		// method override is among them: it would turn a permitted POST into
-		// something else after the relay has looked at it.
+		// former names: https://cloud.google.com/apis/docs/system-parameters. One of
+		// them overrides the method of a request after the relay has checked it.
 		AlsoReads: []Placement{
 			bearer,
 			{Query: "key"},
@@ -264,10 +262,10 @@ var presets = []Preset{
 			{Header: "X-HTTP-Method-Override", Option: true},
 			{Query: "$httpMethod", Option: true},
 		},
-		// The SDKs read GOOGLE_API_KEY too, but that name is also used for keys
-		// of other Google services.
+		// The SDKs read GOOGLE_API_KEY too, but other Google services use that name
+		// as well.
 		Env: "GEMINI_API_KEY",
-		// Only models/*: tunedModels/* are the account's own.
+		// Only models/*, because tunedModels/* are the account's own.
 		Routes: []string{
 			"POST /v1beta/models/*:generateContent",
 			"POST /v1beta/models/*:streamGenerateContent",
@@ -286,8 +284,8 @@ var presets = []Preset{
 			"POST /v1beta/openai/embeddings",
 			"POST /v1beta/openai/images/generations",
 
-			// One segment is a model; below it are its operations. OpenAI's SDK
-			// asks for "models/<id>", which is two.
+			// A model is one segment, and its operations are below it. OpenAI's SDK
+			// asks for "models/<id>", which is two segments.
 			"GET /v1beta/models",
 			"GET /v1beta/models/{id}",
 			"GET /v1/models",
@@ -296,8 +294,8 @@ var presets = []Preset{
 			"GET /v1beta/openai/models/*",
 			"GET /v1beta/openai/models/{+id}",
 
-			// The Live API. BidiGenerateContentConstrained is missing: it is
-			// for Google's own ephemeral tokens.
+			// The Live API, without BidiGenerateContentConstrained, which is for
+			// Google's own ephemeral tokens.
 			"WS /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
 			"WS /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContent",
 		},
@@ -331,8 +329,8 @@ var presets = []Preset{
 		Credential: bearer,
 		AlsoReads:  []Placement{{Header: "x-api-key"}},
 		Env:        "MISTRAL_API_KEY",
-		// /v1/agents/completions and /v1/conversations run what the account has
-		// stored.
+		// Without /v1/agents/completions and /v1/conversations, which run what the
+		// account has stored.
 		Routes: []string{
 			"POST /v1/chat/completions",
 			"POST /v1/fim/completions",
@@ -369,14 +367,14 @@ var presets = []Preset{
 	{
 		Name:  "ollama",
 		Title: "Ollama",
-		// Plain HTTP, because it does not leave the machine.
+		// Plain HTTP, because requests do not leave the machine.
 		BaseURL:    "http://127.0.0.1:11434",
 		Credential: bearer, // for an Ollama behind a proxy that wants a key
-		// No Env, although the SDKs read OLLAMA_API_KEY: that key is for
-		// ollama.com, not for this address.
+		// Without Env, because OLLAMA_API_KEY, which the SDKs read, is for
+		// ollama.com and not for this address.
 		NoKey: true,
-		// /api/pull, /api/create, /api/delete and their like change what is
-		// installed; /api/show tells a model's system prompt.
+		// Without /api/pull, /api/create and /api/delete, which change what is
+		// installed, and /api/show, which returns a model's system prompt.
 		Routes: []string{
 			"POST /api/chat",
 			"POST /api/generate",
@@ -401,7 +399,7 @@ var presets = []Preset{
 		BaseURL:    "https://api.openai.com",
 		Credential: bearer,
 		AlsoReads: append([]Placement{
-			{Query: "call_id", Option: true}, // a socket would join a call whose media go past the relay
+			{Query: "call_id", Option: true}, // a WebSocket would join a call whose media go past the relay
 		}, openaiAccount...),
 		Env: "OPENAI_API_KEY",
 		Routes: append([]string{
@@ -420,7 +418,7 @@ var presets = []Preset{
 	{
 		Name:  "openai-compatible",
 		Title: "OpenAI-compatible server",
-		// The base URL that goes with these routes ends before /v1.
+		// The operator's base URL ends before /v1.
 		Credential: bearer,
 		AlsoReads:  openaiAccount,
 		Routes: append([]string{

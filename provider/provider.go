@@ -1,14 +1,15 @@
-// Package provider is the table of APIs the relay knows without being told:
-// where each one lives, where it reads its key, and which of its routes do
-// inference.
+// Package provider is a table of the APIs that the relay knows: the base URL of
+// each, where it reads its key, and which of its routes do inference.
 //
-// The routes are an allow-list, because a key can do far more than a token is
-// meant to: mint further credentials, read the account's files and stored
-// conversations, start batches. A preset lists only calls whose answer is made
-// from what the request carries; everything else is the operator's decision.
+// [Lookup] finds a [Preset] by name, [All] lists them, and [Nearest] suggests names
+// for one that is misspelled. A [Placement] says where a key goes in a request.
 //
-// The table states facts and decides nothing. It knows nothing of tokens or
-// requests.
+// The routes are an allow-list, because a key can do far more than a token should:
+// mint credentials, read the account's files and stored conversations, start
+// batches. A preset lists only calls whose answer depends on the request alone.
+// The operator decides about all other routes.
+//
+// The table states facts. It does not know tokens or requests.
 package provider
 
 import (
@@ -19,22 +20,23 @@ import (
 )
 
 // Placement is where a provider reads its credential: a header or a query
-// parameter, never both. [Placement.Value] is what stands there.
+// parameter, never both. [Placement.Value] returns the value that it has there.
 type Placement struct {
-	Header string `json:"header,omitempty"` // as the provider spells it, "Authorization"; empty if Query is set
-	Query  string `json:"query,omitempty"`  // query parameter name; empty if Header is set
-	Prefix string `json:"prefix,omitempty"` // before the key in the header, with its trailing space: "Bearer ", or ""
+	Header string `json:"header,omitempty"` // as the provider spells it, for example "Authorization"; empty if Query is set
+	Query  string `json:"query,omitempty"`  // name of a query parameter; empty if Header is set
+	Prefix string `json:"prefix,omitempty"` // precedes the key in the header, with its trailing space: "Bearer ", or ""
 
-	// Basic makes the header that of HTTP Basic (RFC 7617). Then Prefix is empty.
+	// Basic is whether the header is that of HTTP Basic (RFC 7617). If so, Prefix
+	// is empty.
 	Basic bool `json:"basic,omitempty"`
 
-	// User is the user of HTTP Basic, such as Twilio's account SID, with the key
-	// as password. If it is empty, the key is the user and the password is empty,
-	// as Stripe has it.
+	// User is the user of HTTP Basic, such as Twilio's account SID. The key is then
+	// the password. If User is empty, the key is the user and the password is
+	// empty, as for Stripe.
 	User string `json:"user,omitempty"`
 
-	// Option means that something else than a credential stands there, such as an
-	// account, a method or an address.
+	// Option is whether the value is not a credential but, for example, an account,
+	// a method or an address.
 	Option bool `json:"option,omitempty"`
 }
 
@@ -44,8 +46,8 @@ func BasicPlacement(user string) Placement {
 	return Placement{Header: "Authorization", Basic: true, User: user}
 }
 
-// ValidUser reports whether s can be the user of HTTP Basic: a colon would end
-// it, and what is not printable ASCII has no encoding that all servers agree on.
+// ValidUser reports whether s can be the user of HTTP Basic. A colon would end it,
+// and servers disagree on the encoding of what is not printable ASCII.
 func ValidUser(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' || s[i] == ':' {
@@ -55,7 +57,7 @@ func ValidUser(s string) bool {
 	return len(s) <= 255
 }
 
-// Value returns what goes in the header or in the query parameter for a key.
+// Value returns the value of the header or of the query parameter for a key.
 func (p Placement) Value(key string) string {
 	switch {
 	case !p.Basic:
@@ -66,51 +68,50 @@ func (p Placement) Value(key string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(p.User+":"+key))
 }
 
-// Preset is what the relay knows about one provider.
+// Preset is the facts about one provider.
 type Preset struct {
-	Name  string `json:"name"`  // in a Caddyfile and in a token, "openai"
-	Title string `json:"title"` // for people, "OpenAI"
+	Name  string `json:"name"`  // in a Caddyfile and in a token, for example "openai"
+	Title string `json:"title"` // for people, for example "OpenAI"
 
-	// BaseURL is what a request's path is appended to. It stops where the path
-	// that the provider's SDKs send begins, so that OpenAI-shaped APIs are all
-	// called as /v1/…. It may hold placeholders, "https://{resource}.example.com";
-	// it is empty where only the operator can know it.
+	// BaseURL is the URL that a request's path is appended to. It ends where the
+	// path that the provider's SDKs send begins, so that all OpenAI-compatible APIs
+	// are called as /v1/…. It may have placeholders,
+	// "https://{resource}.example.com". It is empty if only the operator knows it.
 	BaseURL string `json:"base_url,omitempty"`
 
-	// Accounts names the placeholders of BaseURL in the order in which a
-	// configuration gives their values.
+	// Accounts are the placeholders of BaseURL, in the order in which a config gives
+	// their values.
 	Accounts []string `json:"accounts,omitempty"`
 
-	// Credential is the one place the relay puts the key.
+	// Credential is where the relay puts the key.
 	Credential Placement `json:"credential"`
 
-	// AlsoReads lists the other places from which the provider would take a
-	// credential, an account or project, a different method, or an address to
-	// send its answer to. What a caller puts there must not reach the provider
-	// next to the relay's key: at best the provider refuses two credentials, at
-	// worst it prefers the caller's.
+	// AlsoReads are the other places where the provider reads a credential, an
+	// account or project, another method, or an address to send its answer to. A
+	// client's values there must not reach the provider beside the relay's key. At
+	// best the provider refuses two credentials; at worst it prefers the client's.
 	AlsoReads []Placement `json:"also_reads,omitempty"`
 
-	// Env is the variable in which the provider's own SDK looks for the key.
+	// Env is the environment variable where the provider's own SDK reads the key.
 	Env string `json:"env,omitempty"`
 
-	// NoKey is set if the provider answers without a key.
+	// NoKey is whether the provider answers without a key.
 	NoKey bool `json:"no_key,omitempty"`
 
 	// Routes are the inference routes as "METHOD /path", relative to BaseURL. The
-	// method WS is a WebSocket. In a path, {name} is one segment, {+name} one that
-	// may hold encoded slashes, * is one or more characters of one segment, and a
-	// last /* is everything below.
+	// method WS means a WebSocket. In a path, {name} is one segment, {+name} is one
+	// segment that may have encoded slashes, * is one or more characters of one
+	// segment, and /* at the end is everything below.
 	Routes []string `json:"routes"`
 
-	// Dialect is how requests name their model, by its name in package dialect.
+	// Dialect is the name of the API's dialect in package dialect.
 	Dialect string `json:"dialect"`
 
-	// Docs is the provider's page that these facts are from.
+	// Docs is the provider's page with these facts.
 	Docs string `json:"docs"`
 }
 
-// Lookup returns the preset of that exact name.
+// Lookup returns the preset with exactly this name.
 func Lookup(name string) (Preset, bool) {
 	for _, p := range presets {
 		if p.Name == name {
@@ -120,7 +121,7 @@ func Lookup(name string) (Preset, bool) {
 	return Preset{}, false
 }
 
-// All returns every preset, sorted by name. The caller may change what it gets.
+// All returns all presets, sorted by name. The caller may change them.
 func All() []Preset {
 	all := make([]Preset, len(presets))
 	for i, p := range presets {
@@ -130,7 +131,7 @@ func All() []Preset {
 	return all
 }
 
-// clone detaches p from the table, whose route slices are shared by presets.
+// clone returns a copy of p that shares no slice with the table.
 func (p Preset) clone() Preset {
 	p.Accounts = slices.Clone(p.Accounts)
 	p.AlsoReads = slices.Clone(p.AlsoReads)
@@ -138,69 +139,42 @@ func (p Preset) clone() Preset {
 	return p
 }
 
-// Nearest returns at most three preset names that someone who wrote name may
-// have meant, likeliest first, and none if nothing is near.
+// Nearest returns at most three names of presets that name may stand for: those
+// that start with it or that it starts with, and those that are one edit away. It
+// returns none for fewer than two characters.
 func Nearest(name string) []string {
 	name = strings.ToLower(strings.TrimSpace(name))
-	type candidate struct {
-		name           string
-		rank, distance int
+	if len(name) < 2 {
+		return nil
 	}
-	var near []candidate
+
+	var near []string
 	for _, p := range presets {
-		d := distance(name, p.Name)
-		if rank, ok := nearness(name, p.Name, d); ok {
-			near = append(near, candidate{p.Name, rank, d})
+		if strings.HasPrefix(p.Name, name) || strings.HasPrefix(name, p.Name) || oneEdit(name, p.Name) {
+			near = append(near, p.Name)
 		}
 	}
-	slices.SortFunc(near, func(a, b candidate) int {
-		return cmp.Or(
-			cmp.Compare(a.rank, b.rank),
-			cmp.Compare(a.distance, b.distance),
-			cmp.Compare(a.name, b.name),
-		)
-	})
-	var names []string
-	for _, c := range near[:min(3, len(near))] {
-		names = append(names, c.name)
-	}
-	return names
+	return near[:min(3, len(near))]
 }
 
-// nearness ranks how written resembles the preset name known, d edits away:
-// 0 if one begins with the other, 1 for a typing error, 2 if one contains the
-// other. One or two letters resemble too much to say anything.
-func nearness(written, known string, d int) (rank int, ok bool) {
-	switch {
-	case len(written) < 2:
-		return 0, false
-	case strings.HasPrefix(known, written) || strings.HasPrefix(written, known):
-		return 0, true
-	case d <= min(2, (len(written)+1)/3):
-		return 1, true
-	case len(written) >= 3 && strings.Contains(known, written) || strings.Contains(written, known):
-		return 2, true
+// oneEdit reports whether inserting, removing or replacing one byte, or swapping
+// two neighbours, turns a into b.
+func oneEdit(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
 	}
-	return 0, false
-}
 
-// distance is the Levenshtein distance in bytes; preset names are ASCII.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
-		}
+	restA, restB := a[i:], b[i:]
+	switch len(b) - len(a) {
+	case 0:
+		return restA == "" || restA[1:] == restB[1:] ||
+			len(restA) > 1 && restA[0] == restB[1] && restA[1] == restB[0] && restA[2:] == restB[2:]
+	case 1:
+		return restA == restB[1:]
 	}
-	return row[len(b)]
+	return false
 }

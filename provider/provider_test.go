@@ -507,14 +507,14 @@ func TestNearest(t *testing.T) {
 		{"OpenAI", "openai"},
 		{"openia", "openai"},
 		{"azure", "azure-openai"},
+		{"openai-compatable", "openai"},
+		{"OPENAI2", "openai"},
 		{"antropic", "anthropic"},
 		{"mistrla", "mistral"},
 		{"grok", "groq"},
 		{"open-router", "openrouter"},
-		{"aws-bedrock", "bedrock"},
-		{"google-gemini", "gemini"},
 		{"together-ai", "together"},
-		{"compatible", "openai-compatible"},
+		{"compatible", ""},
 		{"", ""},
 		{"a", ""},
 		{"xyz", ""},
@@ -530,16 +530,29 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
+func TestOneEdit(t *testing.T) {
 	for _, test := range []struct {
 		a, b string
-		want int
+		want bool
 	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0},
-		{"kitten", "sitting", 3}, {"flaw", "lawn", 2},
+		{"groq", "groq", true},
+		{"grok", "groq", true},
+		{"groqq", "groq", true},
+		{"goq", "groq", true},
+		{"gorq", "groq", true},
+		{"roq", "groq", true},
+		{"", "g", true},
+		{"rgqo", "groq", false},
+		{"gr", "groq", false},
+		{"grxx", "groq", false},
+		{"qorg", "groq", false},
+		{"", "gr", false},
 	} {
-		if got := distance(test.a, test.b); got != test.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
+		if got := oneEdit(test.a, test.b); got != test.want {
+			t.Errorf("oneEdit(%q, %q) = %v, want %v", test.a, test.b, got, test.want)
+		}
+		if got := oneEdit(test.b, test.a); got != test.want {
+			t.Errorf("oneEdit(%q, %q) = %v, want %v", test.b, test.a, got, test.want)
 		}
 	}
 }
