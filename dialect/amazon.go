@@ -114,7 +114,7 @@ func (f *frames) message(p []byte, m *Meter) {
 	}
 	m.event(data)
 	m.endEvent()
-	m.sink.done = m.sink.done || m.sink.fallback.has != 0 || m.sink.form == converseForm && m.sink.known
+	m.sink.done = m.sink.done || m.sink.fallback.has != 0 || m.sink.form == converseForm && m.sink.kept.has != 0
 }
 
 // decode returns what a chunk of InvokeModel has in base64.

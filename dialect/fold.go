@@ -4,12 +4,11 @@ package dialect
 func (c *counts) usage(f *answerForm) Usage {
 	u := Usage{Requests: 1, Searches: c.n[searches]}
 	in := c.input()
-	out, beside := c.output(in.total, f)
+	out, reasoning := c.output(in.total)
 
 	c.splitInput(&u, in, f)
 	c.splitOutput(&u, out, f)
-	u.Output += beside
-	u.Reasoning = min(c.n[reasoningTokens], u.Output-beside) + beside
+	u.Reasoning = min(reasoning, u.Output)
 	c.addTime(&u, in.total+out, f)
 	return u
 }
@@ -57,27 +56,29 @@ func (c *counts) input() input {
 	return in
 }
 
-// output is what was written, and the reasoning beside it.
-//
-// Where the total is larger than prompt and completion together, the rest is
-// reasoning that the completion does not have.
-func (c *counts) output(in int64, f *answerForm) (out, beside int64) {
-	out, beside = c.n[outputTokens], c.n[thoughtTokens]
+// output is what was written, and how much of it is reasoning. Where the total is
+// larger than prompt and completion together, the rest is reasoning that the
+// completion does not have.
+func (c *counts) output(in int64) (out, reasoning int64) {
+	out, reasoning = c.n[outputTokens], c.n[reasoningTokens]
 	if !c.told(outputTokens) {
 		out = c.n[processedOut]
 	}
-	rest := c.n[totalTokens] - in - out
-	if beside == 0 && rest > 0 && c.told(promptTokens) && c.told(outputTokens) && !c.told(audioMilliseconds) {
-		beside = rest
+	rest := c.n[thoughtTokens]
+	if rest == 0 && c.told(promptTokens) && c.told(outputTokens) && !c.told(audioMilliseconds) {
+		rest = max(c.n[totalTokens]-in-out, 0)
 	}
-	return out, beside
+	if reasoning == 0 {
+		reasoning = rest
+	}
+	return out + rest, reasoning
 }
 
 // splitInput tells apart what was read by modality, and what came from a cache or
 // went into it. What the cache had of no stated modality was text first.
 func (c *counts) splitInput(u *Usage, in input, f *answerForm) {
 	audio, image := c.n[audioIn], c.n[imageIn]
-	if f.listens && !c.told(audioIn) {
+	if f.listens && !c.told(audioIn) && !c.told(audioMilliseconds) {
 		audio = in.total
 	}
 	if in.total == 0 && !c.told(promptTokens) && !c.told(inputTokens) {
@@ -176,7 +177,7 @@ func (u Usage) plus(v Usage) Usage {
 
 // reading is what an answer told.
 func (s *sink) reading() Reading {
-	r := Reading{Model: s.model, Tier: s.tier, Known: s.known, Failed: s.failed, Done: s.done}
+	r := Reading{Model: s.model, Tier: s.tier, Failed: s.failed, Done: s.done}
 	if s.fast {
 		r.Tier = "fast"
 	}

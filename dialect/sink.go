@@ -5,7 +5,8 @@ type sink struct {
 	form *answerForm
 
 	current  counts // of the object that is being read
-	outer    counts // of the object around an iteration that is being read
+	outer    counts // of the answer around a usage object that is being read
+	around   counts // of the usage object around an iteration that is being read
 	kept     counts // of the answer so far
 	fallback counts // of the answer so far, with less detail
 	extra    counts // of iterations that are billed besides
@@ -23,8 +24,7 @@ type sink struct {
 	ownKey    bool  // the caller's own key paid for the model
 	images    int64 // generated
 	performed int64 // hosted searches
-	known     bool  // usage was told
-	fresh     bool  // and told by this message
+	fresh     bool  // the message told usage
 	failed    bool
 	done      bool
 }
@@ -44,6 +44,7 @@ const (
 	failedSign
 	metadataSign
 	transcriptSign
+	pictureSign // an image is done
 )
 
 // signs are the texts that mean something, wherever they stand.
@@ -62,8 +63,8 @@ var signs = map[string]sign{
 	"message_stop":               doneSign,
 	"message-end":                doneSign,
 	"stream-end":                 doneSign,
-	"image_generation.completed": doneSign,
-	"image_edit.completed":       doneSign,
+	"image_generation.completed": pictureSign,
+	"image_edit.completed":       pictureSign,
 	"speech.audio.done":          doneSign,
 	"transcript.text.done":       doneSign,
 
@@ -81,9 +82,9 @@ func (s *sink) begin(e ending) {
 	case endOfRoot:
 		s.current, s.event, s.searches, s.pictures = counts{}, noSign, 0, 0
 	case endOfUsage, endOfFallback:
-		s.current, s.extra = counts{}, counts{}
+		s.outer, s.current, s.extra = s.current, counts{}, counts{}
 	case endOfIteration:
-		s.outer, s.current = s.current, counts{}
+		s.around, s.current = s.current, counts{}
 		s.within, s.named = e, noSign
 	default:
 		s.current.has &^= 1 << elementTokens
@@ -100,10 +101,10 @@ func (s *sink) finish(e ending) {
 	case endOfUsage:
 		s.keep()
 	case endOfFallback:
-		s.fallback, s.current = s.current, counts{}
+		s.fallback, s.current = s.current, s.outer
 	case endOfIteration:
 		iteration := s.current
-		s.current, s.within = s.outer, noEnding
+		s.current, s.within = s.around, noEnding
 		if s.named == besideSign {
 			s.extra.sum(&iteration)
 		}
@@ -121,9 +122,9 @@ func (s *sink) keep() {
 		} else {
 			s.kept = s.current
 		}
-		s.known, s.fresh = true, true
+		s.fresh = true
 	}
-	s.current = counts{}
+	s.current = s.outer
 }
 
 // finishRoot takes over what stood beside usage objects.
@@ -133,13 +134,15 @@ func (s *sink) finishRoot() {
 	}
 	if s.current.has != 0 {
 		s.kept.merge(&s.current)
-		s.known, s.fresh = true, true
-		s.current = counts{}
+		s.current, s.fresh = counts{}, true
 	}
 	s.performed = max(s.performed, s.searches)
 	s.images = max(s.images, s.pictures)
+	if s.event == pictureSign {
+		s.images++
+	}
 	s.failed = s.failed || s.event == failedSign
-	s.done = s.done || s.event == doneSign || s.event == failedSign || s.event == metadataSign
+	s.done = s.done || s.event == doneSign || s.event == pictureSign || s.event == failedSign || s.event == metadataSign
 }
 
 // finishElement takes over an element of a list.
