@@ -134,5 +134,8 @@ func scaled(digits []byte, exponent int, most int64) (int64, bool) {
 	if left {
 		n++
 	}
-	return n, seen && n <= most
+	if !seen || n > most {
+		return 0, false
+	}
+	return n, true
 }
