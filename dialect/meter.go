@@ -56,10 +56,11 @@ var bodyForms = map[string]bodyForm{
 // a nil Meter do nothing, and its reading is not known. For routes on which the
 // provider bills the text of the request, the request needs its body.
 func (d *Dialect) NewMeter(r *Request, a Answer) *Meter {
-	f := d.answerFormOf(r)
-	if f == nil || a.Status < 200 || a.Status > 299 {
+	row := d.routeOf(r)
+	if row == nil || a.Status < 200 || a.Status > 299 {
 		return nil
 	}
+	f := row.form
 	m := &Meter{sink: sink{form: f}}
 	m.walk.root, m.walk.sink = f.watched, &m.sink
 	m.walk.reset()

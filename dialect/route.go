@@ -7,88 +7,94 @@ import "strings"
 type route struct {
 	suffix string
 	form   *answerForm
+	bounds *bounds // nil: the cost of its requests is not bounded
 }
 
 // routes are looked through in their order: what is longer comes before what it
 // ends in. Providers that are compatible with another have the same paths below
 // another beginning.
 var routes = []route{
-	{"/chat/completions", chatForm},
-	{"/completions", chatForm}, // fim too
-	{"/responses", responsesForm},
-	{"/responses/compact", responsesForm},
-	{"/responses/input_tokens", freeForm},
-	{"/embeddings", chatForm},
-	{"/ocr", chatForm},
-	{"/moderations", chatForm}, // Mistral tells tokens; OpenAI's are free
-	{"/classifications", chatForm},
-	{"/images/generations", imagesForm},
-	{"/images/edits", imagesForm},
-	{"/images/variations", imagesForm},
-	{"/audio/speech", speechForm},
-	{"/audio/transcriptions", transcriptionForm},
-	{"/audio/translations", transcriptionForm},
-	{"/realtime", realtimeForm},
-	{"/realtime/translations", realtimeForm},
-	{"/tokenize-text", freeForm},
-	{"/estimate-token-count", freeForm},
+	{"/chat/completions", chatForm, chatBounds},
+	{"/completions", chatForm, completionBounds}, // fim too
+	{"/responses", responsesForm, responsesBounds},
+	{"/responses/compact", responsesForm, nil},
+	{"/responses/input_tokens", freeForm, freeBounds},
+	{"/embeddings", chatForm, embeddingBounds},
+	{"/ocr", chatForm, nil},
+	{"/moderations", chatForm, embeddingBounds}, // Mistral tells tokens; OpenAI's are free
+	{"/classifications", chatForm, nil},
+	{"/images/generations", imagesForm, imageBounds},
+	{"/images/edits", imagesForm, editBounds},
+	{"/images/variations", imagesForm, nil},
+	{"/audio/speech", speechForm, speechBounds},
+	{"/audio/transcriptions", transcriptionForm, transcriptionBounds},
+	{"/audio/translations", transcriptionForm, transcriptionBounds},
+	{"/realtime", realtimeForm, nil},
+	{"/realtime/translations", realtimeForm, nil},
+	{"/tokenize-text", freeForm, freeBounds},
+	{"/estimate-token-count", freeForm, freeBounds},
 
-	{"/messages", messagesForm},
-	{"/messages/count_tokens", freeForm},
+	{"/messages", messagesForm, messagesBounds},
+	{"/messages/count_tokens", freeForm, freeBounds},
 
-	{":generateContent", geminiForm},
-	{":streamGenerateContent", geminiForm},
-	{":embedContent", geminiForm},
-	{":batchEmbedContents", geminiForm},
-	{":countTokens", freeForm},
-	{":predict", imagesForm},
-	{".BidiGenerateContent", liveForm},
+	{":generateContent", geminiForm, geminiBounds},
+	{":streamGenerateContent", geminiForm, geminiBounds},
+	{":embedContent", geminiForm, geminiEmbeddingBounds},
+	{":batchEmbedContents", geminiForm, geminiEmbeddingBounds},
+	{":countTokens", freeForm, freeBounds},
+	{":predict", imagesForm, nil},
+	{".BidiGenerateContent", liveForm, nil},
 
-	{"/converse", converseForm},
-	{"/converse-stream", converseForm},
-	{"/invoke", invokeForm},
-	{"/invoke-with-response-stream", invokeForm},
-	{"/count-tokens", freeForm},
+	{"/converse", converseForm, converseBounds},
+	{"/converse-stream", converseForm, converseBounds},
+	{"/invoke", invokeForm, invokeBounds},
+	{"/invoke-with-response-stream", invokeForm, invokeBounds},
+	{"/count-tokens", freeForm, freeBounds},
 
-	{"/v1/listen", deepgramForm},
-	{"/v2/listen", deepgramForm},
-	{"/v1/speak", speechForm},
+	{"/v1/listen", deepgramForm, nil},
+	{"/v2/listen", deepgramForm, nil},
+	{"/v1/speak", speechForm, nil},
 
-	{"/speech-to-text", elevenForm},
-	{"/with-timestamps", speechForm},
-	{"/v1/text-to-dialogue", speechForm},
-	{"/v1/text-to-dialogue/stream", speechForm},
-	{"/v1/tts", speechForm}, // xAI's
+	{"/speech-to-text", elevenForm, nil},
+	{"/with-timestamps", speechForm, nil},
+	{"/v1/text-to-dialogue", speechForm, nil},
+	{"/v1/text-to-dialogue/stream", speechForm, nil},
+	{"/v1/tts", speechForm, nil}, // xAI's
 
-	{"/api/chat", ollamaForm},
-	{"/api/generate", ollamaForm},
-	{"/api/embed", ollamaForm},
-	{"/api/embeddings", ollamaForm},
+	{"/api/chat", ollamaForm, nil},
+	{"/api/generate", ollamaForm, nil},
+	{"/api/embed", ollamaForm, nil},
+	{"/api/embeddings", ollamaForm, nil},
 
-	{"/v1/chat", cohereForm},
-	{"/v2/chat", cohereForm},
-	{"/v1/embed", cohereForm},
-	{"/v2/embed", cohereForm},
-	{"/rerank", cohereForm},
+	{"/v1/chat", cohereForm, nil},
+	{"/v2/chat", cohereForm, nil},
+	{"/v1/embed", cohereForm, nil},
+	{"/v2/embed", cohereForm, nil},
+	{"/rerank", cohereForm, nil},
 }
 
-// answerFormOf returns the form of the answers to a request; nil: they tell no
-// usage.
-func (d *Dialect) answerFormOf(r *Request) *answerForm {
+// routeOf returns the row of the table for a request; nil: there is none.
+func (d *Dialect) routeOf(r *Request) *route {
 	if r.reads() || d.ListsModels(r) {
 		return nil
 	}
 	path := strings.TrimRight(r.Path, "/")
-	for _, row := range routes {
+	for i, row := range routes {
 		if strings.HasSuffix(path, row.suffix) {
-			return row.form
+			return &routes[i]
 		}
 	}
 	switch {
 	case d == elevenlabs && strings.Contains(path, "/text-to-speech/"):
-		return speechForm
+		return &speechRoute
 	case d == generic:
-		return anyForm
+		return &anyRoute
 	}
 	return nil
 }
+
+// Routes that no end of a path tells.
+var (
+	speechRoute = route{form: speechForm}
+	anyRoute    = route{form: anyForm}
+)
