@@ -58,6 +58,9 @@ func (f *frames) write(p []byte, m *Meter) {
 	}
 }
 
+// between reports whether the stream is between two messages.
+func (f *frames) between() bool { return len(f.held) == 0 && f.skip == 0 && !f.broken }
+
 // hold keeps a piece of a message, up to its end, and returns the rest.
 func (f *frames) hold(p []byte, m *Meter) (rest []byte) {
 	need := preludeLength

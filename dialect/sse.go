@@ -14,6 +14,7 @@ type lines struct {
 	within bool   // of a long line's data, which is read as it comes
 	long   bool   // the line is too long to be held
 	open   bool   // the event has data that was read
+	begun  bool   // the event has a line
 }
 
 // write reads the next piece of the stream.
@@ -61,7 +62,7 @@ func (l *lines) more(p []byte, m *Meter) {
 // endLine ends a line that came in pieces.
 func (l *lines) endLine(m *Meter) {
 	if l.long {
-		l.long, l.within = false, false
+		l.long, l.within, l.begun = false, false, true
 		return
 	}
 	l.line(l.held, m)
@@ -73,7 +74,8 @@ func (l *lines) line(line []byte, m *Meter) {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}
-	if len(line) == 0 {
+	l.begun = len(line) > 0
+	if !l.begun {
 		if l.open {
 			m.endEvent()
 			l.open = false
@@ -92,6 +94,9 @@ func (l *lines) line(line []byte, m *Meter) {
 		m.event(data)
 	}
 }
+
+// between reports whether the stream is between two events.
+func (l *lines) between() bool { return !l.begun && !l.long && len(l.held) == 0 }
 
 // dataName is what a line of data begins with.
 var dataName = []byte("data:")

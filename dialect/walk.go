@@ -67,6 +67,7 @@ type walker struct {
 	kept    []byte // what is kept of it
 	room    [maxScalar]byte
 	done    bool // a whole value was read
+	ended   bool // nothing came after the end of an object
 }
 
 // level is a container that is watched.
@@ -109,10 +110,21 @@ func (w *walker) write(p []byte) {
 	}
 }
 
+// afterElement reports whether what was read ends in an object that is an element
+// of the outermost list.
+func (w *walker) afterElement() bool {
+	return w.ended && w.state == between && w.skipped == 0 && w.depth == 1 && !w.open[0].object
+}
+
 // structure reads what stands outside of texts and literals, up to the next of
 // them. It returns how much it read.
 func (w *walker) structure(p []byte) int {
 	for i, c := range p {
+		switch c {
+		case ' ', '\n', '\t', '\r':
+			continue
+		}
+		w.ended = c == '}'
 		switch c {
 		case '"':
 			w.beginText()
@@ -123,7 +135,7 @@ func (w *walker) structure(p []byte) int {
 			w.leave()
 		case ',':
 			w.next()
-		case ' ', '\n', '\t', '\r', ':':
+		case ':':
 		default:
 			if w.skipped == 0 && isLiteral[c] {
 				w.state, w.isName = inLiteral, false
