@@ -32,6 +32,9 @@ type Cap struct {
 	Field string // as the provider calls it: "generationConfig.maxOutputTokens"
 	Limit int64  // 0: the request has none
 	Times int64  // how many outputs of that length the request asks for
+
+	// Speech is set if the output may be speech, whose tokens are dearer.
+	Speech bool
 }
 
 // cacheUse is whether the input may be billed as written to a cache.

@@ -51,7 +51,7 @@ func (d *Dialect) imageTokens(model string) int64 {
 // length, or by a check of their members.
 var partTypes = []string{
 	"message", "text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal",
-	"image_url", "input_image", "input_audio", "image", "base64",
+	"image_url", "input_image", "input_audio", "output_audio", "image", "base64",
 	"function", "function_call", "function_call_output", "custom", "custom_tool_call", "custom_tool_call_output",
 	"tool_use", "tool_result", "document", "content", "search_result",
 	"reasoning", "thinking", "redacted_thinking", "compaction_trigger",
@@ -125,6 +125,8 @@ func (b *bounder) part(name string, value []byte, depth int) error {
 // partMember reads a member of an object of the input.
 func (b *bounder) partMember(kind string, m member, depth int) error {
 	switch {
+	case m.name == "audio" && m.value[0] == '"': // on a Realtime socket
+		return b.rawSound(m.value)
 	case slices.Contains(standIns, m.name):
 		return unbounded(m.name, ruleStored)
 	case slices.Contains(unboundedMedia, m.name):
@@ -304,6 +306,16 @@ func (b *bounder) sound(field string, quoted []byte) error {
 	if !ok {
 		return unbounded(field, ruleSound)
 	}
+	b.inline += int64(len(quoted))
+	b.recorded += n
+	b.Usage.AudioInput += soundTokens(n)
+	return nil
+}
+
+// rawSound counts sound in base64, of which a second has at least slowestSound
+// bytes.
+func (b *bounder) rawSound(quoted []byte) error {
+	n := millisecondsOf(int64(len(quoted))*3/4, slowestSound)
 	b.inline += int64(len(quoted))
 	b.recorded += n
 	b.Usage.AudioInput += soundTokens(n)

@@ -126,7 +126,9 @@ const (
 	wordError
 	wordDone
 	wordFinish
-	wordOwnKey // the caller's own key served the call
+	wordOwnKey      // the caller's own key served the call
+	wordID          // of a response
+	wordTranscriber // the model that transcribes what a session hears
 )
 
 // ending is what to do at the end of an object.
@@ -160,6 +162,7 @@ type answerForm struct {
 	fallback []string // of objects that tell usage again, with less detail
 	numbers  [][]usageMember
 	elements []elementRow
+	words    map[string]leaf // besides those of all forms
 
 	merges  bool // usage is told in parts, each field of which replaces what it was
 	images  bool // output is images, unless it says more
@@ -181,6 +184,7 @@ var (
 	responsesForm = &answerForm{
 		places:   []string{"usage", "response.usage"},
 		elements: []elementRow{{"output[]", endOfItem, itemMembers}, {"response.output[]", endOfItem, itemMembers}},
+		words:    map[string]leaf{"response.id": wordID},
 	}
 
 	messagesForm = &answerForm{places: []string{"usage", "message.usage"}, merges: true, marks: marks("message_stop")}
@@ -193,7 +197,7 @@ var (
 
 	transcriptionForm = &answerForm{places: []string{"usage"}, numbers: [][]usageMember{transcriptionUsage}, listens: true, marks: marks("transcript.text.done")}
 	speechForm        = &answerForm{places: []string{"usage"}, speaks: true, marks: marks("speech.audio.done")}
-	realtimeForm      = &answerForm{places: []string{"usage", "response.usage"}}
+	realtimeForm      = &answerForm{places: []string{"usage", "response.usage"}, words: sessionWords}
 
 	geminiForm = &answerForm{places: []string{"usageMetadata", "response.usageMetadata"}}
 	liveForm   = &answerForm{places: []string{"usageMetadata"}}
@@ -269,8 +273,10 @@ func (f *answerForm) tree(usage, fallback *node) *node {
 		}
 	}
 	root.addElements(f.elements)
-	for path, word := range rootWords {
-		root.at(path).leaf = word
+	for _, words := range []map[string]leaf{rootWords, f.words} {
+		for path, word := range words {
+			root.at(path).leaf = word
+		}
 	}
 
 	for _, place := range f.places {
@@ -340,6 +346,14 @@ var (
 	// usageWords are texts in a usage object.
 	usageWords = map[string]leaf{
 		"service_tier": wordTier, "serviceTier": wordTier, "speed": wordSpeed, "is_byok": wordOwnKey,
+	}
+
+	// sessionWords are those of a Realtime session, which is written in two ways.
+	sessionWords = map[string]leaf{
+		"response.id":   wordID,
+		"session.model": wordModel,
+		"session.audio.input.transcription.model": wordTranscriber,
+		"session.input_audio_transcription.model": wordTranscriber,
 	}
 
 	// rootWords are texts and marks of an answer, or of an event.

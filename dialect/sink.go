@@ -20,6 +20,8 @@ type sink struct {
 
 	model     string
 	tier      string
+	id        string // of the response
+	hears     string // the model that transcribes what a session hears
 	fast      bool
 	ownKey    bool  // the caller's own key paid for the model
 	images    int64 // generated
@@ -45,6 +47,7 @@ const (
 	metadataSign
 	transcriptSign
 	pictureSign // an image is done
+	createdSign // a response begins
 )
 
 // signs are the texts that mean something, wherever they stand.
@@ -67,6 +70,8 @@ var signs = map[string]sign{
 	"image_edit.completed":       pictureSign,
 	"speech.audio.done":          doneSign,
 	"transcript.text.done":       doneSign,
+
+	"response.created": createdSign,
 
 	"error":           failedSign,
 	"response.failed": failedSign,
@@ -196,6 +201,10 @@ func (s *sink) text(l leaf, text []byte) {
 		if s.tier != string(text) {
 			s.tier = string(text)
 		}
+	case wordID:
+		s.id = string(text)
+	case wordTranscriber:
+		s.hears = string(text)
 	case wordSpeed:
 		s.fast = string(text) == "fast"
 	case wordType:
