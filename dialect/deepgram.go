@@ -10,3 +10,15 @@ var deepgram = &Dialect{
 	lists:   []string{"/v1/models"},
 	without: []string{"/v1/read"},
 }
+
+// deepgramUsage is how long a recording was, and how many of its channels were
+// transcribed, each of which is billed
+// (https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded).
+// A socket tells both in its last message, Metadata
+// (https://developers.deepgram.com/reference/speech-to-text/listen-streaming).
+var deepgramUsage = []usageMember{
+	{"metadata.duration", recorded},
+	{"metadata.channels", channels},
+	{"duration", socketRecorded},
+	{"channels", socketChannels},
+}

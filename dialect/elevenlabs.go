@@ -14,3 +14,8 @@ var elevenlabs = &Dialect{
 		return strings.HasSuffix(path, "stream-input") || path == "/v1/speech-to-text/realtime"
 	},
 }
+
+// elevenlabsUsage is how long a recording was
+// (https://elevenlabs.io/docs/api-reference/speech-to-text/convert). Speech is
+// billed by characters of the text.
+var elevenlabsUsage = []usageMember{{"audio_duration_secs", recorded}}

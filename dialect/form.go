@@ -53,37 +53,11 @@ var formType = regexp.MustCompile(`^(?i)multipart/form-data(;[ \t]*(boundary|cha
 // in two ways is refused.
 func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 	var b body
-	delimiter := []byte("--" + boundary)
-	if !bytes.HasPrefix(data, delimiter) {
-		return b, unclear("the form does not begin with the boundary of its Content-Type; write nothing before the first boundary")
-	}
-
-	parts := 0
-	for at := len(delimiter); ; parts++ {
-		if parts > maxParts {
-			return b, unclear("the form has more parts than %d; send fewer", maxParts)
-		}
-		rest := data[at:]
-		if last, ok := bytes.CutPrefix(rest, []byte("--")); ok {
-			if len(last) > 0 && string(last) != "\r\n" {
-				return b, unclear("there is more after the form; end the body with the last boundary")
-			}
-			break
-		}
-		if !bytes.HasPrefix(rest, []byte("\r\n")) {
-			return b, unclear("a boundary of the form does not end its line; write CR LF after each boundary, and use a boundary that does not occur in the parts")
-		}
-		next := bytes.Index(rest, delimiter)
-		if next < 2 || string(rest[next-2:next]) != "\r\n" {
-			return b, unclear("the form is cut short, or has its boundary within a line; end it with the last boundary, and use one that does not occur in the parts")
-		}
-
-		// A part without header lines begins with an empty line, which then is
-		// the boundary's own end of line too.
-		if err := d.readPart(&b, data, at+2, at+next-2); err != nil {
-			return b, err
-		}
-		at += next + len(delimiter)
+	err := eachPart(data, boundary, func(p part, start, end int) error {
+		return d.readPart(&b, data, p, start, end)
+	})
+	if err != nil {
+		return b, err
 	}
 
 	if b.model == "" {
@@ -92,23 +66,63 @@ func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 	return b, nil
 }
 
-// readPart reads the part of a form that lies from start to end.
-func (d *Dialect) readPart(b *body, data []byte, start, end int) error {
+// eachPart calls f with every part of a form: what its header says, and where its
+// value lies.
+func eachPart(data []byte, boundary string, f func(p part, start, end int) error) error {
+	delimiter := []byte("--" + boundary)
+	if !bytes.HasPrefix(data, delimiter) {
+		return unclear("the form does not begin with the boundary of its Content-Type; write nothing before the first boundary")
+	}
+
+	parts := 0
+	for at := len(delimiter); ; parts++ {
+		if parts > maxParts {
+			return unclear("the form has more parts than %d; send fewer", maxParts)
+		}
+		rest := data[at:]
+		if last, ok := bytes.CutPrefix(rest, []byte("--")); ok {
+			if len(last) > 0 && string(last) != "\r\n" {
+				return unclear("there is more after the form; end the body with the last boundary")
+			}
+			return nil
+		}
+		if !bytes.HasPrefix(rest, []byte("\r\n")) {
+			return unclear("a boundary of the form does not end its line; write CR LF after each boundary, and use a boundary that does not occur in the parts")
+		}
+		next := bytes.Index(rest, delimiter)
+		if next < 2 || string(rest[next-2:next]) != "\r\n" {
+			return unclear("the form is cut short, or has its boundary within a line; end it with the last boundary, and use one that does not occur in the parts")
+		}
+
+		// A part without header lines begins with an empty line, which then is
+		// the boundary's own end of line too.
+		if err := eachOne(data, at+2, at+next-2, f); err != nil {
+			return err
+		}
+		at += next + len(delimiter)
+	}
+}
+
+// eachOne calls f with the part of a form that lies from start to end.
+func eachOne(data []byte, start, end int, f func(p part, start, end int) error) error {
 	head, _, ok := bytes.Cut(data[min(start, end):end], []byte("\r\n\r\n"))
 	if !ok {
 		return unclear("a part of the form has no header; write Content-Disposition: form-data; name=\"…\" and an empty line before its value")
 	}
-	part, err := readHead(string(head))
+	p, err := readHead(string(head))
 	if err != nil {
 		return err
 	}
+	return f(p, start+len(head)+4, end)
+}
 
+// readPart reads a part of a form, whose value lies from start to end.
+func (d *Dialect) readPart(b *body, data []byte, part part, start, end int) error {
 	name := part.name
 	primary, other, err := d.names(name)
 	if err != nil {
 		return err
 	}
-	start += len(head) + 4
 	value := string(data[start:end])
 	if !primary && !other {
 		return d.holds(name, value)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -211,6 +212,39 @@ func FuzzDispositionIsReadAlike(f *testing.F) {
 		for server, read := range dispositions {
 			if theirs := read(value); theirs != name && (strings.Contains(theirs, "model") || strings.Contains(name, "model")) {
 				t.Errorf("%q: %s reads %q, and the relay %q", value, server, theirs, name)
+			}
+		}
+	})
+}
+
+// A meter reads the same however an answer is cut, holds little, and does not
+// panic, whatever the answer is.
+func FuzzMeter(f *testing.F) {
+	for i, row := range fixtures {
+		f.Add(uint8(i), fixture(f, row.file), uint16(17))
+	}
+	f.Add(uint8(0), []byte(`{"usage":{"prompt_tokens":1e,"completion_tokens":[{}]]}}`), uint16(3))
+	f.Add(uint8(1), []byte("data:{\"usage\":\ndata: {\"prompt_tokens\":1}}\n\r\ndata: {\n"), uint16(5))
+	f.Fuzz(func(t *testing.T, which uint8, data []byte, size uint16) {
+		row := fixtures[int(which)%len(fixtures)]
+		d, kind := dialectOf(t, row.file), contentTypes[filepath.Ext(row.file)]
+		whole, pieces := meterOf(t, d, row.path, kind, nil), meterOf(t, d, row.path, kind, nil)
+		_, _ = whole.Write(data)
+		for p := data; len(p) > 0; p = p[min(len(p), int(size)+1):] {
+			_, _ = pieces.Write(p[:min(len(p), int(size)+1)])
+		}
+
+		got, want := pieces.Reading(), whole.Reading()
+		if got != want {
+			t.Errorf("in pieces of %d: got %+v, want %+v", int(size)+1, got, want)
+		}
+		if held := cap(pieces.lines.held); held > 4*maxHeldLine {
+			t.Errorf("got %d bytes held, want at most %d", held, 4*maxHeldLine)
+		}
+		for _, n := range []int64{got.Input, got.CacheRead, got.CacheWrite, got.CacheWriteHour, got.Output, got.Reasoning, got.AudioInput,
+			got.AudioCacheRead, got.AudioOutput, got.ImageInput, got.ImageCacheRead, got.ImageOutput, got.Milliseconds, got.Cost} {
+			if n < 0 {
+				t.Errorf("got a negative number in %+v", got)
 			}
 		}
 	})

@@ -12,3 +12,18 @@ var gemini = &Dialect{
 	prefix:     "models/",
 	messages:   []string{"setup"},
 }
+
+// geminiUsage are the numbers in Gemini's usageMetadata
+// (https://ai.google.dev/api/generate-content#UsageMetadata). The prompt has what
+// came from the cache; thoughts are beside the candidates, and what hosted tools
+// found is beside the prompt. The lists tell tokens by modality. Every chunk of a
+// stream repeats the whole, so the last one counts, never a sum. Live calls the
+// output responseTokenCount (https://ai.google.dev/api/live#UsageMetadata).
+var geminiUsage = []usageMember{
+	{"promptTokenCount", promptTokens},
+	{"candidatesTokenCount", outputTokens},
+	{"responseTokenCount", outputTokens},
+	{"thoughtsTokenCount", thoughtTokens},
+	{"cachedContentTokenCount", cachedInside},
+	{"toolUsePromptTokenCount", toolPromptTokens},
+}

@@ -28,3 +28,81 @@ var openai = &Dialect{
 	containers: []string{"tools", "plugins", "compound_custom", "session", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks"},
 	messages:   []string{"session", "response"},
 }
+
+// openaiUsage are the numbers in usage objects of OpenAI and of those who are
+// compatible.
+//
+// What came from the cache is a part of prompt_tokens or input_tokens, what went
+// into it too, and reasoning is a part of the output
+// (https://developers.openai.com/api/reference/resources/chat,
+// https://developers.openai.com/api/reference/resources/responses). Writes are
+// billed since GPT-5.6
+// (https://learn.microsoft.com/azure/ai-services/openai/how-to/prompt-caching).
+// A cached count above the prompt is no split of it, and is not believed.
+//
+// Realtime tells tokens by modality, with the cached ones as a subset of each
+// (https://developers.openai.com/api/docs/guides/realtime-costs). Transcriptions
+// tell tokens or seconds
+// (https://developers.openai.com/api/reference/resources/audio).
+//
+// Of the compatible ones, DeepSeek tells hits and misses of its cache
+// (https://api-docs.deepseek.com/guides/kv_cache), Moonshot has cached_tokens
+// without details, and Mistral the seconds of recordings in a prompt
+// (https://docs.mistral.ai/capabilities/audio). xAI and Gemini's compatible
+// routes have reasoning beside completion_tokens, which the total shows.
+//
+// OpenRouter tells the cost in USD
+// (https://openrouter.ai/docs/use-cases/usage-accounting), which is its fee alone
+// where the caller's own key pays for the rest. Perplexity tells it in an object
+// (https://docs.perplexity.ai/api-reference/chat-completions-post), and xAI in
+// ticks of 10⁻¹⁰ USD (https://docs.x.ai/developers/cost-tracking).
+var openaiUsage = []usageMember{
+	{"prompt_tokens", promptTokens},
+	{"input_tokens", inputTokens},
+	{"completion_tokens", outputTokens},
+	{"output_tokens", outputTokens},
+	{"total_tokens", totalTokens},
+
+	{"prompt_tokens_details.cached_tokens", cachedInside},
+	{"prompt_tokens_details.cache_write_tokens", writtenInside},
+	{"prompt_tokens_details.audio_tokens", audioIn},
+	{"prompt_tokens_details.image_tokens", imageIn},
+	{"completion_tokens_details.reasoning_tokens", reasoningTokens},
+	{"completion_tokens_details.audio_tokens", audioOut},
+	{"completion_tokens_details.image_tokens", imageOut},
+
+	{"input_tokens_details.cached_tokens", cachedInside},
+	{"input_tokens_details.cache_write_tokens", writtenInside},
+	{"input_tokens_details.cache_write_tokens_details.ttl_12h_tokens", writtenLong},
+	{"input_tokens_details.image_tokens", imageIn},
+	{"input_tokens_details.audio_tokens", audioIn},
+	{"output_tokens_details.reasoning_tokens", reasoningTokens},
+	{"output_tokens_details.image_tokens", imageOut},
+	{"output_tokens_details.text_tokens", textOut},
+
+	{"input_token_details.cached_tokens", cachedInside},
+	{"input_token_details.audio_tokens", audioIn},
+	{"input_token_details.image_tokens", imageIn},
+	{"input_token_details.cached_tokens_details.audio_tokens", cachedAudio},
+	{"input_token_details.cached_tokens_details.image_tokens", cachedImage},
+	{"output_token_details.audio_tokens", audioOut},
+	{"output_token_details.text_tokens", textOut},
+	{"output_token_details.reasoning_tokens", reasoningTokens},
+
+	{"seconds", milliseconds},
+	{"prompt_audio_seconds", audioMilliseconds},
+
+	{"prompt_cache_hit_tokens", cachedInside},
+	{"cached_tokens", cachedInside},
+	{"num_sources_used", searches},
+	{"num_search_queries", searches},
+
+	{"cost", nanoUSD},
+	{"cost_details.upstream_inference_cost", upstreamUSD},
+	{"cost.total_cost", nanoUSD},
+	{"cost_in_usd_ticks", ticks},
+}
+
+// transcriptionUsage is what a transcription has beside its usage: how long the
+// recording was, which compatible servers tell instead.
+var transcriptionUsage = []usageMember{{"duration", recorded}}

@@ -1,0 +1,191 @@
+package dialect
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// newModels are the beginnings of the names of models that take
+// max_completion_tokens. Some of them refuse max_tokens, and other makers' models
+// know nothing else (https://developers.openai.com/api/reference/resources/chat).
+var newModels = []string{"gpt-", "o1", "o3", "o4", "chatgpt", "codex"}
+
+// capPath is the path of the member that is inserted into a request to cap its
+// output.
+func (d *Dialect) capPath(caps []string, model string) string {
+	last := caps[len(caps)-1]
+	if last != "max_completion_tokens" || d == azure {
+		return last
+	}
+	name := model[strings.LastIndexByte(model, '/')+1:]
+	if slices.ContainsFunc(newModels, func(start string) bool { return strings.HasPrefix(name, start) }) {
+		return last
+	}
+	return "max_tokens"
+}
+
+// SetCap sets the cap of a request's output, in all places where the body has one
+// or else where the provider reads it. The rest of the body keeps its bytes. It
+// returns the name of what it set. It does nothing for requests without a cap, and
+// its errors are those of [Dialect.Bound].
+func (d *Dialect) SetCap(r *Request, limit int64) (field string, err error) {
+	row := d.routeOf(r)
+	if row == nil || row.bounds == nil || len(row.bounds.caps) == 0 {
+		return "", nil
+	}
+	members, form, err := d.bodyMembers(r)
+	if err != nil {
+		return "", err
+	}
+	if form {
+		return "", unbounded("body", "the cost of a form is not bounded; send JSON")
+	}
+
+	caps := row.bounds.caps
+	data, field, err := setCaps(r.Body, caps, limit)
+	if err == nil && field == "" {
+		field = insertable(r.Body, caps, d.capPath(caps, d.modelOf(r, members, form)))
+		data, err = setMember(r.Body, strings.Split(field, "."), strconv.AppendInt(nil, limit, 10))
+	}
+	if err != nil {
+		return "", err
+	}
+	r.Body = data
+	return field, nil
+}
+
+// setCaps sets those caps that a body has.
+func setCaps(data []byte, caps []string, limit int64) ([]byte, string, error) {
+	field := ""
+	for _, path := range caps {
+		names := strings.Split(path, ".")
+		at, err := memberAt(data, names)
+		if err != nil {
+			return nil, "", err
+		}
+		if at.value() == nil || string(at.value()) == "null" {
+			continue
+		}
+		field = path
+		if data, err = setMember(data, names, strconv.AppendInt(nil, limit, 10)); err != nil {
+			return nil, "", err
+		}
+	}
+	return data, field, nil
+}
+
+// insertable is the path at which a cap is inserted: the one that the dialect
+// prefers, unless the body has the object of another one.
+func insertable(data []byte, caps []string, preferred string) string {
+	for _, path := range slices.Backward(caps) {
+		object, _, nested := strings.Cut(path, ".")
+		if !nested {
+			break
+		}
+		if at, err := memberAt(data, []string{object}); err == nil && at.value() != nil {
+			return path
+		}
+	}
+	return preferred
+}
+
+// place of a member in a body.
+type memberPlace struct {
+	data       []byte
+	start, end int // of its value; 0: there is none
+}
+
+// value returns the member's value; nil: there is none.
+func (p memberPlace) value() []byte {
+	if p.end == 0 {
+		return nil
+	}
+	return p.data[p.start:p.end]
+}
+
+// memberAt finds the member at a path.
+func memberAt(data []byte, path []string) (memberPlace, error) {
+	found := memberPlace{data: data}
+	err := eachMember(data, func(name string, start, end int) error {
+		if name == path[0] {
+			found.start, found.end = start, end
+		}
+		return nil
+	})
+	if err != nil || len(path) == 1 || found.end == 0 || data[found.start] != '{' {
+		if len(path) > 1 {
+			found.end = 0
+		}
+		return found, err
+	}
+
+	inner, err := memberAt(data[found.start:found.end], path[1:])
+	if err != nil || inner.end == 0 {
+		return memberPlace{}, err
+	}
+	return memberPlace{data, found.start + inner.start, found.start + inner.end}, nil
+}
+
+// setMember sets the member at a path, and makes the objects that are missing. The
+// rest keeps its bytes.
+func setMember(data []byte, path []string, value []byte) ([]byte, error) {
+	at, err := memberAt(data, path[:1])
+	if err != nil {
+		return nil, err
+	}
+	old := at.value()
+	if len(path) > 1 {
+		object := old
+		if object == nil || string(object) == "null" {
+			object = []byte("{}")
+		}
+		if value, err = setMember(object, path[1:], value); err != nil {
+			return nil, err
+		}
+	}
+	if old != nil {
+		return slices.Concat(data[:at.start], value, data[at.end:]), nil
+	}
+
+	start := bytes.IndexByte(data, '{') + 1
+	inserted := slices.Concat([]byte(quoted(path[0])), []byte{':'}, value)
+	if rest := bytes.TrimLeft(data[start:], " \t\r\n"); rest[0] != '}' {
+		inserted = append(inserted, ',')
+	}
+	return slices.Concat(data[:start], inserted, data[start:]), nil
+}
+
+// AskUsage makes a stream of Chat Completions or Completions tell its usage, where
+// the request does not ask for that itself. It reports whether the request was
+// changed: then a [Withholder] takes out of the answer what the client did not ask
+// for. Its errors are [*Unclear].
+func (d *Dialect) AskUsage(r *Request) (added bool, err error) {
+	row := d.routeOf(r)
+	if row == nil || row.bounds != chatBounds && row.bounds != completionBounds || r.WebSocket {
+		return false, nil
+	}
+	if boundary, err := formBoundary(r.ContentType); err != nil || boundary != "" {
+		return false, err
+	}
+	stream, err := memberAt(r.Body, []string{"stream"})
+	if err != nil || string(stream.value()) != "true" {
+		return false, err
+	}
+
+	path := []string{"stream_options", "include_usage"}
+	if options, err := memberAt(r.Body, path[:1]); err != nil || options.value() != nil && options.value()[0] != '{' && options.value()[0] != 'n' {
+		return false, err
+	}
+	asked, err := memberAt(r.Body, path)
+	if err != nil || string(asked.value()) == "true" {
+		return false, err
+	}
+	data, err := setMember(r.Body, path, []byte("true"))
+	if err != nil {
+		return false, err
+	}
+	r.Body = data
+	return true, nil
+}

@@ -1,0 +1,186 @@
+package dialect
+
+import (
+	"bytes"
+	"mime"
+	"net/http"
+	"unicode/utf8"
+)
+
+// Answer is what the head of an answer says.
+type Answer struct {
+	Status      int
+	ContentType string
+	Header      http.Header // may be nil
+}
+
+// Meter reads the usage out of an answer as it passes, in pieces of any length. It
+// delays nothing, and takes a bounded amount of memory, however long the answer
+// is. It is used by one goroutine at a time.
+type Meter struct {
+	sink  sink
+	walk  walker
+	lines lines  // of a stream of events
+	frame frames // of Amazon's event stream
+	form  bodyForm
+
+	seen       bool   // something was written
+	header     counts // what the head of the answer tells
+	characters int64  // of the request's text to speak
+}
+
+// bodyForm is how an answer is laid out.
+type bodyForm uint8
+
+const (
+	opaque bodyForm = iota // sound, or a text without usage
+	jsonBody
+	jsonLines // a JSON value a line, or one after the other
+	eventBody
+	amazonBody
+)
+
+// bodyForms are the forms of bodies by their media type.
+var bodyForms = map[string]bodyForm{
+	"application/json":                   jsonBody,
+	"application/x-ndjson":               jsonLines,
+	"application/ndjson":                 jsonLines,
+	"application/jsonl":                  jsonLines,
+	"application/stream+json":            jsonLines,
+	"text/event-stream":                  eventBody,
+	"application/vnd.amazon.eventstream": amazonBody,
+}
+
+// NewMeter returns the meter of an answer, whose bytes without content coding go
+// through [Meter.Write]. It is nil where the answer tells no usage: the methods of
+// a nil Meter do nothing, and its reading is not known. For routes on which the
+// provider bills the text of the request, the request needs its body.
+func (d *Dialect) NewMeter(r *Request, a Answer) *Meter {
+	row := d.routeOf(r)
+	if row == nil || a.Status < 200 || a.Status > 299 {
+		return nil
+	}
+	f := row.form
+	m := &Meter{sink: sink{form: f}}
+	m.walk.root, m.walk.sink = f.watched, &m.sink
+	m.walk.reset()
+
+	kind, _, err := mime.ParseMediaType(a.ContentType)
+	if err == nil {
+		m.form = bodyForms[kind]
+	}
+	if f == invokeForm {
+		m.readBedrockHeader(a.Header)
+	}
+	if f.speaks {
+		m.characters = spokenCharacters(r, a.Header)
+	}
+	return m
+}
+
+// readBedrockHeader reads the usage in the head of an answer to InvokeModel.
+func (m *Meter) readBedrockHeader(h http.Header) {
+	for _, row := range bedrockHeader {
+		if n, ok := parseDecimal([]byte(h.Get(row.name)), 0, maxTokens); ok {
+			m.header.set(row.quantity, n)
+		}
+	}
+}
+
+// Write reads the next piece of the answer. It never fails.
+func (m *Meter) Write(p []byte) (int, error) {
+	if m == nil || len(p) == 0 {
+		return len(p), nil
+	}
+	m.seen = true
+	switch m.form {
+	case jsonBody, jsonLines:
+		m.walk.write(p)
+	case eventBody:
+		m.lines.write(p, m)
+	case amazonBody:
+		m.frame.write(p, m)
+	}
+	return len(p), nil
+}
+
+// Reading returns what the answer told so far.
+func (m *Meter) Reading() Reading {
+	if m == nil {
+		return Reading{}
+	}
+	r := m.sink.reading()
+	switch {
+	case m.sink.form.free:
+		return Reading{Model: r.Model, Known: true, Failed: r.Failed, Done: m.seen}
+	case !r.Known && m.header.has != 0:
+		r.Usage, r.Known = m.header.usage(m.sink.form), true
+	}
+	if !r.Known && m.characters > 0 {
+		r.Characters, r.Known = m.characters, true
+	}
+	if m.form == jsonBody {
+		r.Done = m.walk.done
+	}
+	return r
+}
+
+// Texts that a meter looks for before it reads the data of an event. The first is
+// how the names of usage objects begin.
+var (
+	usageMark = []byte(`"usage`)
+	errorMark = []byte(`"error"`)
+	modelMark = []byte(`"model"`)
+	nullUsage = []byte(`"usage":null`) // in every chunk, where a client asked for usage
+)
+
+// event reads the data of an event, unless it concerns nothing.
+func (m *Meter) event(data []byte) {
+	if m.concerns(data) {
+		m.walk.write(data)
+	}
+}
+
+// concerns reports whether the data of an event may tell something. Most events
+// are a piece of text, and are not looked into.
+func (m *Meter) concerns(data []byte) bool {
+	if i := bytes.Index(data, usageMark); i >= 0 {
+		rest, null := bytes.CutPrefix(data[i:], nullUsage)
+		if !null || bytes.Contains(rest, usageMark) {
+			return true
+		}
+	}
+	if bytes.Contains(data, errorMark) || m.sink.model == "" && bytes.Contains(data, modelMark) {
+		return true
+	}
+	for _, mark := range m.sink.form.marks {
+		if bytes.Contains(data, mark) {
+			return true
+		}
+	}
+	return false
+}
+
+// endEvent ends an event.
+func (m *Meter) endEvent() { m.walk.reset() }
+
+// spokenCharacters is how many characters a request has spoken, as the answer's
+// head or else the request says: ElevenLabs and Deepgram tell it in a header.
+func spokenCharacters(r *Request, h http.Header) int64 {
+	for _, name := range []string{"character-cost", "dg-char-count"} {
+		if n, ok := parseDecimal([]byte(h.Get(name)), 0, maxTokens); ok {
+			return n
+		}
+	}
+	var n int64
+	_ = eachMember(r.Body, func(name string, start, end int) error {
+		if value := r.Body[start:end]; (name == "input" || name == "text") && value[0] == '"' {
+			text, err := unquote(value)
+			if err == nil {
+				n = int64(utf8.RuneCountInString(text))
+			}
+		}
+		return nil
+	})
+	return n
+}
