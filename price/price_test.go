@@ -29,7 +29,7 @@ func find(t testing.TB, table *Table, provider, model string, at time.Time) Pric
 	return p
 }
 
-// Costs are computed by hand from the providers' pages that the table names.
+// Expected costs are computed by hand from list prices, not by this package.
 func TestPrice_CostsWhatProvidersBill(t *testing.T) {
 	const million = 1_000_000
 	for name, tc := range map[string]struct {
