@@ -2,7 +2,8 @@ package price
 
 import (
 	"bytes"
-	_ "embed"
+	"cmp"
+	_ "embed" // for the table
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -214,7 +215,7 @@ func (p *priceJSON) variant() (variant, error) {
 		}
 		v.standard.over = append(v.standard.over, step{over.Above, merged})
 	}
-	slices.SortFunc(v.standard.over, func(a, b step) int { return int(a.above - b.above) })
+	slices.SortFunc(v.standard.over, func(a, b step) int { return cmp.Compare(a.above, b.above) })
 
 	var err error
 	if p.From != "" {

@@ -29,7 +29,7 @@ func find(t testing.TB, table *Table, provider, model string, at time.Time) Pric
 	return p
 }
 
-// Costs are computed by hand from the providers' pages that the table names.
+// Expected costs are computed by hand from list prices, not by this package.
 func TestPrice_CostsWhatProvidersBill(t *testing.T) {
 	const million = 1_000_000
 	for name, tc := range map[string]struct {
@@ -73,6 +73,7 @@ func TestPrice_CostsWhatProvidersBill(t *testing.T) {
 		"claude-sonnet-4-5 over 200k": {"anthropic", "claude-sonnet-4-5", "", Usage{Input: 1, CacheRead: 200_000, Output: 1000}, "0.142506"},                         // .000006 + .12 + .0225
 		"claude-opus-4-1":             {"anthropic", "claude-opus-4-1", "", Usage{Input: 1000, CacheWrite: 1000, CacheWriteHour: 1000, CacheRead: 1000, Output: 1000}, "0.14025"},
 		"claude-haiku-4-5":            {"anthropic", "claude-haiku-4-5-20251001", "batch", Usage{Input: 1000, Output: 1000}, "0.003"},
+		"claude in the US only":       {"anthropic", "claude-opus-4-8", "us", Usage{Input: 1000, Output: 1000}, "0.033"}, // 1.1 times
 		"claude-opus-4-8, fast":       {"anthropic", "claude-opus-4-8", "fast", Usage{Input: 1000, Output: 1000}, "0.06"},
 		"claude with web searches":    {"anthropic", "claude-haiku-4-5", "", Usage{Input: 1000, Searches: 2}, "0.021"},
 		"claude on bedrock":           {"bedrock", "anthropic.claude-3-haiku-20240307-v1:0", "", Usage{Input: 1000, Output: 1000}, "0.0015"},
@@ -159,7 +160,7 @@ func TestPrice_FollowsDatesAndHours(t *testing.T) {
 		"before an increase":      {"gemini", "gemini-3.6-flash", day("2026-12-30 23:00:00"), "0.75", "1.50"}, // priority: twice
 		"a day before one":        {"gemini", "gemini-3.6-flash", day("2026-12-31 01:00:00"), "0.75", "3.00"},
 		"from the increase on":    {"gemini", "gemini-3.6-flash", day("2027-01-01 00:00:00"), "1.50", "3.00"},
-		"the long context is out": {"anthropic", "claude-sonnet-4-6", day("2026-03-13 00:00:00"), "3.00", "6.00"}, // hour-long cache
+		"the long context is out": {"anthropic", "claude-sonnet-4-6", day("2026-03-13 00:00:00"), "3.00", "6.60"}, // an hour-long cache, in the US only
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := find(t, defaultTable(t), tc.provider, tc.model, tc.at)

@@ -39,7 +39,8 @@ type model struct {
 }
 
 // variant is the card of a model from a date on, or in some hours of the day. The
-// last one that applies wins.
+// last one that applies wins. Days are alike: where a provider has no peak hours at
+// weekends, such as DeepSeek, the peak price is charged all the same.
 type variant struct {
 	from     time.Time // zero means always
 	daily    bool      // only from begin to end, UTC
