@@ -17,8 +17,10 @@ var gemini = &Dialect{
 // (https://ai.google.dev/api/generate-content#UsageMetadata). The prompt has what
 // came from the cache; thoughts are beside the candidates, and what hosted tools
 // found is beside the prompt. The lists tell tokens by modality. Every chunk of a
-// stream repeats the whole, so the last one counts, never a sum. Live calls the
-// output responseTokenCount (https://ai.google.dev/api/live#UsageMetadata).
+// stream repeats the whole, so the last one counts, never a sum. Searches are the
+// queries that an answer is grounded in
+// (https://ai.google.dev/gemini-api/docs/google-search). Live calls the output
+// responseTokenCount (https://ai.google.dev/api/live#UsageMetadata).
 var geminiUsage = []usageMember{
 	{"promptTokenCount", promptTokens},
 	{"candidatesTokenCount", outputTokens},
