@@ -232,7 +232,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 		if _, ok := dialect.Lookup(p.Dialect); !ok {
-			return d.Errf("there is no dialect %q: there are %s", p.Dialect, strings.Join(dialect.Names(), ", "))
+			return d.Errf("unknown dialect %q: must be one of %s", p.Dialect, strings.Join(dialect.Names(), ", "))
 		}
 	default:
 		return d.Errf("unknown subdirective %s: a provider has preset, api_key, credential, paths and dialect", d.Val())

@@ -171,7 +171,7 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	}
 	var ok bool
 	if p.dialect, ok = dialect.Lookup(cmp.Or(p.Dialect, preset.Dialect)); !ok {
-		return fmt.Errorf("there is no dialect %q: there are %s", p.Dialect, strings.Join(dialect.Names(), ", "))
+		return fmt.Errorf("unknown dialect %q: must be one of %s", p.Dialect, strings.Join(dialect.Names(), ", "))
 	}
 	paths := p.Paths
 	switch {

@@ -239,7 +239,7 @@ func (d *Dialect) Read(r *Request) (Naming, error) {
 		return n, nil
 	}
 	if d.storesPrompts() && strings.Contains(r.Path, "/prompts/") {
-		return n, unclear("the path asks for a stored prompt, which has a model of its own; send the prompt itself, and name the model")
+		return n, unclear("path: it runs a stored prompt, which names its own model; send the prompt itself and name the model")
 	}
 	found, err := d.inPath(r)
 	if err != nil {
@@ -302,7 +302,7 @@ func (d *Dialect) Write(r *Request, model string) error {
 	case err != nil:
 		return err
 	case r.WebSocket && !d.writesQuery(r.Path):
-		return unclear("the token sets the model, and this WebSocket names its model in messages, into which the relay writes none; send HTTP requests, or ask for a token that permits the model instead of setting it")
+		return unclear("model: this WebSocket names it in messages, which cannot be rewritten to the token's model; send HTTP requests, or use a token that permits the model instead of setting it")
 	case found.end > 0:
 		return d.writePath(r, &found, model)
 	case d.writesQuery(r.Path):
@@ -354,7 +354,7 @@ func (d *Dialect) names(field string) (primary, other bool, err error) {
 func (d *Dialect) namesFolded(field, folded string, w word) (primary, other bool, err error) {
 	switch name := d.writes(); {
 	case hasControl(field): // some servers stop reading there
-		return false, false, unclear("a name in the request has a control character; take it out")
+		return false, false, unclear("field name: it has a control character; remove it")
 	case field == name:
 		return true, false, nil
 	case strings.EqualFold(field, name):
@@ -378,19 +378,19 @@ func hasControl(s string) bool {
 // may be a secret.
 func quotable(name string) string {
 	if len(name) > 40 {
-		return "a field with a long name"
+		return "(a long name)"
 	}
 	return name
 }
 
 // Errors of several places.
 var (
-	errTwoModels = unclear("the request names two different models; name one, or the same in both places")
-	errEmpty     = unclear("the name of a model is empty; write one, or leave the field out")
+	errTwoModels = unclear("model: the request names two different models; name one")
+	errEmpty     = unclear("model: the name is empty; set it, or remove the field")
 )
 
 func otherCase(name string) error {
-	return unclear("%s is spelled in another case, which some servers take for the same; write it as it is here", name)
+	return unclear("field %q: it is spelled in another case, which some servers accept; use this spelling", name)
 }
 
 // fold maps names that some server takes for the same, whatever their case, to

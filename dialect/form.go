@@ -17,10 +17,10 @@ func formBoundary(contentType string) (string, error) {
 	}
 	kind, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil || strings.Contains(contentType, "*") { // parameters in pieces (RFC 2231)
-		return "", unclear("the Content-Type does not parse; write it as in RFC 9110, section 8.3, with each parameter once")
+		return "", unclear("Content-Type: it does not parse; write it as in RFC 9110, section 8.3, with each parameter once")
 	}
 	if !isUTF8(parameters["charset"]) {
-		return "", unclear("the Content-Type says that the body is not UTF-8; send UTF-8")
+		return "", unclear("Content-Type: the charset is not UTF-8; send UTF-8")
 	}
 
 	switch {
@@ -28,11 +28,11 @@ func formBoundary(contentType string) (string, error) {
 		strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"):
 		return "", nil
 	case kind != "multipart/form-data":
-		return "", unclear("a body of this Content-Type is not looked into for a model; send application/json or multipart/form-data")
+		return "", unclear("Content-Type: bodies of this type are not searched for a model; send application/json or multipart/form-data")
 	case parameters["boundary"] == "":
-		return "", unclear("the Content-Type of the form has no boundary; write multipart/form-data; boundary=… with the boundary of the body")
+		return "", unclear("Content-Type: the form has no boundary; write multipart/form-data; boundary=… with the boundary of the body")
 	case !boundaryForm.MatchString(parameters["boundary"]) || !formType.MatchString(contentType):
-		return "", unclear("the boundary in the Content-Type is not one that all servers read alike; write multipart/form-data; boundary=… with 1 to 70 letters, digits and hyphens, and no further parameter")
+		return "", unclear("Content-Type: servers read this boundary in different ways; write multipart/form-data; boundary=… with 1 to 70 letters, digits and hyphens, and no further parameter")
 	}
 	return parameters["boundary"], nil
 }
@@ -71,27 +71,27 @@ func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 func eachPart(data []byte, boundary string, f func(p part, start, end int) error) error {
 	delimiter := []byte("--" + boundary)
 	if !bytes.HasPrefix(data, delimiter) {
-		return unclear("the form does not begin with the boundary of its Content-Type; write nothing before the first boundary")
+		return unclear("form: it does not begin with the boundary of its Content-Type; send nothing before that")
 	}
 
 	parts := 0
 	for at := len(delimiter); ; parts++ {
 		if parts > maxParts {
-			return unclear("the form has more parts than %d; send fewer", maxParts)
+			return unclear("form: it has more parts than %d; send fewer", maxParts)
 		}
 		rest := data[at:]
 		if last, ok := bytes.CutPrefix(rest, []byte("--")); ok {
 			if len(last) > 0 && string(last) != "\r\n" {
-				return unclear("there is more after the form; end the body with the last boundary")
+				return unclear("form: data follows the last boundary; end the body there")
 			}
 			return nil
 		}
 		if !bytes.HasPrefix(rest, []byte("\r\n")) {
-			return unclear("a boundary of the form does not end its line; write CR LF after each boundary, and use a boundary that does not occur in the parts")
+			return unclear("form: a boundary does not end its line; write CR LF after each boundary, and use one that does not occur in the parts")
 		}
 		next := bytes.Index(rest, delimiter)
 		if next < 2 || string(rest[next-2:next]) != "\r\n" {
-			return unclear("the form is cut short, or has its boundary within a line; end it with the last boundary, and use one that does not occur in the parts")
+			return unclear("form: it is cut short, or its boundary occurs within a line; end it with the last boundary, and use one that does not occur in the parts")
 		}
 
 		// A part without header lines begins with an empty line, which then is
@@ -107,7 +107,7 @@ func eachPart(data []byte, boundary string, f func(p part, start, end int) error
 func eachOne(data []byte, start, end int, f func(p part, start, end int) error) error {
 	head, _, ok := bytes.Cut(data[min(start, end):end], []byte("\r\n\r\n"))
 	if !ok {
-		return unclear("a part of the form has no header; write Content-Disposition: form-data; name=\"…\" and an empty line before its value")
+		return unclear("form: a part has no header; write Content-Disposition: form-data; name=\"…\" and an empty line before its value")
 	}
 	p, err := readHead(string(head))
 	if err != nil {
@@ -130,15 +130,15 @@ func (d *Dialect) readPart(b *body, data []byte, part part, start, end int) erro
 
 	switch {
 	case part.file:
-		return unclear("the part %s is a file; send it without a filename and without Content-Type: application/octet-stream", quotable(name))
+		return unclear("part %q: it is a file; send it without a filename and without Content-Type: application/octet-stream", quotable(name))
 	case !part.text:
-		return unclear("the part %s is not UTF-8; leave its Content-Type out", quotable(name))
+		return unclear("part %q: it is not UTF-8; remove its Content-Type", quotable(name))
 	case value == "":
 		return errEmpty
 	case other:
 		b.others = append(b.others, d.trim(value))
 	case b.model != "":
-		return unclear("the part %s is there twice; send it once", quotable(name))
+		return unclear("part %q: it occurs twice; send it once", quotable(name))
 	default:
 		b.model, b.start, b.end = d.trim(value), start, end
 	}
@@ -156,7 +156,7 @@ func (d *Dialect) holds(name, value string) error {
 	case !isFallbacks(folded) && d.stands(folded, '"') || folded == "prompt" && structured:
 		return standsFor(name)
 	case isFallbacks(folded), w.role&isMerged != 0, w.role&holdsNames != 0 && (structured || !slices.Contains(scalars, folded)):
-		return unclear("the part %s may name a model and is not looked into; leave it out, or send JSON", quotable(name))
+		return unclear("part %q: it may name a model and is not searched; remove it, or send JSON", quotable(name))
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func readHead(head string) (part, error) {
 		field, value, ok := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
 		if !ok || field == "" || strings.ContainsAny(line, "\r\n\x00") || strings.ContainsAny(field, " \t") {
-			return p, unclear("the header of a part of the form does not parse; write each field in a line of its own, as name: value")
+			return p, unclear("form: the header of a part does not parse; write each field on its own line, as name: value")
 		}
 		field = strings.ToLower(field)
 		if seen[field] || field != "content-disposition" && strings.Contains(strings.ToLower(line), "content-disposition") {
@@ -188,7 +188,7 @@ func readHead(head string) (part, error) {
 		}
 	}
 	if !seen["content-disposition"] || p.name == "_charset_" {
-		return p, unclear("a part of the form has no name, or changes the charset of others; write Content-Disposition: form-data; name=\"…\" and send UTF-8")
+		return p, unclear("form: a part has no name, or changes the charset of others; write Content-Disposition: form-data; name=\"…\" and send UTF-8")
 	}
 	return p, nil
 }
@@ -202,13 +202,13 @@ func (p *part) readField(field, value string) (err error) {
 		p.file = p.file || file
 	case "content-transfer-encoding":
 		if e := strings.ToLower(value); e != "binary" && e != "8bit" && e != "7bit" {
-			return unclear("a part of the form is encoded; send it as it is, without a Content-Transfer-Encoding")
+			return unclear("form: a part is encoded; send it without a Content-Transfer-Encoding")
 		}
 	case "content-type":
 		kind, parameters, err := mime.ParseMediaType(value)
 		switch {
 		case strings.HasPrefix(strings.ToLower(value), "multipart/"):
-			return unclear("a part of the form is a form; send its parts as parts of the form itself")
+			return unclear("form: a part is a form; send its parts as parts of the outer form")
 		case kind == "application/octet-stream": // to busboy this is a file, whatever its name
 			p.file = true
 		}
@@ -217,7 +217,7 @@ func (p *part) readField(field, value string) (err error) {
 	return err
 }
 
-var errDisposition = unclear("a part of the form has a Content-Disposition that parsers read in several ways; write form-data; name=\"…\"; filename=\"…\" in one line, without a backslash or %% in the name, and without name= or a semicolon after a backslash in the filename")
+var errDisposition = unclear("form: parsers read the Content-Disposition of a part in several ways; write form-data; name=\"…\"; filename=\"…\" on one line, without a backslash or %% in the name, and without name= or a semicolon after a backslash in the filename")
 
 // parameter is one of a Content-Disposition: its name, and its value in quotes
 // or as a token. A single quote is a quote to PHP, so no token has one, except

@@ -104,7 +104,7 @@ func (d *Dialect) ReadMessageOn(path string, data []byte) (names []string, named
 	creates := r.event == "response.create"
 	named = creates && (r.model != "" || r.named)
 	if creates && !named {
-		return nil, false, unclear("a response.create names no model; write model in each of them")
+		return nil, false, unclear("response.create: it names no model; set model in each")
 	}
 	return split(names, names...), named, nil
 }
@@ -126,7 +126,7 @@ type reader struct {
 	into    string            // the member whose value that is
 }
 
-var errNotJSON = unclear("the body is not JSON that every parser reads alike (RFC 7493); send one JSON object in UTF-8, in which no name is there twice")
+var errNotJSON = unclear("body: it is not JSON that every parser reads alike (RFC 7493); send one JSON object in UTF-8 without duplicate names")
 
 // read reads the text.
 func (r *reader) read(data []byte) error {
@@ -170,9 +170,9 @@ func (r *reader) top(name string, value []byte, at int) error {
 	case !container && !other:
 		return r.readEvent(name, folded, value)
 	case w.role&isMerged != 0 && kind == '"':
-		return unclear("%s is a text, and some gateways read an object in it; write an object, or leave it out", quotable(name))
+		return unclear("field %q: it is a text, which some gateways parse as an object; write an object, or remove it", quotable(name))
 	case bytes.Count(value, []byte{','}) > maxValues:
-		return unclear("%s has more in it than %d values; send fewer", quotable(name), maxValues)
+		return unclear("field %q: it has more than %d values; send fewer", quotable(name), maxValues)
 	}
 	r.dec = jsontext.NewDecoder(bytes.NewBuffer(value))
 	if other {
@@ -228,13 +228,13 @@ func (d *Dialect) stands(name string, kind jsontext.Kind) bool {
 }
 
 func standsFor(name string) error {
-	return unclear("%s stands for a model that the request does not name; leave it out, and name the model", quotable(name))
+	return unclear("field %q: it selects a model that the request does not name; remove it and name the model", quotable(name))
 }
 
 // primary reads the name of the model that the request wants.
 func (r *reader) primary(name string, value []byte, at int) error {
 	if value[0] != '"' {
-		return unclear("%s is not a text; write the name of a model in quotes", quotable(name))
+		return unclear("field %q: it is not a text; write the model's name in quotes", quotable(name))
 	}
 	model, err := r.text(value)
 	if err != nil {
@@ -353,7 +353,7 @@ func (r *reader) further() error {
 		}
 		model, err := r.text(raw)
 		if r.body.others = append(r.body.others, model); len(r.body.others) > maxNames {
-			return unclear("the request names more models than %d; name fewer", maxNames)
+			return unclear("body: it names more than %d models; name fewer", maxNames)
 		}
 		return err
 	case '[':

@@ -50,8 +50,8 @@ var entryForms = []struct{ name, mark, text string }{
 const resources = "models/"
 
 var (
-	errNotList      = unclear("the provider's answer is not a list of models that the relay understands, so it is withheld")
-	errNotPermitted = unclear("the provider's answer shows a model that the token does not permit, so it is withheld")
+	errNotList      = unclear("answer: it is not a list of models that the relay understands; it is withheld")
+	errNotPermitted = unclear("answer: it shows a model that the token does not permit; it is withheld")
 )
 
 // FilterModels returns a model list, or the entry of one model, with only the

@@ -171,11 +171,11 @@ func (s *spot) name(d *Dialect, path string) string {
 func (s *spot) write(path, model string) (string, error) {
 	switch {
 	case strings.Contains(model, "/") && !s.whole:
-		return "", unclear("the model that the token sets has a slash in its name, and cannot be written into this path; use a path that has the model in its body")
+		return "", unclear("model: the token's model has a slash and cannot be written into this path; use a path whose body names the model")
 	case s.collection == tunedPlace.collection:
 		return path[:s.at-len(s.collection)] + "models/" + model + path[s.end:], nil
 	case s.collection != "":
-		return "", unclear("the path names an endpoint, over which no model can be written; use a path that names a model")
+		return "", unclear("path: it names an endpoint, which the token's model cannot replace; use a path that names a model")
 	}
 	return path[:s.at] + model + path[s.end:], nil
 }
@@ -229,9 +229,9 @@ func (d *Dialect) readQuery(r *Request, n *Naming) error {
 		case !listed && !named && !other:
 			continue
 		case seen[name]:
-			return unclear("the parameter %s is there twice; send it once", quotable(name))
+			return unclear("parameter %q: it occurs twice; send it once", quotable(name))
 		case value == "":
-			return unclear("the parameter %s is empty; write the name of a model, or leave it out", quotable(name))
+			return unclear("parameter %q: it is empty; set it, or remove it", quotable(name))
 		}
 		seen[name] = true
 		if !listed || !counts { // the provider does not read it here
@@ -248,7 +248,7 @@ func unescapePair(pair string) (name, value string, err error) {
 	name, err1 := url.QueryUnescape(name)
 	value, err2 := url.QueryUnescape(value)
 	if err1 != nil || err2 != nil {
-		return "", "", unclear("the query does not parse; write a percent sign as %%25")
+		return "", "", unclear("query: it does not parse; write a percent sign as %%25")
 	}
 	return name, value, nil
 }

@@ -27,7 +27,7 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 	}
 	s := scanner{data: data}
 	if s.space(); s.peek() != '{' {
-		return unclear("the body is not a JSON object; send one that names the model")
+		return unclear("body: it is not a JSON object; send one that names the model")
 	}
 	s.at++
 	var seen names
@@ -46,7 +46,7 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 			return errNotJSON
 		}
 		if seen.count > maxMembers {
-			return unclear("the body has more members than %d; send fewer", maxMembers)
+			return unclear("body: it has more members than %d; send fewer", maxMembers)
 		}
 		if s.space(); !s.take(':') {
 			return errNotJSON
@@ -62,7 +62,7 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 	}
 	s.at++
 	if s.space(); s.at < len(data) {
-		return unclear("there is more after the JSON object; send one object")
+		return unclear("body: data follows the JSON object; send one object")
 	}
 	return nil
 }
