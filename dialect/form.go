@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// formBoundary returns the boundary of a form (RFC 7578), or "" if the
-// Content-Type says JSON. Servers also read plain text as JSON, and a body
-// without a type.
+// formBoundary returns the boundary of a form (RFC 7578), or "" for JSON. Servers also
+// parse plain text and bodies without a type as JSON.
 func formBoundary(contentType string) (string, error) {
 	if contentType == "" || contentType == "application/json" { // nearly always
 		return "", nil
@@ -37,20 +36,20 @@ func formBoundary(contentType string) (string, error) {
 	return parameters["boundary"], nil
 }
 
-// isUTF8 reports whether a charset is UTF-8. The empty one is.
+// isUTF8 reports whether a charset is UTF-8 or empty.
 func isUTF8(charset string) bool {
 	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }
 
-// boundaryForm is what RFC 2046, section 5.1.1, permits as a boundary.
+// boundaryForm matches the boundaries that RFC 2046, section 5.1.1, permits.
 var boundaryForm = regexp.MustCompile(`^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$`)
 
-// formType is a form's Content-Type without further parameters: PHP takes the
-// first text "boundary" for the parameter, wherever it stands.
+// formType matches a form's Content-Type without further parameters. PHP uses the
+// first text "boundary" as the parameter, wherever it is.
 var formType = regexp.MustCompile(`^(?i)multipart/form-data(;[ \t]*(boundary|charset)=("[^"\\]*"|[^\s"\\;,]+))+;?$`)
 
-// readForm finds the names in a form. A form that parsers could cut into parts
-// in two ways is refused.
+// readForm finds the names in a form. It refuses forms that parsers can split in
+// different ways.
 func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 	var b body
 	err := eachPart(data, boundary, func(p part, start, end int) error {
@@ -66,8 +65,8 @@ func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 	return b, nil
 }
 
-// eachPart calls f with every part of a form: what its header says, and where its
-// value lies.
+// eachPart calls f with the header of every part of a form and with the range of its
+// value.
 func eachPart(data []byte, boundary string, f func(p part, start, end int) error) error {
 	delimiter := []byte("--" + boundary)
 	if !bytes.HasPrefix(data, delimiter) {
@@ -94,8 +93,8 @@ func eachPart(data []byte, boundary string, f func(p part, start, end int) error
 			return unclear("form: it is cut short, or its boundary occurs within a line; end it with the last boundary, and use one that does not occur in the parts")
 		}
 
-		// A part without header lines begins with an empty line, which then is
-		// the boundary's own end of line too.
+		// A part without header lines begins with an empty line. It is the end
+		// of the boundary's line, too.
 		if err := eachOne(data, at+2, at+next-2, f); err != nil {
 			return err
 		}
@@ -103,7 +102,7 @@ func eachPart(data []byte, boundary string, f func(p part, start, end int) error
 	}
 }
 
-// eachOne calls f with the part of a form that lies from start to end.
+// eachOne calls f with the part of a form from start to end.
 func eachOne(data []byte, start, end int, f func(p part, start, end int) error) error {
 	head, _, ok := bytes.Cut(data[min(start, end):end], []byte("\r\n\r\n"))
 	if !ok {
@@ -116,7 +115,7 @@ func eachOne(data []byte, start, end int, f func(p part, start, end int) error) 
 	return f(p, start+len(head)+4, end)
 }
 
-// readPart reads a part of a form, whose value lies from start to end.
+// readPart reads a part of a form whose value is data[start:end].
 func (d *Dialect) readPart(b *body, data []byte, part part, start, end int) error {
 	name := part.name
 	primary, other, err := d.names(name)
@@ -145,8 +144,7 @@ func (d *Dialect) readPart(b *body, data []byte, part part, start, end int) erro
 	return nil
 }
 
-// holds refuses a part that may have names in its value, which is not looked
-// into.
+// holds refuses a part that may have names in its value, because that is not searched.
 func (d *Dialect) holds(name, value string) error {
 	folded := fold(name)
 	w := d.words[folded]
@@ -161,11 +159,11 @@ func (d *Dialect) holds(name, value string) error {
 	return nil
 }
 
-// part is what the header of a form's part says.
+// part is the header of a part of a form.
 type part struct {
 	name string
-	file bool // servers take it for a file
-	text bool // its value is text in UTF-8
+	file bool // whether servers treat it as a file
+	text bool // whether its value is UTF-8
 }
 
 // readHead reads the header of a part.
@@ -219,22 +217,22 @@ func (p *part) readField(field, value string) (err error) {
 
 var errDisposition = unclear("form: parsers read the Content-Disposition of a part in several ways; write form-data; name=\"…\"; filename=\"…\" on one line, without a backslash or %% in the name, and without name= or a semicolon after a backslash in the filename")
 
-// parameter is one of a Content-Disposition: its name, and its value in quotes
-// or as a token. A single quote is a quote to PHP, so no token has one, except
-// filename* (RFC 8187).
+// parameter matches a parameter of a Content-Disposition: a name, and a value in quotes
+// or as a token. PHP treats a single quote as a quote, so only filename* may have one
+// (RFC 8187).
 var parameter = regexp.MustCompile(`^;[ \t]*(?i)(?:(name|filename)=(?:"((?:[^"\\]|\\.)*)"|([0-9A-Za-z!#$%&+.^_` + "`" + `|~-]+))|(filename\*)=([A-Za-z0-9!#$&+.^_'%` + "`" + `|~-]+))`)
 
-// renames is a text within a value that some parser takes for the
-// parameter name: they look for it by a regular expression.
+// renames matches a text within a value that some parser mistakes for the parameter
+// name, because it searches with a regular expression.
 var renames = regexp.MustCompile(`(?i)name[\x00-\x20]*(=|\*)`)
 
-// readDisposition reads how a part is named (RFC 7578, section 4.2). Its
-// parameters may come in any order, in quotes or without, but none twice.
+// readDisposition reads the name of a part (RFC 7578, section 4.2). The parameters may
+// come in any order, with or without quotes, but each only once.
 //
-// Parsers differ in three ways, and each is refused where it matters. Some take
-// a backslash for an escape and some for itself: so there is none in a name, and
-// in a filename only after the name, where nothing else can be read into it.
-// Some look for name= anywhere in the line. Some decode name* and %22.
+// Parsers differ in three ways. Some treat a backslash as an escape, so a name must not
+// have one, and a filename only if it follows the name. Some search for name= anywhere
+// in the line. Some decode name* and %22. The function refuses each difference where it
+// matters.
 func readDisposition(value string) (name string, file bool, err error) {
 	const kind = "form-data"
 	if len(value) < len(kind) || !strings.EqualFold(value[:len(kind)], kind) {
@@ -263,8 +261,8 @@ func readDisposition(value string) (name string, file bool, err error) {
 	return name, seen["filename"] || seen["filename*"], nil
 }
 
-// clearValue reports whether all parsers read the value of a parameter alike, as
-// far as it matters.
+// clearValue reports whether all parsers read the value of a parameter alike, as far
+// as it matters here.
 func clearValue(key, text string, named bool) bool {
 	switch escaped := strings.Contains(text, `\`); {
 	case renames.MatchString(text):

@@ -1,9 +1,8 @@
 package dialect
 
-// gemini has the model in the path, and in bodies that hold requests
-// (https://ai.google.dev/api/generate-content); a Live socket's first message
-// names it (https://ai.google.dev/api/live). Names may be written as resources,
-// «models/x».
+// gemini names the model in the path, and in the requests of a batch
+// (https://ai.google.dev/api/generate-content). The first message of a Live socket
+// names it too (https://ai.google.dev/api/live). Names may have the prefix models/.
 var gemini = &Dialect{
 	name:       "gemini",
 	places:     []place{geminiPlace, tunedPlace, endpointPlace},
