@@ -1,7 +1,8 @@
 package dialect
 
-// anthropic has the model in the JSON body; a tool of its own, such as the
-// advisor, may name another, and so may fallbacks (https://platform.claude.com/docs/en/api/messages).
+// anthropic names the model in the JSON body. A hosted tool such as the advisor may
+// name another model, and so may fallbacks
+// (https://platform.claude.com/docs/en/api/messages).
 var anthropic = &Dialect{
 	name:       "anthropic",
 	lists:      []string{"/v1/models"},

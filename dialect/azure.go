@@ -1,7 +1,7 @@
 package dialect
 
-// azure names a deployment, which stands for a model: in the path, in the query
-// of a Realtime socket, or where OpenAI has its model
+// azure names a deployment instead of a model: in the path, in the query of a
+// Realtime socket, or in OpenAI's places
 // (https://learn.microsoft.com/azure/ai-services/openai/reference).
 var azure = &Dialect{
 	name:       "azure",

@@ -1,8 +1,8 @@
 package dialect
 
-// bedrock has the model in the path
+// bedrock names the model in the path
 // (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html),
-// but for its OpenAI routes.
+// except on its OpenAI routes.
 var bedrock = &Dialect{
 	name:       "bedrock",
 	places:     []place{bedrockPlace},

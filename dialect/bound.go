@@ -33,6 +33,10 @@ type Cap struct {
 	Limit int64  // 0: the request has none
 	Times int64  // how many outputs of that length the request asks for
 
+	// Rewrite is set if the provider may not read the cap that the request has.
+	// [Dialect.SetCap] writes it where it does.
+	Rewrite bool
+
 	// Speech is set if the output may be speech, whose tokens are dearer.
 	Speech bool
 }
@@ -207,6 +211,7 @@ func (b *bounder) finish(r *Request, rules *bounds) {
 		return
 	}
 	b.Cap.Times = b.answers * b.prompts
+	b.Cap.Rewrite = b.Cap.Limit > 0 && misread(r.Body, rules.caps, b.d.capPath(rules.caps, b.model))
 	b.Cap.Field = cmp.Or(b.Cap.Field, insertable(r.Body, rules.caps, b.d.capPath(rules.caps, b.model)))
 	b.Usage.Output = b.Cap.Limit * b.Cap.Times
 }

@@ -30,7 +30,7 @@ var (
 	// https://developers.openai.com/api/reference/resources/chat
 	chatBounds = &bounds{
 		members: joined(sampling, streaming, tiers, cached, plainly("reasoning_effort", "reasoning", "verbosity",
-			"response_format", "tool_choice", "parallel_tool_calls", "function_call", "thinking"), map[string]check{
+			"response_format", "tool_choice", "parallel_tool_calls", "function_call", "thinking", "usage"), map[string]check{
 			"messages":              readContent,
 			"tools":                 readTools,
 			"functions":             readFunctions,

@@ -26,6 +26,16 @@ func (d *Dialect) capPath(caps []string, model string) string {
 	return "max_tokens"
 }
 
+// misread reports whether a request has only a cap that its provider may not know:
+// many that are compatible with OpenAI have no max_completion_tokens.
+func misread(data []byte, caps []string, preferred string) bool {
+	if preferred != "max_tokens" || caps[len(caps)-1] == preferred {
+		return false
+	}
+	at, err := memberAt(data, []string{preferred})
+	return err == nil && (at.value() == nil || string(at.value()) == "null")
+}
+
 // SetCap sets the cap of a request's output, in all places where the body has one
 // or else where the provider reads it. The rest of the body keeps its bytes. It
 // returns the name of what it set. It does nothing for requests without a cap, and
@@ -44,10 +54,11 @@ func (d *Dialect) SetCap(r *Request, limit int64) (field string, err error) {
 	}
 
 	caps := row.bounds.caps
+	preferred := d.capPath(caps, d.modelOf(r, members, form))
 	data, field, err := setCaps(r.Body, caps, limit)
-	if err == nil && field == "" {
-		field = insertable(r.Body, caps, d.capPath(caps, d.modelOf(r, members, form)))
-		data, err = setMember(r.Body, strings.Split(field, "."), strconv.AppendInt(nil, limit, 10))
+	if err == nil && (field == "" || misread(data, caps, preferred)) {
+		field = insertable(data, caps, preferred)
+		data, err = setMember(data, strings.Split(field, "."), strconv.AppendInt(nil, limit, 10))
 	}
 	if err != nil {
 		return "", err

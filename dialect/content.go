@@ -202,6 +202,7 @@ func (b *bounder) imageURL(m member) error {
 	if !ok {
 		return unbounded(m.name, ruleMedia)
 	}
+	kind = strings.ReplaceAll(kind, `\/`, "/") // some encoders escape every slash
 	return b.image(m.name, kind, address)
 }
 

@@ -1,7 +1,7 @@
 package dialect
 
-// deepgram has the model in the query (https://developers.deepgram.com/docs/model);
-// the body is a recording, or tells where one is.
+// deepgram names the model in the query (https://developers.deepgram.com/docs/model).
+// The body is a recording or the URL of one.
 var deepgram = &Dialect{
 	name:    "deepgram",
 	query:   []string{"model"},

@@ -1,17 +1,33 @@
-// Package dialect knows where the requests of an API name the model that they
-// want: in the path, in the query, in a JSON body, in a form, or in a WebSocket's
-// messages. It also knows which paths list models, and filters such lists.
+// Package dialect reads and edits the requests and answers of AI providers.
 //
-// A relay that holds a request to some models must read the name that the
-// provider will read. Parsers differ, so whatever they could read differently is
-// refused: a name that is there twice, or in another case, a second text after
-// the first, a form whose parts could be cut in two ways. See [Unclear].
+// # Models
 //
-// The provider may be a gateway that merges a member of the body into the
-// request before it forwards it, such as extra_body. Such members are looked
-// into, whatever the dialect.
+// A request names its model in the path, the query, a JSON body, a form, or the
+// messages of a WebSocket. [Dialect.Read] finds the name, and [Dialect.Write]
+// replaces it. [Dialect.FilterModels] filters lists of models.
 //
-// The package is pure, and imports no other of this module.
+// A relay that restricts models must read the same name as the provider. Parsers
+// differ, so the package refuses everything ambiguous: duplicate names, names in
+// another case, data after the first value, forms that can be split in two ways.
+// See [Unclear].
+//
+// The provider may be a gateway that merges a member such as extra_body into the
+// request. The package searches such members in every dialect.
+//
+// # Usage
+//
+// A [Meter] reads the usage from an answer as it passes, and a [SocketMeter] from
+// the messages of a WebSocket. Both return a [Reading]. Each dialect's file maps
+// the fields of its provider to [Usage] and cites the page.
+//
+// # Budgets
+//
+// [Dialect.Bound] returns the most that a request can use, and [Session] does so
+// for the messages of a WebSocket. Both refuse requests without a bound. See
+// [Unbounded]. [Dialect.SetCap] caps the output, [Dialect.AskUsage] asks a stream
+// for its usage, and a [Withholder] hides that usage from the client.
+//
+// The package is pure and imports no other package of this module.
 package dialect
 
 import (
@@ -23,72 +39,71 @@ import (
 	"unicode/utf8"
 )
 
-// Dialect is a family of APIs that name their models alike.
+// Dialect is a family of APIs that name their models in the same places.
 type Dialect struct {
 	name string
 
-	// places are where paths name a model.
+	// places lists where paths name a model.
 	places []place
 
-	// query lists the parameters that name a model, on the paths of inQuery. If
-	// inQuery is nil, they do so for WebSockets.
+	// query lists the parameters that name a model on the paths of inQuery. If
+	// inQuery is nil, they name it on WebSockets.
 	query   []string
 	inQuery func(path string) bool
 
-	// without are the paths that take no model. The provider does not look at
-	// whatever name stands there.
+	// without lists the paths that take no model. The provider ignores any name
+	// there.
 	without []string
 
-	// lists are the paths of model lists. Below each, a further segment names
+	// lists has the paths of model lists. A further segment below a list names
 	// one model.
 	lists []string
 
-	// listsAnywhere is set if every path with a segment "models" is a list.
+	// listsAnywhere treats every path with a segment "models" as a list.
 	listsAnywhere bool
 
-	// media are the paths whose bodies are recordings: no model is in them.
+	// media lists the paths whose bodies are recordings and name no model.
 	media []string
 
-	// member names the model in a JSON object or a form; empty: "model".
+	// member is the field that names the model in a body. Empty means "model".
 	member string
 
-	// unrelated members of a JSON body have "model" in their name and name none.
+	// unrelated lists fields with "model" in their name that name no model.
 	unrelated []string
 
-	// containers are members that may hold further names, at any depth.
+	// containers lists fields that may hold further names at any depth.
 	containers []string
 
-	// prefix may stand before every name, and means nothing.
+	// prefix is an optional prefix of every name.
 	prefix string
 
-	// messages are the members by which a WebSocket's messages name the model;
-	// empty: messages name none.
+	// messages lists the fields by which a WebSocket's messages name the model.
+	// Empty means that messages name none.
 	messages []string
 
-	// words are the names that mean something in a body besides the model's own,
-	// folded.
+	// words maps folded names with a meaning in a body, except the model's own.
 	words map[string]word
 }
 
-// word is what a member of a certain name may be.
+// word describes a field by its name.
 type word struct {
-	exact string // how the provider spells it
+	exact string // the provider's spelling
 	role  role
 }
 
-// role is a set of what members may be.
+// role is a set of meanings that a field may have.
 type role uint8
 
 const (
-	holdsNames role = 1 << iota // further names, as a container
+	holdsNames role = 1 << iota // is a container of further names
 	holdsInMessages
-	isMerged   // into the request, by a gateway
-	isAlias    // a further model's name
-	isIndirect // a model that the request does not name
+	isMerged   // is merged into the request by a gateway
+	isAlias    // names a further model
+	isIndirect // selects a model that the request does not name
 	isMetadata
 )
 
-// all are all dialects. The first is spoken by whoever speaks no other.
+// all lists all dialects.
 var all = []*Dialect{openai, anthropic, azure, bedrock, deepgram, elevenlabs, gemini, generic}
 
 func init() {
@@ -115,8 +130,8 @@ func init() {
 	}
 }
 
-// Lookup returns the dialect of a name; the empty name is that of the generic
-// one, which looks wherever any other does.
+// Lookup returns the dialect with a name. The empty name means the generic dialect,
+// which searches all places that any other dialect searches.
 func Lookup(name string) (*Dialect, bool) {
 	if name == "" {
 		return generic, true
@@ -138,33 +153,33 @@ func Names() []string {
 	return names
 }
 
-// Unclear says why it cannot be told which model a request names, and what to
-// write instead. It quotes nothing of the request except names of fields.
+// Unclear is the error for a request that parsers can read in different ways. Its
+// rule says what to send instead. It quotes only names of fields.
 type Unclear struct{ Rule string }
 
 func (u *Unclear) Error() string { return u.Rule }
 
 func unclear(format string, args ...any) error { return &Unclear{fmt.Sprintf(format, args...)} }
 
-// Request is what a request says of its model.
+// Request is a request as far as the package reads it.
 type Request struct {
-	Method      string // empty: one that changes something, such as POST
+	Method      string // empty means a method that changes something, such as POST
 	Path        string // decoded once
 	RawQuery    string // each parameter must parse
-	ContentType string // empty: there is none
-	Body        []byte // whole, without content coding; nil: there is none
-	WebSocket   bool   // asks for one
+	ContentType string // empty means that the header is absent
+	Body        []byte // whole and without content coding; nil means no body
+	WebSocket   bool   // whether the request opens a WebSocket
 }
 
-// Naming is what models a request names.
+// Naming lists the models that a request names.
 type Naming struct {
-	// Model is the one that it wants; empty: it does not say.
+	// Model is the requested model. Empty means that the request names none.
 	Model string
-	// Others are those that it uses besides, such as a tool's or a fallback.
+	// Others lists further models that it uses, such as a tool's or a fallback.
 	Others []string
 }
 
-// add takes a name from one of the places that must agree.
+// add sets the model, or checks that it agrees with the name from another place.
 func (n *Naming) add(model string) error {
 	switch {
 	case n.Model == "":
@@ -175,8 +190,8 @@ func (n *Naming) add(model string) error {
 	return nil
 }
 
-// split adds the names in a list of names: LiteLLM asks each model of
-// "a,b", and other gateways ask one after the other.
+// split appends each name of comma-separated lists. Gateways such as LiteLLM call
+// every model of "a,b", or one after the other.
 func split(others []string, names ...string) []string {
 	for _, name := range names {
 		if !strings.Contains(name, ",") {
@@ -191,11 +206,11 @@ func split(others []string, names ...string) []string {
 	return others
 }
 
-// Name is the dialect's name.
+// Name returns the dialect's name.
 func (d *Dialect) Name() string { return d.name }
 
 // ListsModels reports whether a request asks for a list of models, or for the
-// entry of one. Its answer goes through [Dialect.FilterModels].
+// entry of one model. Filter its answer with [Dialect.FilterModels].
 func (d *Dialect) ListsModels(r *Request) bool {
 	if !r.reads() {
 		return false
@@ -204,42 +219,41 @@ func (d *Dialect) ListsModels(r *Request) bool {
 	return ok
 }
 
-// reads reports whether a request changes nothing and runs nothing.
+// reads reports whether a request only reads.
 func (r *Request) reads() bool {
 	return !r.WebSocket && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 }
 
-// TakesModel reports whether a request runs or shows a model, so that it must
-// name one. It is false for lists of models, and for paths where the provider
-// looks at no model: these are decided by their route alone.
+// TakesModel reports whether a request runs or shows a model and so must name one.
+// It is false for lists of models and for paths where the provider reads no model.
 func (d *Dialect) TakesModel(r *Request) bool {
 	return !slices.Contains(d.without, r.Path) && (!d.ListsModels(r) || d.shown(r) != "")
 }
 
-// ReadsBody reports whether the body of a request with this path may name a
-// model, so that [Dialect.Read] needs it.
+// ReadsBody reports whether the body of a request with this path may name a model.
+// If so, [Dialect.Read] needs the body.
 func (d *Dialect) ReadsBody(path string) bool { return !slices.Contains(d.media, path) }
 
-// NamedLater reports whether a WebSocket may name its model in messages, when its
-// handshake does not. OpenAI's Responses API always does, and Realtime does for
-// sessions that only transcribe.
+// NamedLater reports whether a WebSocket may name its model in messages instead of
+// the handshake. OpenAI's Responses API always does. Realtime does so for sessions
+// that only transcribe.
 func (d *Dialect) NamedLater(r *Request) bool {
 	return r.WebSocket && d.ReadsMessages() && !slices.Contains(d.without, r.Path) &&
 		(!d.writesQuery(r.Path) || slices.Contains(strings.Split(r.RawQuery, "&"), "intent=transcription"))
 }
 
-// ReadsMessages reports whether a WebSocket's messages may name models, so that
-// all of them go through [Dialect.ReadMessageOn].
+// ReadsMessages reports whether a WebSocket's messages may name models. If so, check
+// each message with [Dialect.ReadMessageOn].
 func (d *Dialect) ReadsMessages() bool { return len(d.messages) > 0 }
 
-// Read finds out which models a request names. Its errors are [*Unclear].
+// Read returns the models that a request names. Its errors are [*Unclear].
 func (d *Dialect) Read(r *Request) (Naming, error) {
 	var n Naming
 	if !d.TakesModel(r) {
 		return n, nil
 	}
 	if d.storesPrompts() && strings.Contains(r.Path, "/prompts/") {
-		return n, unclear("the path asks for a stored prompt, which has a model of its own; send the prompt itself, and name the model")
+		return n, unclear("path: it runs a stored prompt, which names its own model; send the prompt itself and name the model")
 	}
 	found, err := d.inPath(r)
 	if err != nil {
@@ -266,11 +280,11 @@ func (d *Dialect) Read(r *Request) (Naming, error) {
 	return n, nil
 }
 
-// storesPrompts reports whether the provider may be a gateway that runs stored
-// prompts by their path (https://portkey.ai/docs/api-reference/inference-api/prompts/prompt-completion).
+// storesPrompts reports whether the provider may run stored prompts by their path
+// (https://portkey.ai/docs/api-reference/inference-api/prompts/prompt-completion).
 func (d *Dialect) storesPrompts() bool { return d == openai || d == generic }
 
-// body reads a body, whatever its form.
+// body reads the names in a JSON body or a form.
 func (d *Dialect) body(r *Request) (body, error) {
 	boundary, err := formBoundary(r.ContentType)
 	switch {
@@ -282,18 +296,17 @@ func (d *Dialect) body(r *Request) (body, error) {
 	return d.readJSON(r.Path, r.Body)
 }
 
-// body is what a body says, and where: it is what the model's name is written over.
+// body is the result of reading a body: the names, and where to write the model.
 type body struct {
 	model      string
 	others     []string
-	named      bool   // a container names a model as the provider reads it
-	start, end int    // of the model's value; where there is none, where to write one
-	absent     string // then, what to write, with %s for the name
+	named      bool   // whether a container names the model that the provider uses
+	start, end int    // the range of the model's value, or where to insert one
+	absent     string // the text to insert, with %s for the name; empty if there is a value
 }
 
-// Write writes the name of a model into the request, in the place where the
-// provider reads it, over what is there. A request that takes no model stays as
-// it is. Its errors are [*Unclear].
+// Write replaces the model's name in the place where the provider reads it. It does
+// not change requests that take no model. Its errors are [*Unclear].
 func (d *Dialect) Write(r *Request, model string) error {
 	found, err := d.inPath(r)
 	switch {
@@ -302,7 +315,7 @@ func (d *Dialect) Write(r *Request, model string) error {
 	case err != nil:
 		return err
 	case r.WebSocket && !d.writesQuery(r.Path):
-		return unclear("the token sets the model, and this WebSocket names its model in messages, into which the relay writes none; send HTTP requests, or ask for a token that permits the model instead of setting it")
+		return unclear("model: this WebSocket names it in messages, which cannot be rewritten to the token's model; send HTTP requests, or use a token that permits the model instead of setting it")
 	case found.end > 0:
 		return d.writePath(r, &found, model)
 	case d.writesQuery(r.Path):
@@ -311,8 +324,8 @@ func (d *Dialect) Write(r *Request, model string) error {
 	return d.writeBody(r, model, true)
 }
 
-// writePath writes the model into the path, and into the body if that names one
-// too: OpenAI's SDKs for Azure do both.
+// writePath writes the model into the path, and into the body if the body names one
+// too. OpenAI's SDKs for Azure send both.
 func (d *Dialect) writePath(r *Request, found *spot, model string) error {
 	path, err := found.write(r.Path, model)
 	if err != nil {
@@ -325,8 +338,8 @@ func (d *Dialect) writePath(r *Request, found *spot, model string) error {
 	return d.writeBody(r, model, false)
 }
 
-// writeBody writes the model into the body. If the body names none, it does so
-// only if insert is set.
+// writeBody writes the model into the body. A body without a model changes only if
+// insert is set.
 func (d *Dialect) writeBody(r *Request, model string, insert bool) error {
 	b, err := d.body(r)
 	if err != nil || b.absent != "" && !insert {
@@ -343,18 +356,17 @@ func (d *Dialect) writeBody(r *Request, model string, insert bool) error {
 	return nil
 }
 
-// names reports whether a field names a model, and whether its name is one that
-// parsers could tell apart from that.
+// names reports whether a field names the model, or another model.
 func (d *Dialect) names(field string) (primary, other bool, err error) {
 	folded := fold(field)
 	return d.namesFolded(field, folded, d.words[folded])
 }
 
-// namesFolded is names for a field whose folded name and word are known.
+// namesFolded is like names for a field whose folded name and word are known.
 func (d *Dialect) namesFolded(field, folded string, w word) (primary, other bool, err error) {
 	switch name := d.writes(); {
 	case hasControl(field): // some servers stop reading there
-		return false, false, unclear("a name in the request has a control character; take it out")
+		return false, false, unclear("field name: it has a control character; remove it")
 	case field == name:
 		return true, false, nil
 	case strings.EqualFold(field, name):
@@ -374,27 +386,27 @@ func hasControl(s string) bool {
 	return false
 }
 
-// quotable returns the name of a field for an error, unless it is so long that it
-// may be a secret.
+// quotable returns the name of a field for an error. It hides long names, because
+// they may be secrets.
 func quotable(name string) string {
 	if len(name) > 40 {
-		return "a field with a long name"
+		return "(a long name)"
 	}
 	return name
 }
 
-// Errors of several places.
+// Errors with several causes.
 var (
-	errTwoModels = unclear("the request names two different models; name one, or the same in both places")
-	errEmpty     = unclear("the name of a model is empty; write one, or leave the field out")
+	errTwoModels = unclear("model: the request names two different models; name one")
+	errEmpty     = unclear("model: the name is empty; set it, or remove the field")
 )
 
 func otherCase(name string) error {
-	return unclear("%s is spelled in another case, which some servers take for the same; write it as it is here", name)
+	return unclear("field %q: it is spelled in another case, which some servers accept; use this spelling", name)
 }
 
-// fold maps names that some server takes for the same, whatever their case, to
-// one: two letters beyond ASCII fold to ASCII.
+// fold maps all spellings that some server accepts for a name to one. Two letters
+// beyond ASCII fold to ASCII.
 func fold(name string) string {
 	name = lowerASCII(name)
 	for i := range len(name) {
@@ -405,10 +417,10 @@ func fold(name string) string {
 	return name
 }
 
-// writes is the name under which a body has the model.
+// writes returns the field in which a body names the model.
 func (d *Dialect) writes() string { return cmp.Or(d.member, "model") }
 
-// trim removes what may stand before a name.
+// trim removes the optional prefix of a name.
 func (d *Dialect) trim(name string) string {
 	if d.prefix == "" {
 		return name

@@ -2,8 +2,9 @@ package dialect
 
 import "strings"
 
-// elevenlabs calls the model «model_id»: in a JSON body or a form, and in the
-// query of a socket (https://elevenlabs.io/docs/api-reference/text-to-speech/convert).
+// elevenlabs names the model in model_id: in a JSON body, in a form, or in the query
+// of a socket
+// (https://elevenlabs.io/docs/api-reference/text-to-speech/convert).
 var elevenlabs = &Dialect{
 	name:    "elevenlabs",
 	query:   []string{"model_id"},

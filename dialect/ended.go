@@ -15,10 +15,9 @@ import (
 // streams without events the answer is a list, which the error closes. AWS's SDKs
 // throw a message that is an exception.
 func (d *Dialect) BudgetEnded(r *Request, a Answer, code, message string) []byte {
-	kind, _, _ := strings.Cut(strings.ToLower(a.ContentType), ";")
 	row := d.routeOf(r)
 	google := row != nil && row.form == geminiForm
-	switch bodyForms[strings.TrimSpace(kind)] {
+	switch a.form() {
 	case eventBody:
 		if google {
 			return fmt.Appendf(nil, "data: %s\n\n", googleError(message))

@@ -126,6 +126,7 @@ const (
 	wordError
 	wordDone
 	wordFinish
+	wordQuery       // to a hosted search
 	wordOwnKey      // the caller's own key served the call
 	wordID          // of a response
 	wordTranscriber // the model that transcribes what a session hears
@@ -142,7 +143,6 @@ const (
 	endOfPrompt           // an element of Gemini's promptTokensDetails
 	endOfCached           // of its cacheTokensDetails
 	endOfOutput           // of its candidatesTokensDetails
-	endOfTool             // of its toolUsePromptTokensDetails
 	endOfWritten          // of Bedrock's cacheDetails
 	endOfIteration        // of Anthropic's iterations
 	endOfItem             // of the output of OpenAI's Responses API
@@ -199,8 +199,11 @@ var (
 	speechForm        = &answerForm{places: []string{"usage"}, speaks: true, marks: marks("speech.audio.done")}
 	realtimeForm      = &answerForm{places: []string{"usage", "response.usage"}, words: sessionWords}
 
-	geminiForm = &answerForm{places: []string{"usageMetadata", "response.usageMetadata"}}
-	liveForm   = &answerForm{places: []string{"usageMetadata"}}
+	geminiForm = &answerForm{
+		places: []string{"usageMetadata", "response.usageMetadata"},
+		words:  map[string]leaf{"candidates[].groundingMetadata.webSearchQueries[]": wordQuery},
+	}
+	liveForm = &answerForm{places: []string{"usageMetadata"}}
 
 	converseForm = &answerForm{places: []string{"usage"}}
 	invokeForm   = &answerForm{
@@ -337,7 +340,6 @@ var (
 		{"cacheTokensDetails[]", endOfCached, modality},
 		{"candidatesTokensDetails[]", endOfOutput, modality},
 		{"responseTokensDetails[]", endOfOutput, modality},
-		{"toolUsePromptTokensDetails[]", endOfTool, modality},
 		{"cacheDetails[]", endOfWritten, []elementMember{{"ttl", wordName}, {"inputTokens", leaf(elementTokens)}}},
 		{"iterations[]", endOfIteration, iterationMembers()},
 	}

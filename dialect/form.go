@@ -8,19 +8,18 @@ import (
 	"strings"
 )
 
-// formBoundary returns the boundary of a form (RFC 7578), or "" if the
-// Content-Type says JSON. Servers also read plain text as JSON, and a body
-// without a type.
+// formBoundary returns the boundary of a form (RFC 7578), or "" for JSON. Servers also
+// parse plain text and bodies without a type as JSON.
 func formBoundary(contentType string) (string, error) {
 	if contentType == "" || contentType == "application/json" { // nearly always
 		return "", nil
 	}
 	kind, parameters, err := mime.ParseMediaType(contentType)
 	if err != nil || strings.Contains(contentType, "*") { // parameters in pieces (RFC 2231)
-		return "", unclear("the Content-Type does not parse; write it as in RFC 9110, section 8.3, with each parameter once")
+		return "", unclear("Content-Type: it does not parse; write it as in RFC 9110, section 8.3, with each parameter once")
 	}
 	if !isUTF8(parameters["charset"]) {
-		return "", unclear("the Content-Type says that the body is not UTF-8; send UTF-8")
+		return "", unclear("Content-Type: the charset is not UTF-8; send UTF-8")
 	}
 
 	switch {
@@ -28,29 +27,29 @@ func formBoundary(contentType string) (string, error) {
 		strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"):
 		return "", nil
 	case kind != "multipart/form-data":
-		return "", unclear("a body of this Content-Type is not looked into for a model; send application/json or multipart/form-data")
+		return "", unclear("Content-Type: bodies of this type are not searched for a model; send application/json or multipart/form-data")
 	case parameters["boundary"] == "":
-		return "", unclear("the Content-Type of the form has no boundary; write multipart/form-data; boundary=… with the boundary of the body")
+		return "", unclear("Content-Type: the form has no boundary; write multipart/form-data; boundary=… with the boundary of the body")
 	case !boundaryForm.MatchString(parameters["boundary"]) || !formType.MatchString(contentType):
-		return "", unclear("the boundary in the Content-Type is not one that all servers read alike; write multipart/form-data; boundary=… with 1 to 70 letters, digits and hyphens, and no further parameter")
+		return "", unclear("Content-Type: servers read this boundary in different ways; write multipart/form-data; boundary=… with 1 to 70 letters, digits and hyphens, and no further parameter")
 	}
 	return parameters["boundary"], nil
 }
 
-// isUTF8 reports whether a charset is UTF-8. The empty one is.
+// isUTF8 reports whether a charset is UTF-8 or empty.
 func isUTF8(charset string) bool {
 	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }
 
-// boundaryForm is what RFC 2046, section 5.1.1, permits as a boundary.
+// boundaryForm matches the boundaries that RFC 2046, section 5.1.1, permits.
 var boundaryForm = regexp.MustCompile(`^[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]$`)
 
-// formType is a form's Content-Type without further parameters: PHP takes the
-// first text "boundary" for the parameter, wherever it stands.
+// formType matches a form's Content-Type without further parameters. PHP uses the
+// first text "boundary" as the parameter, wherever it is.
 var formType = regexp.MustCompile(`^(?i)multipart/form-data(;[ \t]*(boundary|charset)=("[^"\\]*"|[^\s"\\;,]+))+;?$`)
 
-// readForm finds the names in a form. A form that parsers could cut into parts
-// in two ways is refused.
+// readForm finds the names in a form. It refuses forms that parsers can split in
+// different ways.
 func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 	var b body
 	err := eachPart(data, boundary, func(p part, start, end int) error {
@@ -66,36 +65,36 @@ func (d *Dialect) readForm(data []byte, boundary string) (body, error) {
 	return b, nil
 }
 
-// eachPart calls f with every part of a form: what its header says, and where its
-// value lies.
+// eachPart calls f with the header of every part of a form and with the range of its
+// value.
 func eachPart(data []byte, boundary string, f func(p part, start, end int) error) error {
 	delimiter := []byte("--" + boundary)
 	if !bytes.HasPrefix(data, delimiter) {
-		return unclear("the form does not begin with the boundary of its Content-Type; write nothing before the first boundary")
+		return unclear("form: it does not begin with the boundary of its Content-Type; send nothing before that")
 	}
 
 	parts := 0
 	for at := len(delimiter); ; parts++ {
 		if parts > maxParts {
-			return unclear("the form has more parts than %d; send fewer", maxParts)
+			return unclear("form: it has more parts than %d; send fewer", maxParts)
 		}
 		rest := data[at:]
 		if last, ok := bytes.CutPrefix(rest, []byte("--")); ok {
 			if len(last) > 0 && string(last) != "\r\n" {
-				return unclear("there is more after the form; end the body with the last boundary")
+				return unclear("form: data follows the last boundary; end the body there")
 			}
 			return nil
 		}
 		if !bytes.HasPrefix(rest, []byte("\r\n")) {
-			return unclear("a boundary of the form does not end its line; write CR LF after each boundary, and use a boundary that does not occur in the parts")
+			return unclear("form: a boundary does not end its line; write CR LF after each boundary, and use one that does not occur in the parts")
 		}
 		next := bytes.Index(rest, delimiter)
 		if next < 2 || string(rest[next-2:next]) != "\r\n" {
-			return unclear("the form is cut short, or has its boundary within a line; end it with the last boundary, and use one that does not occur in the parts")
+			return unclear("form: it is cut short, or its boundary occurs within a line; end it with the last boundary, and use one that does not occur in the parts")
 		}
 
-		// A part without header lines begins with an empty line, which then is
-		// the boundary's own end of line too.
+		// A part without header lines begins with an empty line. It is the end
+		// of the boundary's line, too.
 		if err := eachOne(data, at+2, at+next-2, f); err != nil {
 			return err
 		}
@@ -103,11 +102,11 @@ func eachPart(data []byte, boundary string, f func(p part, start, end int) error
 	}
 }
 
-// eachOne calls f with the part of a form that lies from start to end.
+// eachOne calls f with the part of a form from start to end.
 func eachOne(data []byte, start, end int, f func(p part, start, end int) error) error {
 	head, _, ok := bytes.Cut(data[min(start, end):end], []byte("\r\n\r\n"))
 	if !ok {
-		return unclear("a part of the form has no header; write Content-Disposition: form-data; name=\"…\" and an empty line before its value")
+		return unclear("form: a part has no header; write Content-Disposition: form-data; name=\"…\" and an empty line before its value")
 	}
 	p, err := readHead(string(head))
 	if err != nil {
@@ -116,7 +115,7 @@ func eachOne(data []byte, start, end int, f func(p part, start, end int) error) 
 	return f(p, start+len(head)+4, end)
 }
 
-// readPart reads a part of a form, whose value lies from start to end.
+// readPart reads a part of a form whose value is data[start:end].
 func (d *Dialect) readPart(b *body, data []byte, part part, start, end int) error {
 	name := part.name
 	primary, other, err := d.names(name)
@@ -130,23 +129,22 @@ func (d *Dialect) readPart(b *body, data []byte, part part, start, end int) erro
 
 	switch {
 	case part.file:
-		return unclear("the part %s is a file; send it without a filename and without Content-Type: application/octet-stream", quotable(name))
+		return unclear("part %q: it is a file; send it without a filename and without Content-Type: application/octet-stream", quotable(name))
 	case !part.text:
-		return unclear("the part %s is not UTF-8; leave its Content-Type out", quotable(name))
+		return unclear("part %q: it is not UTF-8; remove its Content-Type", quotable(name))
 	case value == "":
 		return errEmpty
 	case other:
 		b.others = append(b.others, d.trim(value))
 	case b.model != "":
-		return unclear("the part %s is there twice; send it once", quotable(name))
+		return unclear("part %q: it occurs twice; send it once", quotable(name))
 	default:
 		b.model, b.start, b.end = d.trim(value), start, end
 	}
 	return nil
 }
 
-// holds refuses a part that may have names in its value, which is not looked
-// into.
+// holds refuses a part that may have names in its value, because that is not searched.
 func (d *Dialect) holds(name, value string) error {
 	folded := fold(name)
 	w := d.words[folded]
@@ -156,16 +154,16 @@ func (d *Dialect) holds(name, value string) error {
 	case !isFallbacks(folded) && d.stands(folded, '"') || folded == "prompt" && structured:
 		return standsFor(name)
 	case isFallbacks(folded), w.role&isMerged != 0, w.role&holdsNames != 0 && (structured || !slices.Contains(scalars, folded)):
-		return unclear("the part %s may name a model and is not looked into; leave it out, or send JSON", quotable(name))
+		return unclear("part %q: it may name a model and is not searched; remove it, or send JSON", quotable(name))
 	}
 	return nil
 }
 
-// part is what the header of a form's part says.
+// part is the header of a part of a form.
 type part struct {
 	name string
-	file bool // servers take it for a file
-	text bool // its value is text in UTF-8
+	file bool // whether servers treat it as a file
+	text bool // whether its value is UTF-8
 }
 
 // readHead reads the header of a part.
@@ -176,7 +174,7 @@ func readHead(head string) (part, error) {
 		field, value, ok := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
 		if !ok || field == "" || strings.ContainsAny(line, "\r\n\x00") || strings.ContainsAny(field, " \t") {
-			return p, unclear("the header of a part of the form does not parse; write each field in a line of its own, as name: value")
+			return p, unclear("form: the header of a part does not parse; write each field on its own line, as name: value")
 		}
 		field = strings.ToLower(field)
 		if seen[field] || field != "content-disposition" && strings.Contains(strings.ToLower(line), "content-disposition") {
@@ -188,7 +186,7 @@ func readHead(head string) (part, error) {
 		}
 	}
 	if !seen["content-disposition"] || p.name == "_charset_" {
-		return p, unclear("a part of the form has no name, or changes the charset of others; write Content-Disposition: form-data; name=\"…\" and send UTF-8")
+		return p, unclear("form: a part has no name, or changes the charset of others; write Content-Disposition: form-data; name=\"…\" and send UTF-8")
 	}
 	return p, nil
 }
@@ -202,13 +200,13 @@ func (p *part) readField(field, value string) (err error) {
 		p.file = p.file || file
 	case "content-transfer-encoding":
 		if e := strings.ToLower(value); e != "binary" && e != "8bit" && e != "7bit" {
-			return unclear("a part of the form is encoded; send it as it is, without a Content-Transfer-Encoding")
+			return unclear("form: a part is encoded; send it without a Content-Transfer-Encoding")
 		}
 	case "content-type":
 		kind, parameters, err := mime.ParseMediaType(value)
 		switch {
 		case strings.HasPrefix(strings.ToLower(value), "multipart/"):
-			return unclear("a part of the form is a form; send its parts as parts of the form itself")
+			return unclear("form: a part is a form; send its parts as parts of the outer form")
 		case kind == "application/octet-stream": // to busboy this is a file, whatever its name
 			p.file = true
 		}
@@ -217,24 +215,24 @@ func (p *part) readField(field, value string) (err error) {
 	return err
 }
 
-var errDisposition = unclear("a part of the form has a Content-Disposition that parsers read in several ways; write form-data; name=\"…\"; filename=\"…\" in one line, without a backslash or %% in the name, and without name= or a semicolon after a backslash in the filename")
+var errDisposition = unclear("form: parsers read the Content-Disposition of a part in several ways; write form-data; name=\"…\"; filename=\"…\" on one line, without a backslash or %% in the name, and without name= or a semicolon after a backslash in the filename")
 
-// parameter is one of a Content-Disposition: its name, and its value in quotes
-// or as a token. A single quote is a quote to PHP, so no token has one, except
-// filename* (RFC 8187).
+// parameter matches a parameter of a Content-Disposition: a name, and a value in quotes
+// or as a token. PHP treats a single quote as a quote, so only filename* may have one
+// (RFC 8187).
 var parameter = regexp.MustCompile(`^;[ \t]*(?i)(?:(name|filename)=(?:"((?:[^"\\]|\\.)*)"|([0-9A-Za-z!#$%&+.^_` + "`" + `|~-]+))|(filename\*)=([A-Za-z0-9!#$&+.^_'%` + "`" + `|~-]+))`)
 
-// renames is a text within a value that some parser takes for the
-// parameter name: they look for it by a regular expression.
+// renames matches a text within a value that some parser mistakes for the parameter
+// name, because it searches with a regular expression.
 var renames = regexp.MustCompile(`(?i)name[\x00-\x20]*(=|\*)`)
 
-// readDisposition reads how a part is named (RFC 7578, section 4.2). Its
-// parameters may come in any order, in quotes or without, but none twice.
+// readDisposition reads the name of a part (RFC 7578, section 4.2). The parameters may
+// come in any order, with or without quotes, but each only once.
 //
-// Parsers differ in three ways, and each is refused where it matters. Some take
-// a backslash for an escape and some for itself: so there is none in a name, and
-// in a filename only after the name, where nothing else can be read into it.
-// Some look for name= anywhere in the line. Some decode name* and %22.
+// Parsers differ in three ways. Some treat a backslash as an escape, so a name must not
+// have one, and a filename only if it follows the name. Some search for name= anywhere
+// in the line. Some decode name* and %22. The function refuses each difference where it
+// matters.
 func readDisposition(value string) (name string, file bool, err error) {
 	const kind = "form-data"
 	if len(value) < len(kind) || !strings.EqualFold(value[:len(kind)], kind) {
@@ -263,8 +261,8 @@ func readDisposition(value string) (name string, file bool, err error) {
 	return name, seen["filename"] || seen["filename*"], nil
 }
 
-// clearValue reports whether all parsers read the value of a parameter alike, as
-// far as it matters.
+// clearValue reports whether all parsers read the value of a parameter alike, as far
+// as it matters here.
 func clearValue(key, text string, named bool) bool {
 	switch escaped := strings.Contains(text, `\`); {
 	case renames.MatchString(text):

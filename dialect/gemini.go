@@ -1,9 +1,8 @@
 package dialect
 
-// gemini has the model in the path, and in bodies that hold requests
-// (https://ai.google.dev/api/generate-content); a Live socket's first message
-// names it (https://ai.google.dev/api/live). Names may be written as resources,
-// «models/x».
+// gemini names the model in the path, and in the requests of a batch
+// (https://ai.google.dev/api/generate-content). The first message of a Live socket
+// names it too (https://ai.google.dev/api/live). Names may have the prefix models/.
 var gemini = &Dialect{
 	name:       "gemini",
 	places:     []place{geminiPlace, tunedPlace, endpointPlace},
@@ -17,8 +16,10 @@ var gemini = &Dialect{
 // (https://ai.google.dev/api/generate-content#UsageMetadata). The prompt has what
 // came from the cache; thoughts are beside the candidates, and what hosted tools
 // found is beside the prompt. The lists tell tokens by modality. Every chunk of a
-// stream repeats the whole, so the last one counts, never a sum. Live calls the
-// output responseTokenCount (https://ai.google.dev/api/live#UsageMetadata).
+// stream repeats the whole, so the last one counts, never a sum. Searches are the
+// queries that an answer is grounded in
+// (https://ai.google.dev/gemini-api/docs/google-search). Live calls the output
+// responseTokenCount (https://ai.google.dev/api/live#UsageMetadata).
 var geminiUsage = []usageMember{
 	{"promptTokenCount", promptTokens},
 	{"candidatesTokenCount", outputTokens},

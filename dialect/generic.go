@@ -2,9 +2,9 @@ package dialect
 
 import "slices"
 
-// generic is spoken by providers of which only the address is known. It looks
-// wherever one of the others has a model, also in the paths of APIs that have no
-// dialect of their own, and writes one where OpenAI does.
+// generic is the dialect of providers of which only the address is known. It searches
+// the places of all other dialects and the paths of APIs without a dialect. It writes
+// the model where OpenAI reads it.
 var generic = &Dialect{
 	name: "generic",
 	places: []place{

@@ -9,35 +9,33 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// What a request may have at most, so that what it takes to read it is bounded by
-// its length.
+// Limits of a request. They bound the work of reading it by its length.
 const (
-	maxMembers = 1000    // of the object itself
-	maxValues  = 100_000 // in one that is looked into
-	maxNames   = 100     // of models
-	maxParts   = 1000    // of a form
+	maxMembers = 1000    // fields of the outer object
+	maxValues  = 100_000 // values in a field that is searched
+	maxNames   = 100     // names of models
+	maxParts   = 1000    // parts of a form
 )
 
-// indirect are members that stand for a model which the request does not name:
-// it is written in what the account has stored. Azure's data sources use one for
-// embeddings, and LiteLLM's prompts have one
-// (https://docs.litellm.ai/docs/proxy/prompt_management). In small letters.
+// indirect lists fields that select a model through something stored in the account.
+// Azure's data sources do so for embeddings, and so do LiteLLM's prompts
+// (https://docs.litellm.ai/docs/proxy/prompt_management). All are in lower case.
 var indirect = []string{
 	"assistant", "assistant_id", "agent", "agent_id", "preset", "agent_reference", "input_file_id", "data_sources",
 	"prompt_id",
 }
 
-// aliases are members that name a further model without "model" in their name:
-// LiteLLM's deployment and its fallbacks by name, and the adapters of LoRAX, TGI
-// (https://huggingface.co/docs/text-generation-inference/conceptual/lora) and
-// SGLang. In small letters.
+// aliases lists fields that name a further model without "model" in their name:
+// LiteLLM's deployment and fallbacks, and the adapters of LoRAX, TGI
+// (https://huggingface.co/docs/text-generation-inference/conceptual/lora) and SGLang.
+// All are in lower case.
 var aliases = []string{"deployment_id", "context_window_fallback_dict", "adapter_id", "merged_adapters", "lora_path"}
 
-// merged are members that gateways merge into the request, or read settings
-// from that name models: LiteLLM's
+// merged lists fields that gateways merge into the request, or whose settings may
+// name models: LiteLLM's
 // (https://docs.litellm.ai/docs/completion/provider_specific_params), Portkey's
-// (https://portkey.ai/docs/api-reference/inference-api/config-object), and what
-// the AI SDK calls its options for a provider
+// (https://portkey.ai/docs/api-reference/inference-api/config-object), and the AI
+// SDK's options for a provider
 // (https://vercel.com/docs/ai-gateway/models-and-providers/provider-options).
 var merged = []string{
 	"extra_body", "extra_params", "extra_query", "extra_headers", "optional_params", "litellm_params", "litellm_metadata",
@@ -45,49 +43,46 @@ var merged = []string{
 	"provideroptions", "provider_options",
 }
 
-// scalars are such members too, but a text in them names no model: OpenRouter's
+// scalars lists further such fields, in which a plain text names no model: OpenRouter's
 // provider (https://openrouter.ai/docs/guides/routing/provider-selection), a
 // config, and the parameters of LoRAX and TGI.
 var scalars = []string{"provider", "config", "parameters"}
 
-// mergesMetadata reports whether a gateway may merge the member metadata of a
-// request into the one that it sends on. new-api does for videos; elsewhere it
-// is the caller's own.
+// mergesMetadata reports whether a gateway may merge the field metadata into the
+// request. new-api does so for videos. Elsewhere metadata belongs to the caller.
 func mergesMetadata(path string) bool { return strings.Contains(path, "/video") }
 
-// schemas are members of tools below which is the caller's own: a schema may
-// well have a property that is called model. "parameters" are those of a
-// function, in which names are objects, or of a hosted tool, in which they are
-// texts.
+// schemas lists fields of tools with free content. A schema may well have a property
+// called model. The field "parameters" is not listed: those of a function are
+// schemas, and those of a hosted tool may name a model.
 var schemas = []string{
 	"parametersJsonSchema", "parameters_json_schema", "input_schema", "input_examples", "inputSchema",
 	"json_schema", "responseSchema", "response_schema", "responseJsonSchema", "response_json_schema", "response", "schema",
 }
 
-// readJSON finds the names in a JSON object. Texts that parsers could read in
-// two ways are refused: doubled names, invalid UTF-8, a byte order mark, more
-// than one value.
+// readJSON finds the names in a JSON object. It refuses ambiguous texts: duplicate
+// names, invalid UTF-8, a byte order mark, more than one value.
 func (d *Dialect) readJSON(path string, data []byte) (body, error) {
 	r := &reader{d: d, path: path}
 	err := r.read(data)
 	return r.body, err
 }
 
-// ReadMessage is [Dialect.ReadMessageOn] for a WebSocket whose path is not
-// that of OpenAI's Responses API.
+// ReadMessage is like [Dialect.ReadMessageOn] for a WebSocket that is not one of
+// OpenAI's Responses API.
 func (d *Dialect) ReadMessage(data []byte) (names []string, named bool, err error) {
 	return d.ReadMessageOn("", data)
 }
 
-// ReadMessageOn finds the names in a message of a WebSocket with this path, and
-// reports whether one of them is what the provider takes for the session's. Its
-// errors are [*Unclear].
+// ReadMessageOn returns the models that a message of a WebSocket with this path
+// names. It also reports whether one of them is the session's model. Its errors are
+// [*Unclear].
 //
-// A Realtime session is named in the member session or response. On the socket
-// of the Responses API every response.create names its model, at its top, as the
-// body of a POST does (https://developers.openai.com/api/docs/guides/websocket-mode);
-// gateways also take it in a member response. One that names none is refused,
-// because nobody could say which model the provider would take.
+// Realtime messages name the model in the field session or response. On the socket of
+// the Responses API every response.create names its model like the body of a POST
+// (https://developers.openai.com/api/docs/guides/websocket-mode). Gateways also accept
+// it in a field response. ReadMessageOn refuses a response.create without a model,
+// because the provider's choice is unknown.
 func (d *Dialect) ReadMessageOn(path string, data []byte) (names []string, named bool, err error) {
 	r := &reader{d: d, path: path, message: true}
 	if err := r.read(data); err != nil {
@@ -104,29 +99,29 @@ func (d *Dialect) ReadMessageOn(path string, data []byte) (names []string, named
 	creates := r.event == "response.create"
 	named = creates && (r.model != "" || r.named)
 	if creates && !named {
-		return nil, false, unclear("a response.create names no model; write model in each of them")
+		return nil, false, unclear("response.create: it names no model; set model in each")
 	}
 	return split(names, names...), named, nil
 }
 
-// isResponses reports whether a WebSocket of this path speaks as the Responses
-// API does, and not as Realtime.
+// isResponses reports whether a WebSocket with this path is one of the Responses API
+// instead of Realtime.
 func isResponses(path string) bool {
 	return strings.HasSuffix(strings.TrimRight(path, "/"), "/responses")
 }
 
-// reader reads one JSON text.
+// reader finds the names in one JSON text.
 type reader struct {
 	body
 	d       *Dialect
 	path    string
-	message bool              // of a WebSocket
-	event   string            // the type of a message
-	dec     *jsontext.Decoder // of a value that is looked into
-	into    string            // the member whose value that is
+	message bool              // whether it is a message of a WebSocket
+	event   string            // the type of the message
+	dec     *jsontext.Decoder // decodes the value that is searched
+	into    string            // the field with that value
 }
 
-var errNotJSON = unclear("the body is not JSON that every parser reads alike (RFC 7493); send one JSON object in UTF-8, in which no name is there twice")
+var errNotJSON = unclear("body: it is not JSON that every parser reads alike (RFC 7493); send one JSON object in UTF-8 without duplicate names")
 
 // read reads the text.
 func (r *reader) read(data []byte) error {
@@ -148,7 +143,7 @@ func (r *reader) read(data []byte) error {
 	return nil
 }
 
-// top reads a member of the text's own object, whose value is at a place.
+// top reads a field of the outer object, whose value begins at an offset.
 func (r *reader) top(name string, value []byte, at int) error {
 	folded := fold(name)
 	w := r.d.words[folded]
@@ -163,16 +158,16 @@ func (r *reader) top(name string, value []byte, at int) error {
 	container := r.holds(folded, w)
 	kind := jsontext.Value(value).Kind()
 	switch {
-	case container && w.exact != "" && w.exact != name && w.role&isMerged == 0: // of merged ones each spelling is looked into
+	case container && w.exact != "" && w.exact != name && w.role&isMerged == 0: // every spelling of merged fields is searched
 		return otherCase(w.exact)
 	case r.d.stands(folded, kind):
 		return standsFor(name)
 	case !container && !other:
 		return r.readEvent(name, folded, value)
 	case w.role&isMerged != 0 && kind == '"':
-		return unclear("%s is a text, and some gateways read an object in it; write an object, or leave it out", quotable(name))
+		return unclear("field %q: it is a text, which some gateways parse as an object; write an object, or remove it", quotable(name))
 	case bytes.Count(value, []byte{','}) > maxValues:
-		return unclear("%s has more in it than %d values; send fewer", quotable(name), maxValues)
+		return unclear("field %q: it has more than %d values; send fewer", quotable(name), maxValues)
 	}
 	r.dec = jsontext.NewDecoder(bytes.NewBuffer(value))
 	if other {
@@ -181,7 +176,7 @@ func (r *reader) top(name string, value []byte, at int) error {
 	return r.enter(name)
 }
 
-// holds reports whether a member may hold further names.
+// holds reports whether a field may hold further names.
 func (r *reader) holds(folded string, w word) bool {
 	switch {
 	case w.role&isMetadata != 0:
@@ -192,7 +187,7 @@ func (r *reader) holds(folded string, w word) bool {
 	return w.role&holdsNames != 0 || isFallbacks(folded)
 }
 
-// readEvent reads the type of a message on the socket of the Responses API.
+// readEvent reads the type of a message on a socket of the Responses API.
 func (r *reader) readEvent(name, folded string, value []byte) error {
 	if !r.message || folded != "type" || !isResponses(r.path) {
 		return nil
@@ -210,7 +205,7 @@ func (r *reader) readEvent(name, folded string, value []byte) error {
 	return nil
 }
 
-// enter looks for names in a container. Within a session, a tool is a tool.
+// enter searches a container.
 func (r *reader) enter(name string) error {
 	defer func(outer string) { r.into = outer }(r.into)
 	r.into = name
@@ -222,19 +217,19 @@ func (r *reader) enter(name string) error {
 
 func isFallbacks(name string) bool { return strings.HasSuffix(name, "fallbacks") }
 
-// stands reports whether a member of this folded name stands for a model.
+// stands reports whether a field with this folded name selects a model indirectly.
 func (d *Dialect) stands(name string, kind jsontext.Kind) bool {
 	return d.words[name].role&isIndirect != 0 && kind != 'n' || name == "prompt" && kind == '{' || isFallbacks(name) && kind == '"'
 }
 
 func standsFor(name string) error {
-	return unclear("%s stands for a model that the request does not name; leave it out, and name the model", quotable(name))
+	return unclear("field %q: it selects a model that the request does not name; remove it and name the model", quotable(name))
 }
 
-// primary reads the name of the model that the request wants.
+// primary reads the name of the requested model.
 func (r *reader) primary(name string, value []byte, at int) error {
 	if value[0] != '"' {
-		return unclear("%s is not a text; write the name of a model in quotes", quotable(name))
+		return unclear("field %q: it is not a text; write the model's name in quotes", quotable(name))
 	}
 	model, err := r.text(value)
 	if err != nil {
@@ -247,8 +242,7 @@ func (r *reader) primary(name string, value []byte, at int) error {
 	return nil
 }
 
-// object reads an object in a container, where whatever names a model names
-// another one.
+// object searches an object in a container. Any model in it is a further one.
 func (r *reader) object() error {
 	return r.within('}', func() error {
 		token, err := r.dec.ReadToken()
@@ -282,8 +276,8 @@ func (r *reader) member(name string) error {
 	return r.look()
 }
 
-// fallbacks reads what to ask instead: names, requests of their own, or a list of
-// names by that of what they stand in for.
+// fallbacks reads fallbacks: names, whole requests, or lists of names by the name of
+// the model that they replace.
 func (r *reader) fallbacks() error {
 	switch r.dec.PeekKind() {
 	case '"':
@@ -305,13 +299,13 @@ func (r *reader) fallbacks() error {
 	return r.skip()
 }
 
-// ofRequest reports whether a list of this name is a request's own, and no list of
-// fallbacks.
+// ofRequest reports whether a list with this name is a field of a request instead of
+// a list of fallbacks.
 func (r *reader) ofRequest(name string) bool {
 	return name == "stop" || name == "stop_sequences" || r.d.stands(fold(name), '[') || slices.Contains(schemas, name) || slices.Contains(r.d.containers, name)
 }
 
-// parameters reads those of a tool.
+// parameters reads the parameters of a tool.
 func (r *reader) parameters() error {
 	if r.dec.PeekKind() != '{' {
 		return r.skip()
@@ -332,7 +326,7 @@ func (r *reader) parameters() error {
 	})
 }
 
-// look looks for further names in a value.
+// look searches a value.
 func (r *reader) look() error {
 	switch r.dec.PeekKind() {
 	case '{':
@@ -343,7 +337,7 @@ func (r *reader) look() error {
 	return r.skip()
 }
 
-// further reads the names of further models: a text, or texts in whatever form.
+// further reads the names of further models, in a text or in nested texts.
 func (r *reader) further() error {
 	switch r.dec.PeekKind() {
 	case '"':
@@ -353,7 +347,7 @@ func (r *reader) further() error {
 		}
 		model, err := r.text(raw)
 		if r.body.others = append(r.body.others, model); len(r.body.others) > maxNames {
-			return unclear("the request names more models than %d; name fewer", maxNames)
+			return unclear("body: it names more than %d models; name fewer", maxNames)
 		}
 		return err
 	case '[':
@@ -366,10 +360,10 @@ func (r *reader) further() error {
 			return r.further()
 		})
 	}
-	return r.skip() // a number or a truth names nothing
+	return r.skip() // numbers and booleans name nothing
 }
 
-// within reads an object or an array, to the bracket that ends it.
+// within reads an object or an array up to its closing bracket.
 func (r *reader) within(end jsontext.Kind, read func() error) error {
 	if _, err := r.dec.ReadToken(); err != nil {
 		return errNotJSON
@@ -404,7 +398,7 @@ func (r *reader) skip() error {
 	return nil
 }
 
-// quoted is a text in JSON.
+// quoted returns a text as JSON.
 func quoted(s string) string {
 	data, err := json.Marshal(s)
 	if err != nil {

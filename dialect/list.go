@@ -8,35 +8,33 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Model lists differ by provider in three ways: in the member that has the
-// entries, in the members of an entry that name its model, and in what stands
-// beside the list. All of it is in the tables here, and whatever is in none of
-// them is an error: the caller then withholds the answer.
+// Model lists differ by provider in three ways: the field with the entries, the fields
+// of an entry that name its model, and the fields beside the list. The tables here
+// cover all of them. Anything else is an error, and the caller withholds the answer.
 var (
-	// entryLists are members whose value is a list of entries, or one entry.
-	// llama.cpp has two of them in one answer, and so has Deepgram.
+	// entryLists are the fields with a list of entries, or with one entry.
+	// llama.cpp and Deepgram have two of them in one answer.
 	entryLists = []string{"data", "models", "stt", "tts"}
 
-	// besides are members that are no list of models and name none: Deepgram's
-	// table of languages.
+	// besides are fields that name no model: Deepgram's table of languages.
 	besides = []string{"languages"}
 
 	// cursors are the names of the first and the last entry (Anthropic).
 	cursors = []string{"first_id", "last_id"}
 
-	// pages tell of further pages, and the value that says that there is none.
+	// pages are the fields that announce further pages, with the value for none.
 	pages = map[string]string{"has_more": "false", "nextPageToken": `""`, "next_page_token": `""`}
 
-	// entryNames name an entry's model. All that are there must be permitted.
+	// entryNames are the fields that name an entry's model. All must be permitted.
 	entryNames = []string{"id", "model_id", "canonical_name", "model", "name"}
 
-	// entryAliases name the same model in further ways. Those that are not
-	// permitted are left out of the entry.
+	// entryAliases are the fields with further names of the model. The filter
+	// removes those that are not permitted.
 	entryAliases = []string{"aliases", "canonical_slug", "root", "parent", "baseModelId"}
 )
 
-// entryForms are the forms of an entry that has a model's name and no more. A
-// list's first entry that has a mark decides, or else the list.
+// entryForms are templates of minimal entries. The field named mark in the first entry
+// of the list selects one, or else the list itself does.
 var entryForms = []struct{ name, mark, text string }{
 	{"elevenlabs", "model_id", `{"model_id":%,"name":%}`},
 	{"deepgram", "canonical_name", `{"name":%,"canonical_name":%}`},
@@ -46,26 +44,25 @@ var entryForms = []struct{ name, mark, text string }{
 	{"gemini", "name", `{"name":%,"displayName":%,"supportedGenerationMethods":["generateContent","countTokens"]}`},
 }
 
-// resources is what Gemini writes before the names of models.
+// resources is Gemini's prefix of model names.
 const resources = "models/"
 
 var (
-	errNotList      = unclear("the provider's answer is not a list of models that the relay understands, so it is withheld")
-	errNotPermitted = unclear("the provider's answer shows a model that the token does not permit, so it is withheld")
+	errNotList      = unclear("answer: it is not a list of models that the relay understands; it is withheld")
+	errNotPermitted = unclear("answer: it shows a model that the token does not permit; it is withheld")
 )
 
-// FilterModels returns a model list, or the entry of one model, with only the
-// models that permits allows. All else keeps its place, except that first_id and
-// last_id follow the entries that are left.
+// FilterModels removes the models that permits refuses from a model list, or from the
+// entry of one model. The rest keeps its order. The fields first_id and last_id follow
+// the entries that are left.
 //
-// If only is not empty, permits is not asked: each list has exactly that one, as
-// the provider has it or else in a minimal form, and no further page.
+// If only is not empty, FilterModels ignores permits: each list has exactly that model,
+// as the provider shows it or else as a minimal entry, and no further page.
 //
-// An entry with several names stays if all of them are permitted, such as the
-// name and the model of Ollama's. Its name does not count beside an id, because
-// there it is for people to read. Of its aliases those stay that are permitted. A
-// Deepgram model called general also counts as permitted if its architecture is:
-// the provider takes "nova-3" for "nova-3-general".
+// An entry with several names, such as Ollama's, stays if all of them are permitted. A
+// name beside an id is a title and does not count. The entry keeps those aliases that
+// are permitted. A Deepgram model called general also stays if its architecture is
+// permitted, because the provider reads "nova-3" as "nova-3-general".
 func (d *Dialect) FilterModels(list []byte, permits func(model string) bool, only string) ([]byte, error) {
 	f := &filter{d: d, permits: permits, only: strings.TrimPrefix(only, resources)}
 	if only != "" {
@@ -93,7 +90,7 @@ type filter struct {
 	kept    []string // the names of the entries that stay
 }
 
-// member is a member of an object, as it came.
+// member is a member of a JSON object. Its value keeps its bytes.
 type member struct {
 	name  string
 	value []byte
@@ -122,7 +119,7 @@ func (f *filter) answer(data []byte) ([]byte, error) {
 	return f.rest(members)
 }
 
-// list filters what is in one of entryLists.
+// list filters the value of one of entryLists.
 func (f *filter) list(m member) ([]byte, error) {
 	if m.value[0] == '[' {
 		return f.entries(m.name, m.value)
@@ -130,7 +127,7 @@ func (f *filter) list(m member) ([]byte, error) {
 	return f.single(m.value)
 }
 
-// single filters the entry of the one model that was asked for.
+// single filters the entry of the requested model.
 func (f *filter) single(data []byte) ([]byte, error) {
 	kept, err := f.entry(data)
 	switch {
@@ -144,7 +141,7 @@ func (f *filter) single(data []byte) ([]byte, error) {
 	return kept, nil
 }
 
-// entries filters a list; a bare array has no name.
+// entries filters a list. The name of a bare array is empty.
 func (f *filter) entries(name string, list []byte) ([]byte, error) {
 	values, err := valuesOf(list)
 	if err != nil {
@@ -167,11 +164,10 @@ func (f *filter) entries(name string, list []byte) ([]byte, error) {
 	return join('[', out, ']'), nil
 }
 
-// halves reports whether a list has a part of all models, beside another.
+// halves reports whether a list shows only some models, beside another list.
 func halves(list string) bool { return list == "stt" || list == "tts" }
 
-// insert writes the only model into the one of two lists in which it belongs, if
-// neither has it.
+// insert adds the only model to the right one of two lists if neither has it.
 func (f *filter) insert(members []member) {
 	if f.only == "" || len(f.kept) > 0 {
 		return
@@ -187,7 +183,7 @@ func (f *filter) insert(members []member) {
 	}
 }
 
-// rest checks what stands beside the lists, and puts the answer together.
+// rest checks the fields beside the lists and assembles the answer.
 func (f *filter) rest(members []member) ([]byte, error) {
 	for i, m := range members {
 		none, page := pages[m.name]
@@ -206,7 +202,7 @@ func (f *filter) rest(members []member) ([]byte, error) {
 	return object(members), nil
 }
 
-// cursor is the name of the first or the last entry that stays.
+// cursor returns the name of the first or the last entry that is left.
 func (f *filter) cursor(name string) []byte {
 	switch {
 	case len(f.kept) == 0:
@@ -217,8 +213,8 @@ func (f *filter) cursor(name string) []byte {
 	return []byte(quoted(f.kept[len(f.kept)-1]))
 }
 
-// entry returns an entry without the aliases that are not permitted, or nil if
-// its model is not.
+// entry returns an entry with its permitted aliases, or nil if its model is not
+// permitted.
 func (f *filter) entry(data []byte) ([]byte, error) {
 	if data[0] == '"' {
 		name, err := unquote(data)
@@ -267,7 +263,7 @@ func namesOf(members []member) ([]string, error) {
 	return names, nil
 }
 
-// isOllama reports whether an entry's name is one that a request may have.
+// isOllama reports whether a request may use an entry's name as its model.
 func isOllama(members []member) bool {
 	_, id := textOf(members, "id")
 	_, other := textOf(members, "model_id")
@@ -292,7 +288,7 @@ func (f *filter) permitsGeneral(members []member) bool {
 	return canonical && ok && name == "general" && f.permitsName(architecture)
 }
 
-// withoutAliases leaves out of an entry the aliases that are not permitted.
+// withoutAliases removes from an entry the aliases that are not permitted.
 func (f *filter) withoutAliases(data []byte, members []member) ([]byte, error) {
 	changed := false
 	out := members[:0:0]
@@ -316,8 +312,7 @@ func (f *filter) withoutAliases(data []byte, members []member) ([]byte, error) {
 	return object(out), nil
 }
 
-// aliases returns those of an alias or of a list of them that are permitted; nil:
-// none is.
+// aliases returns the permitted part of an alias or a list of aliases. Nil means none.
 func (f *filter) aliases(value []byte) ([]byte, error) {
 	switch value[0] {
 	case '"':
@@ -349,7 +344,7 @@ func (f *filter) aliases(value []byte) ([]byte, error) {
 	return value, nil
 }
 
-// minimal is an entry for the only model, in the form of the list's others.
+// minimal returns an entry for the only model in the form of the other entries.
 func (f *filter) minimal(list string, others [][]byte) []byte {
 	name, form := f.only, ""
 	if len(others) > 0 && others[0][0] == '{' {
@@ -375,7 +370,7 @@ func (f *filter) minimal(list string, others [][]byte) []byte {
 	return []byte(strings.ReplaceAll(form, "%", quoted(name)))
 }
 
-// defaultForm is the form of the entries of an empty list.
+// defaultForm returns the form of the entries of an empty list.
 func (f *filter) defaultForm(list string) string {
 	form := "openai"
 	switch {
@@ -412,7 +407,7 @@ func membersOf(data []byte) ([]member, error) {
 	return members, nil
 }
 
-// valuesOf returns the values of an array that is valid JSON.
+// valuesOf returns the values of a valid JSON array.
 func valuesOf(data []byte) ([][]byte, error) {
 	var values [][]byte
 	s := scanner{data: data, at: 1}
@@ -428,7 +423,7 @@ func valuesOf(data []byte) ([][]byte, error) {
 	return values, nil
 }
 
-// textOf returns the text that a member has as its value.
+// textOf returns the text value of a member.
 func textOf(members []member, name string) (string, bool) {
 	for _, m := range members {
 		if m.name == name && m.value[0] == '"' {
@@ -439,7 +434,7 @@ func textOf(members []member, name string) (string, bool) {
 	return "", false
 }
 
-// object writes an object.
+// object encodes an object.
 func object(members []member) []byte {
 	pairs := make([][]byte, len(members))
 	for i, m := range members {
@@ -448,7 +443,7 @@ func object(members []member) []byte {
 	return join('{', pairs, '}')
 }
 
-// join writes values between two brackets.
+// join encodes values between two brackets.
 func join(open byte, values [][]byte, end byte) []byte {
 	out := append([]byte{open}, bytes.Join(values, []byte{','})...)
 	return append(out, end)

@@ -2,8 +2,8 @@ package dialect
 
 import (
 	"bytes"
-	"mime"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -51,6 +51,16 @@ var bodyForms = map[string]bodyForm{
 	"application/vnd.amazon.eventstream": amazonBody,
 }
 
+// form is how the answer is laid out.
+func (a *Answer) form() bodyForm {
+	kind, _, _ := strings.Cut(a.ContentType, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	if strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json") && kind != "application/stream+json" {
+		return jsonBody
+	}
+	return bodyForms[kind]
+}
+
 // NewMeter returns the meter of an answer, whose bytes without content coding go
 // through [Meter.Write]. It is nil where the answer tells no usage: the methods of
 // a nil Meter do nothing, and its reading is not known. For routes on which the
@@ -65,10 +75,7 @@ func (d *Dialect) NewMeter(r *Request, a Answer) *Meter {
 	m.walk.root, m.walk.sink = f.watched, &m.sink
 	m.walk.reset()
 
-	kind, _, err := mime.ParseMediaType(a.ContentType)
-	if err == nil {
-		m.form = bodyForms[kind]
-	}
+	m.form = a.form()
 	if f == invokeForm {
 		m.readBedrockHeader(a.Header)
 	}

@@ -76,7 +76,7 @@ var fixtures = []struct {
 	{"anthropic/error.sse", "/v1/messages", nil, Reading{Usage: Usage{Input: 25, Output: 1}, Model: "claude-opus-4-8", Tier: "standard", Known: true, Failed: true, Done: true}},
 	{"anthropic/compaction.json", "/v1/messages", nil, Reading{Usage: Usage{Input: 203_000, Output: 4500}, Model: "claude-opus-4-8", Tier: "fast", Known: true, Done: true}},
 
-	{"gemini/generate.json", "/v1beta/models/m:generateContent", nil, Reading{Usage: Usage{Input: 6, ImageInput: 58, ImageCacheRead: 200, Output: 130, Reasoning: 100}, Model: "gemini-3.8-flash", Known: true, Done: true}},
+	{"gemini/generate.json", "/v1beta/models/m:generateContent", nil, Reading{Usage: Usage{Input: 6, ImageInput: 58, ImageCacheRead: 200, Output: 130, Reasoning: 100, Searches: 2}, Model: "gemini-3.8-flash", Known: true, Done: true}},
 	{"gemini/stream.sse", "/v1beta/models/m:streamGenerateContent", nil, Reading{Usage: Usage{Input: 219, Output: 171, Reasoning: 167}, Model: "gemini-2.5-flash", Known: true, Done: true}},
 	{"gemini/stream.json", "/v1beta/models/m:streamGenerateContent", nil, Reading{Usage: Usage{Input: 219, Output: 171, Reasoning: 167}, Model: "gemini-2.5-flash", Known: true, Done: true}},
 	{"gemini/stream_error.json", "/v1beta/models/m:streamGenerateContent", nil, Reading{Usage: Usage{Input: 155, CacheRead: 64, Output: 167, Reasoning: 167}, Model: "gemini-2.5-flash", Known: true, Failed: true, Done: true}},

@@ -1,19 +1,19 @@
 package dialect
 
-// openai is spoken by OpenAI and by all who are compatible: the model is the
-// member «model» of a JSON body or a form
-// (https://developers.openai.com/api/reference/resources/chat), and a parameter
-// of a Realtime socket, whose messages may change it or name one for transcripts
-// (https://developers.openai.com/api/reference/resources/realtime).
+// openai is the dialect of OpenAI and of compatible providers. The field model of a
+// JSON body or a form names the model
+// (https://developers.openai.com/api/reference/resources/chat). A Realtime socket has
+// a parameter instead, and its messages may change the model or name one for
+// transcripts (https://developers.openai.com/api/reference/resources/realtime).
 //
-// A hosted tool may have a model of its own, and the Responses API takes stored
-// prompts, which have one too. OpenRouter adds a list of fallbacks, «models», and
-// plugins (https://openrouter.ai/docs/api-reference/parameters); Groq's compound
-// systems take a model for each of their parts, and LiteLLM fallbacks
+// A hosted tool may name its own model, and so does a stored prompt of the Responses
+// API. OpenRouter adds plugins and a list of fallbacks, models
+// (https://openrouter.ai/docs/api-reference/parameters). Groq's compound systems take
+// a model for each part, and LiteLLM takes fallbacks
 // (https://docs.litellm.ai/docs/proxy/reliability).
 //
-// Compatible gateways also take the model in the path, as OpenAI's first API and
-// Azure's do.
+// Compatible gateways also accept the model in the path, like OpenAI's first API and
+// Azure.
 var openai = &Dialect{
 	name:   "openai",
 	places: []place{enginePlace, deploymentPlace},

@@ -6,39 +6,39 @@ import (
 	"strings"
 )
 
-// place is where a model's name stands in paths: after a text that begins and
-// ends with a slash.
+// place describes where paths name a model: after a text that begins and ends with
+// a slash.
 type place struct {
 	start  string
-	folded string // start in small letters, set at init
+	folded string // start in lower case, set at init
 
-	// length returns how much of what follows is the name; 0: none of it.
+	// length returns the length of the name in the rest of the path, or 0.
 	length func(rest string) int
 
-	// collection is what the name begins with, if it is no model's own name:
+	// collection is the prefix of names that are no model's own, such as
 	// "tunedModels/".
 	collection string
 
-	// whole is set if servers read a name with slashes here.
+	// whole allows names with slashes.
 	whole bool
 }
 
 // Places that several dialects have.
 var (
-	// OpenAI's first API, and LiteLLM, whose names may have slashes
+	// OpenAI's first API and LiteLLM, whose names may have slashes
 	// (https://docs.litellm.ai/docs/proxy/user_keys).
 	enginePlace     = place{start: "/engines/", length: toAction, whole: true}
 	deploymentPlace = place{start: "/openai/deployments/", length: toAction, whole: true}
 
 	// Gemini and Vertex AI
 	// (https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference).
-	// A tuned model or an endpoint may be called like a model and is another one.
+	// A tuned model or an endpoint may have the same name as a model.
 	geminiPlace   = place{start: "/models/", length: toColon}
 	tunedPlace    = place{start: "/tunedModels/", length: toColon, collection: "tunedModels/"}
 	endpointPlace = place{start: "/endpoints/", length: toEndpoint, collection: "endpoints/"}
 
-	// Elsewhere a name may have slashes and be followed by an action:
-	// Replicate, Hugging Face, KServe, Databricks.
+	// Replicate, Hugging Face, KServe and Databricks: names may have slashes, and
+	// an action may follow.
 	modelsPlace  = place{start: "/models/", length: toMethod, whole: true}
 	servingPlace = place{start: "/serving-endpoints/", length: toMethod, whole: true}
 
@@ -47,13 +47,13 @@ var (
 	inferencePlace = place{start: "/v1/inference/", length: toEnd, whole: true}
 	upstreamPlace  = place{start: "/upstream/", length: toSlash}
 
-	// Bedrock: what follows the last slash is the operation. An inference
-	// profile's ARN has slashes of its own, escaped.
+	// Bedrock: the operation follows the last slash. Inference profiles have ARNs
+	// with escaped slashes.
 	bedrockPlace = place{start: "/model/", length: toLastSlash}
 )
 
-// actions are what follows a model's name in paths. A longer one stands before
-// the one that it ends in.
+// actions lists the texts that follow a model's name in paths. A longer action
+// precedes the one that it ends in.
 var actions = []string{
 	"/extensions/chat/completions", "/v1/chat/completions", "/chat/completions", "/v1/completions", "/completions",
 	"/v1/embeddings", "/embeddings", "/images/generations", "/images/edits", "/images/variations",
@@ -66,12 +66,12 @@ func toSlash(rest string) int { return max(strings.IndexByte(rest, '/'), 0) }
 
 func toLastSlash(rest string) int { return max(strings.LastIndexByte(rest, '/'), 0) }
 
-// toColon ends at the last colon: what follows it is the method.
+// toColon ends at the last colon, which precedes the method.
 func toColon(rest string) int { return max(strings.LastIndexByte(rest, ':'), 0) }
 
 func toEnd(rest string) int { return len(strings.TrimRight(rest, "/")) }
 
-// toAction ends at the action, or else at the first slash.
+// toAction ends at an action, or else at the first slash.
 func toAction(rest string) int {
 	for _, action := range actions {
 		if name, ok := strings.CutSuffix(rest, action); ok && name != "" {
@@ -81,7 +81,7 @@ func toAction(rest string) int {
 	return toSlash(rest)
 }
 
-// toMethod ends at a method or an action, or else is all there is.
+// toMethod ends at a method or an action, or else at the end.
 func toMethod(rest string) int {
 	if i := toColon(rest); i > 0 && !strings.Contains(rest[i:], "/") {
 		return i
@@ -97,8 +97,8 @@ func toMethod(rest string) int {
 	return toEnd(rest)
 }
 
-// toEndpoint ends at the method or the first slash. The endpoint openapi takes
-// the model in the body.
+// toEndpoint ends at the method or the first slash. The endpoint openapi reads the
+// model from the body.
 func toEndpoint(rest string) int {
 	if i := toColon(rest); i > 0 {
 		return i
@@ -112,11 +112,11 @@ func toEndpoint(rest string) int {
 // spot is a model's name in a path.
 type spot struct {
 	place
-	at, end int // end 0: there is none
+	at, end int // end 0 means that the path names none
 }
 
-// inPath finds a model's name in the path. Of several places the first one in
-// the path counts: it is by its beginning that a server routes.
+// inPath finds a model's name in the path. The first of several places wins, because
+// servers route by the beginning of a path.
 func (d *Dialect) inPath(r *Request) (spot, error) {
 	path := r.Path
 	if shown := d.shown(r); shown != "" {
@@ -142,7 +142,7 @@ func (d *Dialect) inPath(r *Request) (spot, error) {
 	return found, nil
 }
 
-// lowerASCII changes no length, as strings.ToLower may.
+// lowerASCII lowers ASCII letters. Unlike strings.ToLower it keeps the length.
 func lowerASCII(s string) string {
 	var b []byte
 	for i := range len(s) {
@@ -159,7 +159,7 @@ func lowerASCII(s string) string {
 	return string(b)
 }
 
-// name is the name that stands there, as a token has it.
+// name returns the name in the path, spelled as in tokens.
 func (s *spot) name(d *Dialect, path string) string {
 	if s.end == 0 {
 		return ""
@@ -167,21 +167,21 @@ func (s *spot) name(d *Dialect, path string) string {
 	return d.trim(s.collection + path[s.at:s.end])
 }
 
-// write writes a model's name over the one that stands there.
+// write replaces the name in the path.
 func (s *spot) write(path, model string) (string, error) {
 	switch {
 	case strings.Contains(model, "/") && !s.whole:
-		return "", unclear("the model that the token sets has a slash in its name, and cannot be written into this path; use a path that has the model in its body")
+		return "", unclear("model: the token's model has a slash and cannot be written into this path; use a path whose body names the model")
 	case s.collection == tunedPlace.collection:
 		return path[:s.at-len(s.collection)] + "models/" + model + path[s.end:], nil
 	case s.collection != "":
-		return "", unclear("the path names an endpoint, over which no model can be written; use a path that names a model")
+		return "", unclear("path: it names an endpoint, which the token's model cannot replace; use a path that names a model")
 	}
 	return path[:s.at] + model + path[s.end:], nil
 }
 
-// listed returns what follows the path of a model list: nothing, or the name of
-// the one model that is asked for.
+// listed returns the rest of a path after that of a model list: empty, or the name of
+// a single model.
 func (d *Dialect) listed(path string) (rest string, ok bool) {
 	for _, list := range d.lists {
 		if rest, ok := strings.CutPrefix(path, list); ok && (rest == "" || rest[0] == '/') {
@@ -197,7 +197,7 @@ func (d *Dialect) listed(path string) (rest string, ok bool) {
 	return "", strings.HasSuffix(path, "/api/tags")
 }
 
-// shown is the model whose entry a request asks for; "": it asks for none.
+// shown returns the model whose entry a request asks for, or an empty text.
 func (d *Dialect) shown(r *Request) string {
 	if !r.reads() {
 		return ""
@@ -229,9 +229,9 @@ func (d *Dialect) readQuery(r *Request, n *Naming) error {
 		case !listed && !named && !other:
 			continue
 		case seen[name]:
-			return unclear("the parameter %s is there twice; send it once", quotable(name))
+			return unclear("parameter %q: it occurs twice; send it once", quotable(name))
 		case value == "":
-			return unclear("the parameter %s is empty; write the name of a model, or leave it out", quotable(name))
+			return unclear("parameter %q: it is empty; set it, or remove it", quotable(name))
 		}
 		seen[name] = true
 		if !listed || !counts { // the provider does not read it here
@@ -248,12 +248,12 @@ func unescapePair(pair string) (name, value string, err error) {
 	name, err1 := url.QueryUnescape(name)
 	value, err2 := url.QueryUnescape(value)
 	if err1 != nil || err2 != nil {
-		return "", "", unclear("the query does not parse; write a percent sign as %%25")
+		return "", "", unclear("query: it does not parse; write a percent sign as %%25")
 	}
 	return name, value, nil
 }
 
-// writeQuery replaces the parameter that names the model. The others keep their
+// writeQuery replaces the parameter that names the model. Other parameters keep their
 // bytes.
 func (d *Dialect) writeQuery(r *Request, model string) error {
 	var pairs []string

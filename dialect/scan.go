@@ -9,25 +9,23 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Most of a long body is of no interest here, and to look at all of it as closely
-// as jsontext does costs more than to forward it. So what is passed over is only
-// read as closely as it takes to know where it ends, for every parser: outside of
-// texts there may be nothing but what JSON has there, brackets must match, and
-// texts must be such that nobody could end them elsewhere. Whatever names a model
-// goes through jsontext.
+// The scanner skips most of a long body, because parsing all of it with jsontext
+// costs more than forwarding it. It reads a skipped value just closely enough that
+// every parser agrees on its end: only JSON's characters between texts, matching
+// brackets, and valid escapes. Fields that name a model go through jsontext.
 
-// maxDepth is how deep values may lie in each other.
+// maxDepth is the deepest nesting of values.
 const maxDepth = 1000
 
-// eachMember calls f with every member of the object that data is: the name,
-// which no other has, and where its value lies.
+// eachMember calls f with the name of every member of a JSON object and with the range
+// of its value. It refuses duplicate names.
 func eachMember(data []byte, f func(name string, start, end int) error) error {
 	if !utf8.Valid(data) {
 		return errNotJSON
 	}
 	s := scanner{data: data}
 	if s.space(); s.peek() != '{' {
-		return unclear("the body is not a JSON object; send one that names the model")
+		return unclear("body: it is not a JSON object; send one that names the model")
 	}
 	s.at++
 	var seen names
@@ -46,7 +44,7 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 			return errNotJSON
 		}
 		if seen.count > maxMembers {
-			return unclear("the body has more members than %d; send fewer", maxMembers)
+			return unclear("body: it has more members than %d; send fewer", maxMembers)
 		}
 		if s.space(); !s.take(':') {
 			return errNotJSON
@@ -62,20 +60,20 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 	}
 	s.at++
 	if s.space(); s.at < len(data) {
-		return unclear("there is more after the JSON object; send one object")
+		return unclear("body: data follows the JSON object; send one object")
 	}
 	return nil
 }
 
-// names are different from each other. Most objects have so few that to compare
-// with each is quicker than a map.
+// names is a set of names. Most objects have so few members that comparing all of them
+// is quicker than a map.
 type names struct {
 	few   [16]string
 	more  map[string]bool
 	count int
 }
 
-// add adds a name, and reports whether it was not there.
+// add adds a name. It reports false for a duplicate.
 func (n *names) add(name string) bool {
 	if slices.Contains(n.few[:min(n.count, len(n.few))], name) || n.more[name] {
 		return false
@@ -92,7 +90,7 @@ func (n *names) add(name string) bool {
 	return true
 }
 
-// scanner reads JSON and looks at as little of it as it can.
+// scanner skips values in JSON.
 type scanner struct {
 	data []byte
 	at   int
@@ -127,16 +125,16 @@ func (s *scanner) name() (string, error) {
 	return unquote(s.data[start:s.at])
 }
 
-// unquote returns what a text says.
+// unquote decodes a JSON text.
 func unquote(raw []byte) (string, error) {
-	if !bytes.ContainsRune(raw, '\\') { // as nearly all: then the scanner has seen that it is one
+	if !bytes.ContainsRune(raw, '\\') { // as nearly all; the scanner has checked the rest
 		return string(raw[1 : len(raw)-1]), nil
 	}
 	text, err := jsontext.AppendUnquote(nil, raw)
 	return string(text), err
 }
 
-// value passes over a value.
+// value skips a value.
 func (s *scanner) value() bool {
 	switch s.peek() {
 	case '"':
@@ -151,7 +149,7 @@ func (s *scanner) value() bool {
 	return jsontext.Value(s.data[start:s.at]).IsValid()
 }
 
-// isLiteral are the characters of numbers, true, false and null.
+// isLiteral marks the characters of numbers, true, false and null.
 var isLiteral = func() (is [256]bool) {
 	for _, c := range []byte("0123456789+-.eEtrufalsn") {
 		is[c] = true
@@ -159,9 +157,9 @@ var isLiteral = func() (is [256]bool) {
 	return is
 }()
 
-// nested passes over an object or an array.
+// nested skips an object or an array.
 func (s *scanner) nested() bool {
-	var open []byte // the brackets that will close what is open
+	var open []byte // the closing brackets that are due
 	for s.at < len(s.data) {
 		switch c := s.data[s.at]; {
 		case c == '"':
@@ -189,7 +187,7 @@ func (s *scanner) nested() bool {
 	return false
 }
 
-// text passes over a text, from its first quote to its last.
+// text skips a text, including its quotes.
 func (s *scanner) text() bool {
 	data, at := s.data, s.at+1
 	for {
@@ -215,15 +213,15 @@ func (s *scanner) text() bool {
 }
 
 // plain reports whether none of eight bytes is a quote, a backslash or a control
-// character: nearly all of a long body is passed over by this. To subtract n from
-// each byte sets the highest bit of one that is less than n, unless it was set.
+// character. It skips nearly all of a long body. Subtracting n from a byte sets its
+// highest bit if the byte is less than n, unless the bit was set before.
 func plain(x uint64) bool {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	quote, backslash := x^ones*'"', x^ones*'\\'
 	return ((x-ones*' ')&^x|(quote-ones)&^quote|(backslash-ones)&^backslash)&highs == 0
 }
 
-// escapeLength is the length of the escape that p begins with, or 0 if it is none.
+// escapeLength returns the length of the escape at the start of p, or 0 if it is invalid.
 func escapeLength(p []byte) int {
 	if len(p) < 2 {
 		return 0

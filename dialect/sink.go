@@ -159,7 +159,7 @@ func (s *sink) finishElement(e ending) {
 	s.current.drop(elementTokens)
 
 	switch e {
-	case endOfPrompt, endOfTool:
+	case endOfPrompt:
 		s.addModality(n, audioIn, imageIn)
 	case endOfCached:
 		s.addModality(n, cachedAudio, cachedImage)
@@ -223,6 +223,8 @@ func (s *sink) text(l leaf, text []byte) {
 		s.failed = s.failed || len(text) > 0
 	case wordFinish:
 		s.done = true
+	case wordQuery:
+		s.searches++
 	default:
 		s.literal(l, text) // some write numbers as texts
 	}

@@ -123,7 +123,7 @@ func TestSession_BoundsRealtimeResponses(t *testing.T) {
 	create := `{"type":"response.create","response":{"max_output_tokens":50,"output_modalities":["audio"]}}`
 	said = say(create)
 	want := Usage{Requests: 1, Input: text + int64(len(create)), AudioInput: 98, AudioOutput: 50}
-	if !said.Starts || said.Bound.Usage != want || said.Bound.Cap != (Cap{"max_output_tokens", 50, 1, true}) {
+	if !said.Starts || said.Bound.Usage != want || said.Bound.Cap != (Cap{Field: "max_output_tokens", Limit: 50, Times: 1, Speech: true}) {
 		t.Errorf("got %+v, want %+v", said, want)
 	}
 
