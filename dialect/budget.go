@@ -10,7 +10,8 @@ import (
 var (
 	sampling = plainly("model", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "presence_penalty",
 		"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "user", "safety_identifier",
-		"metadata", "store", "stream", "stream_options")
+		"metadata", "store", "stream", "stream_options", "random_seed", "min_tokens", "reasoning_format", "include_reasoning",
+		"chat_template_kwargs", "enable_thinking", "thinking_budget")
 	tiers = map[string]check{"service_tier": readTier}
 
 	// cached are fields that make OpenAI's models write the input to a cache.

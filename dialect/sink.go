@@ -10,6 +10,8 @@ type sink struct {
 	kept     counts // of the answer so far
 	fallback counts // of the answer so far, from objects with less detail
 	extra    counts // of iterations that are billed in addition
+	listed   counts // the same, of the current usage object
+	iterated bool   // whether the current usage object lists iterations
 
 	within   ending // the kind of the current element of a list
 	named    sign   // the name in that element
@@ -87,7 +89,8 @@ func (s *sink) begin(e ending) {
 	case endOfRoot:
 		s.current, s.event, s.searches, s.pictures = counts{}, noSign, 0, 0
 	case endOfUsage, endOfFallback:
-		s.outer, s.current, s.extra = s.current, counts{}, counts{}
+		s.outer, s.current = s.current, counts{}
+		s.listed, s.iterated = counts{}, false
 	case endOfIteration:
 		s.around, s.current = s.current, counts{}
 		s.within, s.named = e, noSign
@@ -110,8 +113,9 @@ func (s *sink) finish(e ending) {
 	case endOfIteration:
 		iteration := s.current
 		s.current, s.within = s.around, noEnding
+		s.iterated = true
 		if s.named == besideSign {
-			s.extra.sum(&iteration)
+			s.listed.sum(&iteration)
 		}
 	default:
 		s.finishElement(e)
@@ -121,6 +125,9 @@ func (s *sink) finish(e ending) {
 
 // keep stores a usage object, unless it is empty.
 func (s *sink) keep() {
+	if s.iterated {
+		s.extra = s.listed
+	}
 	if s.current.has != 0 {
 		if s.form.merges {
 			s.kept.merge(&s.current)

@@ -99,17 +99,22 @@ func onlyData(event []byte) (data []byte, ok bool) {
 // last whether the chunk is the final one with usage.
 func usageOf(data []byte) (start, end int, last bool) {
 	var usage, choices []byte
-	err := eachMember(data, func(name string, at, to int) error {
-		switch name {
+	s := scanner{data: data}
+	if s.space(); !s.take('{') {
+		return 0, 0, false
+	}
+	for name, at, to, ok := s.rawMember(); ok; name, at, to, ok = s.rawMember() {
+		switch string(name) {
 		case "usage":
 			usage, start, end = data[at:to], at, to
 		case "choices":
 			choices = data[at:to]
 		}
-		return nil
-	})
-	switch {
-	case err != nil || usage == nil:
+	}
+
+	whole := s.take('}')
+	switch s.space(); {
+	case usage == nil || !whole || s.at < len(data):
 		return 0, 0, false
 	case usage[0] == '{':
 		return 0, 0, choices != nil && len(bytes.Trim(choices, "[] \t\r\n")) == 0
@@ -118,9 +123,6 @@ func usageOf(data []byte) (start, end int, last bool) {
 	}
 
 	name := bytes.LastIndex(data[:start], []byte(`"usage"`))
-	if name < 0 { // its name has escapes
-		return 0, 0, false
-	}
 	before := bytes.TrimRight(data[:name], " \t\r\n")
 	if before[len(before)-1] == ',' {
 		return len(before) - 1, end, false
