@@ -7,35 +7,33 @@ import (
 	"hash/crc32"
 )
 
-// Amazon's event streams
+// Amazon's event streams are sequences of messages
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/RESTSelectObjectAppendix.html,
-// https://smithy.io/2.0/aws/amazon-eventstream.html) are messages of this form,
-// with numbers in big endian:
+// https://smithy.io/2.0/aws/amazon-eventstream.html). Numbers are big endian:
 //
 //	length of the message  4 bytes
 //	length of its headers  4 bytes
 //	CRC-32 of these eight  4 bytes
 //	headers                each: length of the name, name, type, value
 //	payload
-//	CRC-32 of all of that  4 bytes
+//	CRC-32 of all above    4 bytes
 //
-// The payload of Converse's messages is JSON; those of InvokeModel have the
-// model's own event in base64: {"bytes":"…"}.
+// The payload of Converse's messages is JSON. InvokeModel wraps the model's own event in
+// base64: {"bytes":"…"}.
 const (
 	preludeLength   = 12
 	trailerLength   = 4
 	maxAmazonFrame  = 1 << 20
-	amazonTextValue = 7 // the type of a header's value that is a text
+	amazonTextValue = 7 // the type of text values in headers
 )
 
-// frames cuts an event stream of Amazon's into its messages. Longer ones than
-// maxAmazonFrame are passed over. Once the stream is not understood, nothing of it
-// is read any more.
+// frames splits an Amazon event stream into messages. It skips messages longer than
+// maxAmazonFrame. After an invalid message it ignores the rest of the stream.
 type frames struct {
-	held    []byte // the beginning of a message
-	skip    int    // bytes of a long message that are passed over
-	broken  bool
-	decoded []byte // room for what was in base64
+	held    []byte // the buffered start of a message
+	skip    int    // the remaining bytes of a skipped message
+	broken  bool   // whether a message was invalid
+	decoded []byte // a reused buffer for decoded events
 }
 
 // write reads the next piece of the stream.
@@ -47,7 +45,7 @@ func (f *frames) write(p []byte, m *Meter) {
 			p = p[n:]
 			continue
 		}
-		if len(f.held) == 0 { // a message that lies whole in p is not copied
+		if len(f.held) == 0 { // do not copy a complete message
 			if n := f.length(p); n > 0 && n <= min(len(p), maxAmazonFrame) {
 				f.message(p[:n], m)
 				p = p[n:]
@@ -61,7 +59,7 @@ func (f *frames) write(p []byte, m *Meter) {
 // between reports whether the stream is between two messages.
 func (f *frames) between() bool { return len(f.held) == 0 && f.skip == 0 && !f.broken }
 
-// hold keeps a piece of a message, up to its end, and returns the rest.
+// hold buffers p up to the end of the message and returns the rest.
 func (f *frames) hold(p []byte, m *Meter) (rest []byte) {
 	need := preludeLength
 	if n := f.length(f.held); n > 0 {
@@ -83,8 +81,8 @@ func (f *frames) hold(p []byte, m *Meter) (rest []byte) {
 	return p[n:]
 }
 
-// length is how long the message is that p begins with; 0: p is too short to
-// tell. It notices a beginning that is none.
+// length returns the length of the message at the start of p, or 0 if p is too short. It
+// checks the start of the message.
 func (f *frames) length(p []byte) int {
 	if len(p) < preludeLength {
 		return 0
@@ -98,7 +96,7 @@ func (f *frames) length(p []byte) int {
 	return int(total)
 }
 
-// message reads a whole message.
+// message reads a complete message.
 func (f *frames) message(p []byte, m *Meter) {
 	end := len(p) - trailerLength
 	if crc32.ChecksumIEEE(p[:end]) != binary.BigEndian.Uint32(p[end:]) {
@@ -120,7 +118,7 @@ func (f *frames) message(p []byte, m *Meter) {
 	m.sink.done = m.sink.done || m.sink.fallback.has != 0 || m.sink.form == converseForm && m.sink.kept.has != 0
 }
 
-// decode returns what a chunk of InvokeModel has in base64.
+// decode returns the event in a chunk of InvokeModel.
 func (f *frames) decode(data []byte) []byte {
 	_, text, ok := bytes.Cut(data, []byte(`"bytes":"`))
 	text, _, closed := bytes.Cut(text, []byte{'"'})
@@ -135,8 +133,7 @@ func (f *frames) decode(data []byte) []byte {
 	return decoded
 }
 
-// isException reports whether the headers say that the message is an exception or
-// an error.
+// isException reports whether the headers mark an exception or an error.
 func isException(headers []byte) bool {
 	for len(headers) > 0 {
 		n := int(headers[0])
@@ -144,7 +141,7 @@ func isException(headers []byte) bool {
 			return false
 		}
 		name, kind := headers[1:1+n], headers[1+n]
-		if kind != amazonTextValue { // Bedrock has no others
+		if kind != amazonTextValue { // Bedrock sends no others
 			return false
 		}
 		length := int(binary.BigEndian.Uint16(headers[2+n:]))
@@ -161,8 +158,7 @@ func isException(headers []byte) bool {
 	return false
 }
 
-// appendAmazon appends a message with these headers, which are pairs of a name and
-// a text, to dst.
+// appendAmazon appends a message to dst. Headers are pairs of a name and a text.
 func appendAmazon(dst []byte, headers [][2]string, payload []byte) []byte {
 	var head []byte
 	for _, h := range headers {

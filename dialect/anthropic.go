@@ -9,17 +9,16 @@ var anthropic = &Dialect{
 	containers: []string{"tools", "requests", "fallbacks"},
 }
 
-// anthropicUsage are the numbers in Anthropic's usage objects
-// (https://platform.claude.com/docs/en/api/messages). input_tokens has neither
-// what came from the cache nor what went into it, and output_tokens has the
-// thinking.
+// anthropicUsage maps Anthropic's usage fields
+// (https://platform.claude.com/docs/en/api/messages). input_tokens excludes cache reads and
+// writes, and output_tokens includes thinking.
 //
-// In a stream message_start tells a first usage. That of each message_delta is
-// cumulative and may have fewer fields, or zeros in them
-// (https://platform.claude.com/docs/en/build-with-claude/streaming). So of each
-// field the last one counts that is not zero.
+// In a stream message_start has the first usage. The usage of each message_delta is
+// cumulative, but may lack fields or contain zeros
+// (https://platform.claude.com/docs/en/build-with-claude/streaming). So the last nonzero
+// value of each field counts.
 //
-// Iterations of the types compaction and advisor_message are billed besides
+// Iterations of the types compaction and advisor_message are billed in addition
 // (https://platform.claude.com/docs/en/build-with-claude/compaction).
 var anthropicUsage = []usageMember{
 	{"input_tokens", inputTokens},

@@ -10,13 +10,12 @@ var bedrock = &Dialect{
 	containers: []string{"tools", "additionalModelRequestFields"},
 }
 
-// bedrockUsage are the numbers in Bedrock's usage objects: Converse's, in which
-// the input has nothing of the cache
-// (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html),
-// and those of the models that InvokeModel runs, which otherwise are their
-// makers' own
-// (https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html).
-// Streams of InvokeModel end in metrics for every model.
+// bedrockUsage maps the usage fields of Bedrock. In Converse the input excludes cache reads
+// and writes
+// (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html).
+// InvokeModel returns each model's own fields
+// (https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html), and its
+// streams end with metrics for every model.
 var bedrockUsage = []usageMember{
 	{"inputTokens", inputTokens},
 	{"outputTokens", outputTokens},
@@ -29,7 +28,7 @@ var bedrockUsage = []usageMember{
 	{"outputTokenCount", outputTokens},
 }
 
-// llamaUsage are numbers that Llama and Titan have in the answer's own object.
+// llamaUsage maps numbers of Llama and Titan, which are not in a usage object.
 var llamaUsage = []usageMember{
 	{"prompt_token_count", promptTokens},
 	{"generation_token_count", outputTokens},
@@ -37,8 +36,8 @@ var llamaUsage = []usageMember{
 	{"totalOutputTextTokenCount", outputTokens},
 }
 
-// bedrockHeader are the headers in which InvokeModel tells usage, whatever the
-// model (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-invoke.html).
+// bedrockHeader lists the headers in which InvokeModel reports usage for every model
+// (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-invoke.html).
 var bedrockHeader = []struct {
 	name     string
 	quantity quantity

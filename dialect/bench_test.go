@@ -57,3 +57,18 @@ func BenchmarkMeter(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkWithholder is what it costs to take the usage out of 20 000 events.
+func BenchmarkWithholder(b *testing.B) {
+	chat := `data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":1694268190,"model":"gpt-5.4-mini","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n"
+	stream := []byte(strings.Repeat(chat, 20_000))
+	b.SetBytes(int64(len(stream)))
+	b.ReportAllocs()
+	var out []byte
+	for b.Loop() {
+		var w Withholder
+		for p := stream; len(p) > 0; p = p[min(len(p), 32<<10):] {
+			out = w.Filter(out[:0], p[:min(len(p), 32<<10)])
+		}
+	}
+}

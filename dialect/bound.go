@@ -8,49 +8,49 @@ import (
 	"strings"
 )
 
-// Bound is the most that a request can use, so that its cost can be reserved
-// before it is sent. The input is bounded by its length: no tokenizer makes more
-// than one token of a byte. The output is bounded by the request's own cap.
+// Bound is the most that a request can use. A relay reserves its cost before it sends the
+// request. The length of the body bounds the input, because a token has at least one
+// byte. The request's own cap bounds the output.
 type Bound struct {
-	// Usage is the bound, with the output at the cap that the request has. Where
-	// it has none, no output is in it.
+	// Usage is the bound with the request's own cap. Without a cap it includes no
+	// output.
 	Usage Usage
 
-	// Cap is where the request caps its output. Its Field is empty for requests
-	// whose output needs no cap.
+	// Cap is the cap of the output. Its Field is empty if the request needs none.
 	Cap Cap
 
-	// Tier is the service tier that the request asks for. Empty: the default.
+	// Tier is the requested service tier. Empty means the default.
 	Tier string
 
-	// cache is how the input may be billed besides.
+	// cache is how the cache may change the price of the input.
 	cache cacheUse
 }
 
-// Cap is a request's own limit of its output in tokens. Reasoning is within it.
+// Cap is a request's limit of its output in tokens, including reasoning.
 type Cap struct {
-	Field string // as the provider calls it: "generationConfig.maxOutputTokens"
-	Limit int64  // 0: the request has none
-	Times int64  // how many outputs of that length the request asks for
+	Field string // the provider's name, such as "generationConfig.maxOutputTokens"
+	Limit int64  // 0 means that the request has none
+	Times int64  // the number of outputs of that length
 
-	// Rewrite is set if the provider may not read the cap that the request has.
-	// [Dialect.SetCap] writes it where it does.
+	// Rewrite reports that the provider may ignore the request's cap, so that
+	// [Dialect.SetCap] must write it to another field.
 	Rewrite bool
 
-	// Speech is set if the output may be speech, whose tokens are dearer.
+	// Speech reports that the output may be speech, whose tokens cost more.
 	Speech bool
 }
 
-// cacheUse is whether the input may be billed as written to a cache.
+// cacheUse is how the input may be billed because of a cache.
 type cacheUse uint8
 
 const (
-	readsCache   cacheUse = iota // which costs no more than the input itself
-	writesCache                  // for minutes
-	writesLonger                 // for an hour or more
+	readsCache   cacheUse = iota // as cache reads, which cost no more than input
+	writesCache                  // as cache writes for minutes
+	writesLonger                 // as cache writes for an hour or longer
 )
 
-// Cases are what the call may be billed as. The dearest of them is its bound.
+// Cases returns the usages that the call may be billed as. The most expensive one is the
+// bound of the cost.
 func (b *Bound) Cases() []Usage {
 	cases := []Usage{b.Usage}
 	for _, use := range []cacheUse{writesCache, writesLonger} {
@@ -69,8 +69,8 @@ func (b *Bound) Cases() []Usage {
 	return cases
 }
 
-// Unbounded says why a request's cost cannot be bounded. It quotes nothing of the
-// request except names of fields and types.
+// Unbounded is the error for a request whose cost has no bound. It quotes only names of
+// fields and types.
 type Unbounded struct {
 	Field string
 	Rule  string
@@ -85,38 +85,37 @@ func unbounded(field, rule string, args ...any) error {
 	return &Unbounded{quotable(field), fmt.Sprintf(rule, args...)}
 }
 
-// Rules that several fields break.
+// Rules for several fields.
 const (
-	ruleUnknown   = "its cost is not bounded; leave it out"
-	ruleStored    = "it stands for content that the request does not have, so its cost is not bounded; send the content itself"
-	ruleElsewhere = "media at another place have no bounded size; send images as base64"
-	ruleMedia     = "the cost of such media is not bounded; send PNG, JPEG, GIF or WebP images"
-	ruleSound     = "the length of such a recording cannot be told; send WAV with PCM, or MP3"
-	ruleHosted    = "hosted tools have no bounded cost; send functions"
+	ruleUnknown   = "its cost has no bound; remove it"
+	ruleStored    = "it refers to content outside the request, so its cost has no bound; send the content itself"
+	ruleElsewhere = "media at a URL have no bounded size; send images as base64"
+	ruleMedia     = "the cost of such media has no bound; send PNG, JPEG, GIF or WebP images"
+	ruleSound     = "the length of such a recording is unknown; send WAV with PCM, or MP3"
+	ruleHosted    = "the cost of hosted tools has no bound; use functions"
 )
 
-// bounds is a row of a table: how the requests of a route are bounded.
+// bounds describes how to bound the requests of a route.
 type bounds struct {
-	// members are those of the body that have a bounded cost, and what checks
-	// them. Whatever is not listed is refused, unless it is null.
+	// members lists the fields with a bounded cost, and their checks. All others
+	// are refused, unless they are null.
 	members map[string]check
 
-	// caps are the paths of the members that cap the output. Where a request has
-	// none of them, the last one is inserted whose object is there. Empty: there
-	// is no output.
+	// caps lists the paths of the fields that cap the output, the preferred one
+	// last. Empty means that the output needs no cap.
 	caps []string
 
-	// forms is set if the body may be a form.
+	// forms allows bodies that are forms.
 	forms bool
 
-	// begin sets what the request has if it does not say.
+	// begin sets defaults.
 	begin func(*bounder)
 
-	// finish computes what depends on several members.
+	// finish computes values that depend on several fields.
 	finish func(*bounder)
 }
 
-// check reads a member whose cost is bounded. A nil one is bounded by its length.
+// check reads a field whose cost is bounded. Nil means that its length bounds the cost.
 type check func(b *bounder, m member) error
 
 // bounder bounds one request.
@@ -124,46 +123,45 @@ type bounder struct {
 	Bound
 	d     *Dialect
 	model string
-	form  bool // the body is a form
+	form  bool // whether the body is a form
 
-	inline    int64 // bytes of the body that are media and no text
-	tokens    int64 // of such media, and of what the provider adds
+	inline    int64 // bytes of media in the body
+	tokens    int64 // tokens of such media, and of the provider's additions
 	recorded  int64 // milliseconds of recordings
-	answers   int64 // that the request asks for
-	images    int64 // the size of each, in tokens
-	partial   int64 // images that come before each
-	streams   bool
-	prompts   int64
-	spoken    int64 // characters
-	describes int64 // tokens that an image of the input may have
+	answers   int64 // requested answers per prompt
+	images    int64 // tokens of each generated image
+	partial   int64 // partial images before each
+	prompts   int64 // prompts in the request
+	spoken    int64 // characters to speak
+	describes int64 // tokens of an image in the input, at most
 }
 
-// maxAnswers is how many answers a request may ask for at once.
+// maxAnswers is the largest number of answers to one request.
 const maxAnswers = 128
 
-// Bound returns the most that a request can use. Its errors are [*Unbounded], and
-// [*Unclear] for bodies that parsers could read in two ways.
+// Bound returns the most that a request can use. Its errors are [*Unbounded] and
+// [*Unclear].
 func (d *Dialect) Bound(r *Request) (Bound, error) {
 	row := d.routeOf(r)
 	switch {
 	case row == nil || row.bounds == nil:
-		return Bound{}, unbounded("path", "the cost of this route is not bounded; ask for a token without a budget")
+		return Bound{}, unbounded("path", "the cost of this route has no bound; use a token without a budget")
 	case r.WebSocket:
-		return Bound{}, unbounded("path", "the cost of a WebSocket is bounded by its messages")
+		return Bound{}, unbounded("path", "the cost of a WebSocket depends on its messages; bound those")
 	case row.form.free:
 		return Bound{}, nil
 	}
 	return d.boundBody(r, row.bounds)
 }
 
-// boundBody bounds a request by a row of the table.
+// boundBody bounds a request by the rules of its route.
 func (d *Dialect) boundBody(r *Request, rules *bounds) (Bound, error) {
 	members, form, err := d.bodyMembers(r)
 	if err != nil {
 		return Bound{}, err
 	}
 	if form && !rules.forms {
-		return Bound{}, unbounded("body", "the cost of a form is not bounded; send JSON")
+		return Bound{}, unbounded("body", "the cost of a form has no bound; send JSON")
 	}
 	b := &bounder{d: d, form: form, answers: 1, prompts: 1, model: d.modelOf(r, members, form)}
 	b.describes = d.imageTokens(b.model)
@@ -187,7 +185,7 @@ func (d *Dialect) boundBody(r *Request, rules *bounds) (Bound, error) {
 	return b.Bound, nil
 }
 
-// modelOf is the model that a request names in its body or else in its path.
+// modelOf returns the model that a request names in its body or else in its path.
 func (d *Dialect) modelOf(r *Request, members []member, form bool) string {
 	if model := dataOf(members, "model"); len(model) > 1 && model[0] == '"' && !form {
 		text, _ := unquote(model)
@@ -200,7 +198,7 @@ func (d *Dialect) modelOf(r *Request, members []member, form bool) string {
 	return found.name(d, r.Path)
 }
 
-// finish adds up what was found.
+// finish computes the bound.
 func (b *bounder) finish(r *Request, rules *bounds) {
 	b.Usage.Requests = 1
 	b.Usage.Input += max(int64(len(r.Body))-b.inline, 0) + b.tokens
@@ -216,8 +214,8 @@ func (b *bounder) finish(r *Request, rules *bounds) {
 	b.Usage.Output = b.Cap.Limit * b.Cap.Times
 }
 
-// bodyMembers are the members of a body, whatever its form. Those of a form have
-// texts for values that are not quoted.
+// bodyMembers returns the members of a JSON body or the parts of a form. The values of
+// parts are not quoted.
 func (d *Dialect) bodyMembers(r *Request) (members []member, form bool, err error) {
 	boundary, err := formBoundary(r.ContentType)
 	if err != nil {
@@ -237,7 +235,7 @@ func (d *Dialect) bodyMembers(r *Request) (members []member, form bool, err erro
 	return members, false, err
 }
 
-// number reads a positive integer.
+// number parses a positive integer.
 func (b *bounder) number(m member, most int64) (int64, error) {
 	n, ok := parseDecimal(m.value, 0, most)
 	if !ok || n == 0 || bytes.ContainsAny(m.value, ".eE") {
@@ -246,8 +244,8 @@ func (b *bounder) number(m member, most int64) (int64, error) {
 	return n, nil
 }
 
-// readCap reads a cap of the output. If there are several, the highest counts,
-// because nobody could say which one the provider takes.
+// readCap reads a cap of the output. The highest of several counts, because the
+// provider's choice is unknown.
 func readCap(b *bounder, m member) error { return b.readCap(m, m.name) }
 
 func (b *bounder) readCap(m member, path string) error {
@@ -259,14 +257,14 @@ func (b *bounder) readCap(m member, path string) error {
 	return nil
 }
 
-// readAnswers reads how many answers a request asks for.
+// readAnswers reads the number of answers.
 func readAnswers(b *bounder, m member) error {
 	n, err := b.number(m, maxAnswers)
 	b.answers = max(b.answers, n)
 	return err
 }
 
-// readTier reads the service tier that a request asks for.
+// readTier reads the requested service tier.
 func readTier(b *bounder, m member) error {
 	tier, err := b.text(m)
 	if tier != "auto" && tier != "default" {
@@ -275,13 +273,7 @@ func readTier(b *bounder, m member) error {
 	return err
 }
 
-// readStream reads whether the answer is to be a stream.
-func readStream(b *bounder, m member) error {
-	b.streams = string(m.value) == "true"
-	return nil
-}
-
-// text returns the text that a member has.
+// text returns the text value of a field.
 func (b *bounder) text(m member) (string, error) {
 	switch {
 	case b.form:
@@ -296,12 +288,12 @@ func (b *bounder) text(m member) (string, error) {
 	return text, nil
 }
 
-// refuse returns a check that refuses a member.
+// refuse returns a check that refuses a field.
 func refuse(rule string) check {
 	return func(_ *bounder, m member) error { return unbounded(m.name, "%s", rule) }
 }
 
-// onlyFalse refuses a member that is not false.
+// onlyFalse refuses all values but false.
 func onlyFalse(_ *bounder, m member) error {
 	if string(m.value) != "false" {
 		return unbounded(m.name, ruleUnknown)
@@ -309,7 +301,7 @@ func onlyFalse(_ *bounder, m member) error {
 	return nil
 }
 
-// only returns a check that refuses all texts but these, also in a list.
+// only returns a check that refuses all texts but these. It accepts lists of them.
 func only(texts ...string) check {
 	return func(b *bounder, m member) error {
 		values := [][]byte{m.value}
@@ -328,7 +320,7 @@ func only(texts ...string) check {
 	}
 }
 
-// within returns a check of an object with members of its own.
+// within returns a check for an object with these fields.
 func within(members map[string]check) check {
 	return func(b *bounder, m member) error {
 		inner, err := objectMembers(m)
@@ -351,7 +343,7 @@ func within(members map[string]check) check {
 	}
 }
 
-// objectMembers returns the members of an object that is a member's value.
+// objectMembers returns the members of an object in a field.
 func objectMembers(m member) ([]member, error) {
 	if m.value[0] != '{' {
 		return nil, unbounded(m.name, "it must be an object")
@@ -363,7 +355,7 @@ func objectMembers(m member) ([]member, error) {
 	return members, nil
 }
 
-// listValues returns the values of a list that is a member's value.
+// listValues returns the values of a list in a field.
 func listValues(m member) ([][]byte, error) {
 	if m.value[0] != '[' {
 		return nil, unbounded(m.name, "it must be a list")
@@ -375,7 +367,7 @@ func listValues(m member) ([][]byte, error) {
 	return values, nil
 }
 
-// plainly lists members that are bounded by their length.
+// plainly lists fields whose length bounds their cost.
 func plainly(names ...string) map[string]check {
 	members := make(map[string]check, len(names))
 	for _, name := range names {
@@ -384,7 +376,7 @@ func plainly(names ...string) map[string]check {
 	return members
 }
 
-// all joins lists of members.
+// joined merges lists of fields.
 func joined(lists ...map[string]check) map[string]check {
 	members := make(map[string]check)
 	for _, list := range lists {

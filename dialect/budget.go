@@ -6,16 +6,15 @@ import (
 	"unicode/utf8"
 )
 
-// Members that cost nothing but what they are long.
+// Fields whose length bounds their cost, and fields of several routes.
 var (
 	sampling = plainly("model", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "presence_penalty",
 		"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "user", "safety_identifier",
-		"metadata", "store", "stream_options")
-	streaming = map[string]check{"stream": readStream}
-	tiers     = map[string]check{"service_tier": readTier}
+		"metadata", "store", "stream", "stream_options", "random_seed", "min_tokens", "reasoning_format", "include_reasoning",
+		"chat_template_kwargs", "enable_thinking", "thinking_budget")
+	tiers = map[string]check{"service_tier": readTier}
 
-	// cached are members that have the input of OpenAI's models written to a
-	// cache for longer.
+	// cached are fields that make OpenAI's models write the input to a cache.
 	cached = map[string]check{
 		"prompt_cache_key":       nil,
 		"prompt_cache_retention": readRetention,
@@ -23,13 +22,13 @@ var (
 	}
 )
 
-// Rows of the table of routes.
+// Bounds of the routes.
 var (
 	freeBounds = &bounds{}
 
 	// https://developers.openai.com/api/reference/resources/chat
 	chatBounds = &bounds{
-		members: joined(sampling, streaming, tiers, cached, plainly("reasoning_effort", "reasoning", "verbosity",
+		members: joined(sampling, tiers, cached, plainly("reasoning_effort", "reasoning", "verbosity",
 			"response_format", "tool_choice", "parallel_tool_calls", "function_call", "thinking", "usage"), map[string]check{
 			"messages":              readContent,
 			"tools":                 readTools,
@@ -47,7 +46,7 @@ var (
 
 	// https://developers.openai.com/api/reference/resources/completions
 	completionBounds = &bounds{
-		members: joined(sampling, streaming, plainly("suffix", "echo"), map[string]check{
+		members: joined(sampling, plainly("suffix", "echo"), map[string]check{
 			"prompt":     readPrompts,
 			"n":          readAnswers,
 			"best_of":    readAnswers,
@@ -58,7 +57,7 @@ var (
 
 	// https://developers.openai.com/api/reference/resources/responses
 	responsesBounds = &bounds{
-		members: joined(sampling, streaming, tiers, cached, plainly("instructions", "reasoning", "text", "tool_choice",
+		members: joined(sampling, tiers, cached, plainly("instructions", "reasoning", "text", "tool_choice",
 			"parallel_tool_calls", "truncation", "include", "max_tool_calls"), map[string]check{
 			"input":                readItems,
 			"tools":                readTools,
@@ -74,8 +73,8 @@ var (
 		begin: writesAutomatically,
 	}
 
-	// https://developers.openai.com/api/reference/resources/embeddings; the others
-	// are Cohere's and Jina's
+	// https://developers.openai.com/api/reference/resources/embeddings, and fields of
+	// Cohere and Jina
 	embeddingBounds = &bounds{
 		members: joined(plainly("model", "encoding_format", "dimensions", "user", "input_type", "truncate"), map[string]check{
 			"input": readContent,
@@ -113,8 +112,8 @@ var (
 		finish: finishTranscription,
 	}
 
-	// https://platform.claude.com/docs/en/api/messages; on Bedrock the body says
-	// the API's version
+	// https://platform.claude.com/docs/en/api/messages, and the version of the API
+	// that bodies have on Bedrock
 	messagesBounds = &bounds{
 		members: joined(plainly("model", "metadata", "stop_sequences", "stream", "temperature", "top_k", "top_p", "thinking",
 			"tool_choice", "output_config", "output_format", "anthropic_version"), map[string]check{
@@ -171,26 +170,25 @@ var (
 	invokeBounds = messagesBounds
 )
 
-// imageMembers are those of requests for images. Sizes are those of gpt-image-1,
-// whose tokens are known.
+// imageMembers are the fields of requests for images. The sizes are those of gpt-image-1,
+// whose tokens are documented.
 var imageMembers = joined(plainly("model", "style", "user", "background", "moderation", "output_format", "output_compression",
-	"response_format"), streaming, map[string]check{
+	"response_format", "stream"), map[string]check{
 	"n":              readAnswers,
 	"size":           only("auto", "1024x1024", "1024x1536", "1536x1024", "256x256", "512x512", "1792x1024", "1024x1792"),
 	"quality":        only("auto", "low", "medium", "high", "standard", "hd"),
 	"partial_images": readPartialImages,
 })
 
-// What an image that is generated has in tokens at most, and each picture that
-// comes before it in a stream
+// The most tokens of a generated image, and the tokens of a partial image in a stream
 // (https://developers.openai.com/api/docs/guides/image-generation#cost-and-latency).
 const (
 	largestImage  = 6240
 	partialTokens = 100
 )
 
-// geminiConfig are the members of Gemini's generationConfig, which are written in
-// two ways (https://protobuf.dev/programming-guides/json).
+// geminiConfig are the fields of Gemini's generationConfig in both spellings
+// (https://protobuf.dev/programming-guides/json).
 var geminiConfig = joined(plainly("temperature", "topP", "top_p", "topK", "top_k", "stopSequences", "stop_sequences", "seed",
 	"presencePenalty", "presence_penalty", "frequencyPenalty", "frequency_penalty", "responseMimeType", "response_mime_type",
 	"responseSchema", "response_schema", "responseJsonSchema", "response_json_schema", "responseLogprobs", "response_logprobs",
@@ -203,36 +201,37 @@ var geminiConfig = joined(plainly("temperature", "topP", "top_p", "topK", "top_k
 	"response_modalities": only("TEXT"),
 })
 
+// readGeminiCap reads the cap in a generationConfig.
 func readGeminiCap(b *bounder, m member) error {
 	return b.readCap(m, "generationConfig."+m.name)
 }
 
+// readConverseCap reads the cap in an inferenceConfig.
 func readConverseCap(b *bounder, m member) error {
 	return b.readCap(m, "inferenceConfig."+m.name)
 }
 
-// writesAutomatically notes that OpenAI's models write their input to a cache
-// without being asked, which costs more since GPT-5.6.
+// writesAutomatically records that OpenAI's models cache their input by default. Writes
+// cost extra since GPT-5.6.
 func writesAutomatically(b *bounder) {
 	if b.d == openai || b.d == azure || b.d == generic {
 		b.cache = writesCache
 	}
 }
 
-// readRetention notes that the input may be kept for long.
+// readRetention records that the cache may keep the input for hours.
 func readRetention(b *bounder, _ member) error {
 	b.cache = writesLonger
 	return nil
 }
 
-// readCacheControl reads how long what is written to a cache lives.
+// readCacheControl reads the lifetime of a cache write.
 func readCacheControl(b *bounder, m member) error {
 	b.cache = max(b.cache, writesCache)
 	return b.content(m.name, m.value, 0)
 }
 
-// readTools reads OpenAI's tools, of which functions and custom tools are run by
-// the client.
+// readTools checks OpenAI's tools. The client runs functions and custom tools.
 func readTools(b *bounder, m member) error {
 	return b.eachTool(m, func(kind string, _ []member) error {
 		if kind != "function" && kind != "custom" {
@@ -242,7 +241,7 @@ func readTools(b *bounder, m member) error {
 	})
 }
 
-// eachTool reads tools, and counts what the provider adds for them.
+// eachTool calls f with every tool, and counts the provider's prompt for tools.
 func (b *bounder) eachTool(m member, f func(kind string, tool []member) error) error {
 	values, err := listValues(m)
 	if err != nil {
@@ -264,17 +263,17 @@ func (b *bounder) eachTool(m member, f func(kind string, tool []member) error) e
 	return nil
 }
 
-// readFunctions reads OpenAI's first form of tools.
+// readFunctions reads OpenAI's older form of tools.
 func readFunctions(b *bounder, _ member) error {
 	b.tokens += toolsTokens
 	return nil
 }
 
-// clientTools are the beginnings of the types of tools that Anthropic describes to
-// the model, and the client runs.
+// clientTools are the prefixes of the types of tools that Anthropic defines and the
+// client runs.
 var clientTools = []string{"bash_", "text_editor_", "memory_"}
 
-// readAnthropicTools reads Anthropic's tools.
+// readAnthropicTools checks Anthropic's tools.
 func readAnthropicTools(b *bounder, m member) error {
 	return b.eachTool(m, func(kind string, tool []member) error {
 		if control := dataOf(tool, "cache_control"); control != nil && string(control) != "null" {
@@ -295,12 +294,12 @@ func readAnthropicTools(b *bounder, m member) error {
 	})
 }
 
-// readGeminiTools reads Gemini's tools.
+// readGeminiTools checks Gemini's tools.
 func readGeminiTools(b *bounder, m member) error {
 	return b.onlyMembers(m, "functionDeclarations", "function_declarations")
 }
 
-// readConverseTools reads those of Bedrock's Converse.
+// readConverseTools checks the tools of Bedrock's Converse.
 func readConverseTools(b *bounder, m member) error {
 	if bytes.Contains(m.value, []byte(`"cachePoint"`)) {
 		b.cache = writesLonger
@@ -308,7 +307,7 @@ func readConverseTools(b *bounder, m member) error {
 	return b.onlyMembers(m, "toolSpec", "cachePoint")
 }
 
-// onlyMembers refuses tools that have other members than these.
+// onlyMembers refuses tools with other fields than these.
 func (b *bounder) onlyMembers(m member, names ...string) error {
 	return b.eachTool(m, func(_ string, tool []member) error {
 		for _, one := range tool {
@@ -324,8 +323,8 @@ func (b *bounder) onlyMembers(m member, names ...string) error {
 	})
 }
 
-// readItems reads the input of OpenAI's Responses API. An item without a type and a
-// role, and reasoning without its text, stand for what is stored.
+// readItems checks the input of OpenAI's Responses API. An item without a type and a
+// role refers to a stored item, and so does reasoning without its content.
 func readItems(b *bounder, m member) error {
 	if m.value[0] == '[' {
 		values, err := listValues(m)
@@ -348,8 +347,8 @@ func readItems(b *bounder, m member) error {
 	return readContent(b, m)
 }
 
-// readPrompts reads the prompts of Completions: a text, tokens, or a list of
-// either, each of which is answered.
+// readPrompts counts the prompts of Completions. The field is a text, a list of tokens,
+// or a list of either. Each prompt has its own answers.
 func readPrompts(b *bounder, m member) error {
 	if m.value[0] != '[' {
 		return nil
@@ -369,7 +368,7 @@ func readPrompts(b *bounder, m member) error {
 	return nil
 }
 
-// readPartialImages reads how many pictures come before an image.
+// readPartialImages reads the number of partial images.
 func readPartialImages(b *bounder, m member) error {
 	if string(m.value) == "0" {
 		return nil
@@ -379,7 +378,7 @@ func readPartialImages(b *bounder, m member) error {
 	return err
 }
 
-// readImagePart reads an image in a form.
+// readImagePart counts an image in a form.
 func readImagePart(b *bounder, m member) error {
 	if !b.form {
 		return unbounded(m.name, ruleElsewhere)
@@ -389,33 +388,34 @@ func readImagePart(b *bounder, m member) error {
 	return nil
 }
 
-// finishImages computes the output of requests for images.
+// finishImages computes the output of a request for images.
 func finishImages(b *bounder) {
 	b.Usage.Images = b.answers
 	b.Usage.ImageOutput = b.answers * (b.images + b.partial*partialTokens)
 }
 
-// readSpoken reads a text to speak.
+// readSpoken counts the characters of a text to speak.
 func readSpoken(b *bounder, m member) error {
 	text, err := b.text(m)
 	b.spoken = int64(utf8.RuneCountInString(text))
 	return err
 }
 
-// A token of speech is at least 50 ms long, and no character takes longer than a
-// second (https://developers.openai.com/api/docs/guides/realtime-costs).
+// Bounds of speech: a token lasts at least 50 ms
+// (https://developers.openai.com/api/docs/guides/realtime-costs), and a character at most
+// a second.
 const (
 	speechTokensPerCharacter = 20
 	speechTokens             = 1000
 )
 
-// finishSpeech computes the output of requests for speech.
+// finishSpeech computes the output of a request for speech.
 func finishSpeech(b *bounder) {
 	b.Usage.Characters = b.spoken
 	b.Usage.AudioOutput = b.spoken*speechTokensPerCharacter + speechTokens
 }
 
-// readRecording reads a recording in a form.
+// readRecording measures a recording in a form.
 func readRecording(b *bounder, m member) error {
 	n, ok := soundLength(m.value)
 	if !ok || !b.form {
@@ -426,14 +426,13 @@ func readRecording(b *bounder, m member) error {
 	return nil
 }
 
-// A second of speech has no more tokens of text than this, and a transcript some
-// more for its form.
+// Bounds of a transcript: tokens per second of speech, and tokens for its format.
 const (
 	transcriptTokensPerSecond = 32
 	transcriptTokens          = 1000
 )
 
-// finishTranscription computes what a transcription is billed by: time, or tokens.
+// finishTranscription computes the usage of a transcription, by time and by tokens.
 func finishTranscription(b *bounder) {
 	b.Usage.Milliseconds = b.recorded
 	b.Usage.AudioInput = soundTokens(b.recorded)

@@ -7,13 +7,12 @@ import (
 	"strings"
 )
 
-// newModels are the beginnings of the names of models that take
-// max_completion_tokens. Some of them refuse max_tokens, and other makers' models
-// know nothing else (https://developers.openai.com/api/reference/resources/chat).
+// newModels are the prefixes of models that accept max_completion_tokens. Some of them
+// refuse max_tokens, which is the only cap of many other models
+// (https://developers.openai.com/api/reference/resources/chat).
 var newModels = []string{"gpt-", "o1", "o3", "o4", "chatgpt", "codex"}
 
-// capPath is the path of the member that is inserted into a request to cap its
-// output.
+// capPath returns the path of the field that caps the output of a model.
 func (d *Dialect) capPath(caps []string, model string) string {
 	last := caps[len(caps)-1]
 	if last != "max_completion_tokens" || d == azure {
@@ -26,8 +25,8 @@ func (d *Dialect) capPath(caps []string, model string) string {
 	return "max_tokens"
 }
 
-// misread reports whether a request has only a cap that its provider may not know:
-// many that are compatible with OpenAI have no max_completion_tokens.
+// misread reports whether the provider may ignore a request's cap. Many compatible
+// providers ignore max_completion_tokens.
 func misread(data []byte, caps []string, preferred string) bool {
 	if preferred != "max_tokens" || caps[len(caps)-1] == preferred {
 		return false
@@ -36,10 +35,10 @@ func misread(data []byte, caps []string, preferred string) bool {
 	return err == nil && (at.value() == nil || string(at.value()) == "null")
 }
 
-// SetCap sets the cap of a request's output, in all places where the body has one
-// or else where the provider reads it. The rest of the body keeps its bytes. It
-// returns the name of what it set. It does nothing for requests without a cap, and
-// its errors are those of [Dialect.Bound].
+// SetCap sets the cap of a request's output in every field that has one, or else in the
+// field that the provider reads. The rest of the body keeps its bytes. SetCap returns the
+// name of the field, which is empty for routes without a cap. Its errors are those of
+// [Dialect.Bound].
 func (d *Dialect) SetCap(r *Request, limit int64) (field string, err error) {
 	row := d.routeOf(r)
 	if row == nil || row.bounds == nil || len(row.bounds.caps) == 0 {
@@ -50,7 +49,7 @@ func (d *Dialect) SetCap(r *Request, limit int64) (field string, err error) {
 		return "", err
 	}
 	if form {
-		return "", unbounded("body", "the cost of a form is not bounded; send JSON")
+		return "", unbounded("body", "the cost of a form has no bound; send JSON")
 	}
 
 	caps := row.bounds.caps
@@ -67,7 +66,7 @@ func (d *Dialect) SetCap(r *Request, limit int64) (field string, err error) {
 	return field, nil
 }
 
-// setCaps sets those caps that a body has.
+// setCaps overrides the caps in a body.
 func setCaps(data []byte, caps []string, limit int64) ([]byte, string, error) {
 	field := ""
 	for _, path := range caps {
@@ -87,8 +86,8 @@ func setCaps(data []byte, caps []string, limit int64) ([]byte, string, error) {
 	return data, field, nil
 }
 
-// insertable is the path at which a cap is inserted: the one that the dialect
-// prefers, unless the body has the object of another one.
+// insertable returns the path at which to insert a cap. It is the preferred path, unless
+// the body has the parent object of another path.
 func insertable(data []byte, caps []string, preferred string) string {
 	for _, path := range slices.Backward(caps) {
 		object, _, nested := strings.Cut(path, ".")
@@ -102,13 +101,13 @@ func insertable(data []byte, caps []string, preferred string) string {
 	return preferred
 }
 
-// place of a member in a body.
+// memberPlace is the range of a member's value.
 type memberPlace struct {
 	data       []byte
-	start, end int // of its value; 0: there is none
+	start, end int // end 0 means that the member is absent
 }
 
-// value returns the member's value; nil: there is none.
+// value returns the member's value, or nil.
 func (p memberPlace) value() []byte {
 	if p.end == 0 {
 		return nil
@@ -139,8 +138,8 @@ func memberAt(data []byte, path []string) (memberPlace, error) {
 	return memberPlace{data, found.start + inner.start, found.start + inner.end}, nil
 }
 
-// setMember sets the member at a path, and makes the objects that are missing. The
-// rest keeps its bytes.
+// setMember sets the member at a path and creates missing objects. The rest keeps its
+// bytes.
 func setMember(data []byte, path []string, value []byte) ([]byte, error) {
 	at, err := memberAt(data, path[:1])
 	if err != nil {
@@ -168,10 +167,9 @@ func setMember(data []byte, path []string, value []byte) ([]byte, error) {
 	return slices.Concat(data[:start], inserted, data[start:]), nil
 }
 
-// AskUsage makes a stream of Chat Completions or Completions tell its usage, where
-// the request does not ask for that itself. It reports whether the request was
-// changed: then a [Withholder] takes out of the answer what the client did not ask
-// for. Its errors are [*Unclear].
+// AskUsage sets stream_options.include_usage in a streaming request for Chat Completions
+// or Completions. It reports whether it changed the request. If so, filter the answer with
+// a [Withholder]. Its errors are [*Unclear].
 func (d *Dialect) AskUsage(r *Request) (added bool, err error) {
 	row := d.routeOf(r)
 	if row == nil || row.bounds != chatBounds && row.bounds != completionBounds || r.WebSocket {

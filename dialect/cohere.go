@@ -1,12 +1,11 @@
 package dialect
 
-// cohereUsage are the numbers in Cohere's usage and meta objects
+// cohereUsage maps the fields of Cohere's usage and meta objects
 // (https://docs.cohere.com/reference/chat, https://docs.cohere.com/reference/rerank).
-// What is billed is billed_units; tokens has what the model read and wrote, with
-// Cohere's own additions to the prompt, and counts only where the other is absent.
+// Cohere bills billed_units. The field tokens includes Cohere's additions to the prompt
+// and counts only without billed_units.
 //
-// Cohere has no dialect of its own: a provider with the generic one speaks it by
-// its paths.
+// Cohere has no dialect of its own. The generic dialect recognizes its paths.
 var cohereUsage = []usageMember{
 	{"billed_units.input_tokens", promptTokens},
 	{"billed_units.output_tokens", outputTokens},

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// What an image of the input may have in tokens at most.
+// The most tokens of an image in the input.
 //
-// OpenAI's models cut images into tiles or patches
-// (https://developers.openai.com/api/docs/guides/images-vision): GPT-4o mini takes
-// 2833 tokens and 5667 for each of at most 8 tiles; the others take at most
-// 10 000 patches, with a factor of at most 2.46. Models of others have at most
-// 16 384 (https://huggingface.co/Qwen/Qwen2-VL-7B-Instruct).
+// OpenAI's models split images into tiles or patches
+// (https://developers.openai.com/api/docs/guides/images-vision). GPT-4o mini counts 2833
+// tokens and 5667 per tile, with at most 8 tiles. Other models count at most 10 000
+// patches with a factor of at most 2.46. Open models have at most 16 384 tokens
+// (https://huggingface.co/Qwen/Qwen2-VL-7B-Instruct).
 //
-// Claude's have at most 4784
-// (https://platform.claude.com/docs/en/build-with-claude/vision). Gemini's have 258
-// for each tile of a picture that is scaled to 3072 pixels, or at most 2240
+// Claude's models count at most 4784 tokens
+// (https://platform.claude.com/docs/en/build-with-claude/vision). Gemini's count 258 per
+// tile of an image of at most 3072 pixels, or at most 2240
 // (https://ai.google.dev/gemini-api/docs/media-resolution).
 const (
 	miniImageTokens   = 2833 + 8*5667
@@ -26,29 +26,29 @@ const (
 	geminiImageTokens = 10_000
 )
 
-// What a provider adds to the input on its own at most. Anthropic's prompt for
-// tools has up to 804 tokens, and each of the tools that it describes itself up to
-// 735 (https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview).
+// The most tokens that a provider adds to the input. Anthropic's prompt for tools has up
+// to 804 tokens, and each tool that it defines up to 735
+// (https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview).
 const (
 	toolsTokens   = 1000
 	ownToolTokens = 1000
 )
 
-// imageTokens is what an image of the input may have in tokens at most.
+// imageTokens returns the most tokens of an image in the input.
 func (d *Dialect) imageTokens(model string) int64 {
 	switch {
 	case d == anthropic:
 		return claudeImageTokens
 	case d == gemini && strings.HasPrefix(model, "gemini-"):
 		return geminiImageTokens
-	case strings.Contains(model, "gpt-4o-mini"), d == azure: // a deployment may be any model
+	case strings.Contains(model, "gpt-4o-mini"), d == azure: // a deployment may run any model
 		return miniImageTokens
 	}
 	return imageTokens
 }
 
-// partTypes are the types of parts of the input whose cost is bounded by their
-// length, or by a check of their members.
+// partTypes are the types of parts whose cost is bounded by their length or by checks of
+// their fields.
 var partTypes = []string{
 	"message", "text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal",
 	"image_url", "input_image", "input_audio", "output_audio", "image", "base64",
@@ -58,28 +58,28 @@ var partTypes = []string{
 	"ephemeral", "default",
 }
 
-// free are members whose values are the caller's own, and text to the model.
+// ownValues are fields with arbitrary JSON of the caller, which the model reads as text.
 var ownValues = []string{
 	"arguments", "args", "json", "functionCall", "function_call", "functionResponse", "function_response", "toolUse",
 	"citations", "annotations", "logprobs", "partMetadata",
 }
 
-// standIns are members that stand for content which the request does not have.
+// standIns are fields that refer to content outside the request.
 var standIns = []string{
 	"file", "file_id", "fileId", "file_url", "fileUrl", "file_uri", "fileUri", "file_data", "fileData", "audio",
 	"container", "container_id", "cachedContent", "cached_content", "s3Location", "item_reference",
 }
 
-// media are members that are media without a bounded cost.
+// unboundedMedia are fields with media whose cost has no bound.
 var unboundedMedia = []string{"video", "video_url", "videoMetadata", "video_metadata", "document_url"}
 
-// readContent reads messages, or whatever else may have media in it.
+// readContent checks messages and other fields that may contain media.
 func readContent(b *bounder, m member) error { return b.content(m.name, m.value, 0) }
 
-// maxContentDepth is how deep parts may lie in each other.
+// maxContentDepth is the deepest nesting of parts.
 const maxContentDepth = 16
 
-// content reads a value of the input.
+// content checks a value in the input.
 func (b *bounder) content(name string, value []byte, depth int) error {
 	if depth > maxContentDepth {
 		return unbounded(name, "it is nested deeper than %d levels; send it flat", maxContentDepth)
@@ -101,7 +101,7 @@ func (b *bounder) content(name string, value []byte, depth int) error {
 	return nil
 }
 
-// part reads an object of the input.
+// part checks an object in the input.
 func (b *bounder) part(name string, value []byte, depth int) error {
 	members, err := objectMembers(member{name, value})
 	if err != nil {
@@ -109,7 +109,7 @@ func (b *bounder) part(name string, value []byte, depth int) error {
 	}
 	kind, _ := textOf(members, "type")
 	if kind != "" && !slices.Contains(partTypes, kind) {
-		return unbounded("type", "parts of the input of the type %q have no bounded cost; leave them out", quotable(kind))
+		return unbounded("type", "the cost of parts of the type %q has no bound; remove them", quotable(kind))
 	}
 	for _, m := range members {
 		if string(m.value) == "null" {
@@ -122,10 +122,10 @@ func (b *bounder) part(name string, value []byte, depth int) error {
 	return nil
 }
 
-// partMember reads a member of an object of the input.
+// partMember checks a field of an object in the input.
 func (b *bounder) partMember(kind string, m member, depth int) error {
 	switch {
-	case m.name == "audio" && m.value[0] == '"': // on a Realtime socket
+	case m.name == "audio" && m.value[0] == '"': // Realtime's
 		return b.rawSound(m.value)
 	case slices.Contains(standIns, m.name):
 		return unbounded(m.name, ruleStored)
@@ -155,7 +155,7 @@ func (b *bounder) partMember(kind string, m member, depth int) error {
 	return b.content(m.name, m.value, depth+1)
 }
 
-// lives notes how long what is written to a cache lives.
+// lives records the lifetime of a cache write.
 func (b *bounder) lives(ttl []byte) {
 	b.cache = max(b.cache, writesCache)
 	if string(ttl) != `"5m"` {
@@ -163,8 +163,8 @@ func (b *bounder) lives(ttl []byte) {
 	}
 }
 
-// ownValue passes over a value of the caller's own. Of Gemini's answers of
-// functions, the parts may be media.
+// ownValue accepts arbitrary JSON of the caller. It refuses media in the results of
+// Gemini's functions.
 func (b *bounder) ownValue(m member) error {
 	if m.value[0] == '{' && (m.name == "functionResponse" || m.name == "function_response") {
 		members, err := objectMembers(m)
@@ -180,7 +180,7 @@ func (b *bounder) ownValue(m member) error {
 	return nil
 }
 
-// imageURL reads an image that is given by its address, which must hold it.
+// imageURL checks the URL of an image. It must be a data URL.
 func (b *bounder) imageURL(m member) error {
 	address := m.value
 	if address[0] == '{' {
@@ -206,7 +206,7 @@ func (b *bounder) imageURL(m member) error {
 	return b.image(m.name, kind, address)
 }
 
-// image counts an image that lies in the body.
+// image counts an image in the body.
 func (b *bounder) image(field, kind string, data []byte) error {
 	switch strings.ToLower(kind) {
 	case "image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp", "image/heic", "image/heif", "png", "jpeg", "gif", "webp":
@@ -217,11 +217,11 @@ func (b *bounder) image(field, kind string, data []byte) error {
 	return unbounded(field, ruleMedia)
 }
 
-// source reads where Anthropic's images and documents come from. Text is bounded by
-// its length, and of media only images are.
+// source checks the source of Anthropic's images and documents. It accepts text and
+// images.
 func (b *bounder) source(kind string, m member, depth int) error {
 	if m.value[0] != '{' {
-		return nil // of a search result: its address, which is text
+		return nil // the URL of a search result, which is text
 	}
 	members, err := objectMembers(m)
 	if err != nil {
@@ -243,7 +243,7 @@ func (b *bounder) source(kind string, m member, depth int) error {
 	return unbounded(m.name, ruleStored)
 }
 
-// inlineData reads media that lie in a request to Gemini.
+// inlineData checks media in a request to Gemini.
 func (b *bounder) inlineData(m member) error {
 	members, err := objectMembers(m)
 	if err != nil {
@@ -260,8 +260,7 @@ func (b *bounder) inlineData(m member) error {
 	return b.image(m.name+".mimeType", kind, data)
 }
 
-// bedrockImage reads an image of Bedrock's Converse. In a part of Anthropic's or
-// Gemini's, a member of this name is none.
+// bedrockImage checks an image in a request to Bedrock's Converse.
 func (b *bounder) bedrockImage(m member) error {
 	members, err := objectMembers(m)
 	if err != nil {
@@ -285,7 +284,7 @@ func (b *bounder) bedrockImage(m member) error {
 	return unbounded("image.source", ruleMedia)
 }
 
-// inputAudio reads a recording in a request to Chat Completions.
+// inputAudio checks a recording in a request to Chat Completions.
 func (b *bounder) inputAudio(m member) error {
 	members, err := objectMembers(m)
 	if err != nil {
@@ -294,7 +293,7 @@ func (b *bounder) inputAudio(m member) error {
 	return b.sound(m.name, dataOf(members, "data"))
 }
 
-// sound counts a recording in base64.
+// sound measures a recording in base64.
 func (b *bounder) sound(field string, quoted []byte) error {
 	if len(quoted) < 2 || quoted[0] != '"' {
 		return unbounded(field, ruleSound)
@@ -313,8 +312,7 @@ func (b *bounder) sound(field string, quoted []byte) error {
 	return nil
 }
 
-// rawSound counts sound in base64, of which a second has at least slowestSound
-// bytes.
+// rawSound measures audio in base64 that has at least slowestSound bytes per second.
 func (b *bounder) rawSound(quoted []byte) error {
 	n := millisecondsOf(int64(len(quoted))*3/4, slowestSound)
 	b.inline += int64(len(quoted))
@@ -323,7 +321,7 @@ func (b *bounder) rawSound(quoted []byte) error {
 	return nil
 }
 
-// dataOf returns the value of a member, as it stands; nil: there is none.
+// dataOf returns the raw value of a member, or nil.
 func dataOf(members []member, name string) []byte {
 	for _, m := range members {
 		if m.name == name {

@@ -11,10 +11,10 @@ var deepgram = &Dialect{
 	without: []string{"/v1/read"},
 }
 
-// deepgramUsage is how long a recording was, and how many of its channels were
-// transcribed, each of which is billed
-// (https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded).
-// A socket tells both in its last message, Metadata
+// deepgramUsage maps the length of a recording and the number of its channels, each of
+// which is billed
+// (https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded). A socket
+// reports both in its last message, Metadata
 // (https://developers.deepgram.com/reference/speech-to-text/listen-streaming).
 var deepgramUsage = []usageMember{
 	{"metadata.duration", recorded},

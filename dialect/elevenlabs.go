@@ -16,7 +16,7 @@ var elevenlabs = &Dialect{
 	},
 }
 
-// elevenlabsUsage is how long a recording was
-// (https://elevenlabs.io/docs/api-reference/speech-to-text/convert). Speech is
-// billed by characters of the text.
+// elevenlabsUsage maps the length of a recording
+// (https://elevenlabs.io/docs/api-reference/speech-to-text/convert). Speech is billed by
+// the characters of the text.
 var elevenlabsUsage = []usageMember{{"audio_duration_secs", recorded}}

@@ -5,15 +5,13 @@ import (
 	"strings"
 )
 
-// BudgetEnded returns what ends a stream whose budget is used up, so that the
-// provider's SDKs throw. It stands between two events, after the last bytes that
-// the client had. It is nil for answers into which nothing can be written, such
-// as sound.
+// BudgetEnded returns the bytes that end a stream when its budget is used up. They make
+// the provider's SDKs throw. Append them where [Meter.Between] is true. BudgetEnded returns
+// nil for other answers, such as audio.
 //
-// OpenAI's SDKs throw what has a member error, Anthropic's what is called error,
-// and Google's what has an error as Google writes it and has no name. Of Gemini's
-// streams without events the answer is a list, which the error closes. AWS's SDKs
-// throw a message that is an exception.
+// OpenAI's SDKs throw on a field error, and Anthropic's on an event named error. Google's
+// SDKs throw on an unnamed event with an error in Google's form. Without alt=sse Gemini
+// streams a JSON array, which the error closes. AWS's SDKs throw on an exception message.
 func (d *Dialect) BudgetEnded(r *Request, a Answer, code, message string) []byte {
 	row := d.routeOf(r)
 	google := row != nil && row.form == geminiForm
@@ -35,17 +33,17 @@ func (d *Dialect) BudgetEnded(r *Request, a Answer, code, message string) []byte
 	return nil
 }
 
-// commonError is an error as OpenAI's and Anthropic's SDKs read it.
+// commonError returns an error for OpenAI's and Anthropic's SDKs.
 func commonError(code, message string) string {
 	return fmt.Sprintf(`{"type":"error","error":{"type":"insufficient_quota","code":%s,"message":%s}}`, quoted(code), quoted(message))
 }
 
-// googleError is an error as Google's SDKs read it.
+// googleError returns an error for Google's SDKs.
 func googleError(message string) string {
 	return fmt.Sprintf(`{"error":{"code":403,"message":%s,"status":"PERMISSION_DENIED"}}`, quoted(message))
 }
 
-// amazonError is an exception that all of Bedrock's streams may have.
+// amazonError returns an exception that all of Bedrock's streams may contain.
 func amazonError(message string) []byte {
 	return appendAmazon(nil, [][2]string{
 		{":exception-type", "validationException"},
@@ -54,8 +52,8 @@ func amazonError(message string) []byte {
 	}, fmt.Appendf(nil, `{"message":%s}`, quoted(message)))
 }
 
-// Between reports whether an answer can be ended here with what
-// [Dialect.BudgetEnded] returns: between two events, or after an element of a list.
+// Between reports whether the output of [Dialect.BudgetEnded] may follow here, between two
+// events or after an element of a list.
 func (m *Meter) Between() bool {
 	if m == nil {
 		return false

@@ -1,25 +1,25 @@
 package dialect
 
-// quantity is a number that an answer tells of its usage. Providers call it by
-// different names and mean different things by the same name, so the tables of
-// their dialects ([openaiUsage] and its like) say which name is which quantity.
+// quantity is a number in an answer's usage. Providers use different names for one
+// quantity, and one name for different quantities. Tables such as [openaiUsage] map the
+// names.
 type quantity uint8
 
 const (
 	noQuantity   quantity = iota
-	promptTokens          // input, with all that came from or went into a cache
-	inputTokens           // input, with or without that: the others tell
-	outputTokens          // output, with its reasoning
+	promptTokens          // input, including cache reads and writes
+	inputTokens           // input, including those or not, depending on the other names
+	outputTokens          // output, usually including reasoning
 	totalTokens           // of input and output
 
-	cachedInside     // the part of the prompt that came from a cache
-	writtenInside    // the part of the prompt that went into a cache
-	writtenLong      // of that, what went into it for hours
-	cachedBeside     // came from a cache, and is not in the input
-	writtenBeside    // went into a cache, and is not in the input
-	writtenMinutes   // of that, for five minutes
-	writtenHour      // of that, for an hour
-	toolPromptTokens // results of hosted tools, beside the prompt
+	cachedInside     // cache reads within the prompt
+	writtenInside    // cache writes within the prompt
+	writtenLong      // of those, for hours
+	cachedBeside     // cache reads beside the input
+	writtenBeside    // cache writes beside the input
+	writtenMinutes   // of those, for five minutes
+	writtenHour      // of those, for an hour
+	toolPromptTokens // results of hosted tools beside the prompt
 
 	audioIn     // of the prompt
 	imageIn     // of the prompt
@@ -31,27 +31,27 @@ const (
 
 	reasoningTokens // of the output
 	thoughtTokens   // reasoning beside the output
-	processedIn     // what the model read, where the bill says less
-	processedOut    // what it wrote, where the bill says less
-	searches        // in the web
+	processedIn     // input before adjustments of the bill
+	processedOut    // output before adjustments of the bill
+	searches        // hosted web searches
 
-	milliseconds      // that are billed
-	audioMilliseconds // of a prompt whose audio tokens are in the total only
-	recorded          // milliseconds of the recording, which count where nothing else is told
-	channels          // of the recording, each of which is billed
-	socketRecorded    // the same, in the last message of a socket
-	socketChannels
+	milliseconds      // billed time
+	audioMilliseconds // length of audio whose tokens are only in the total
+	recorded          // length of the recording, used if there is no other usage
+	channels          // billed channels of the recording
+	socketRecorded    // length in the last message of a socket
+	socketChannels    // channels in that message
 
-	nanoUSD     // that the provider bills
-	upstreamUSD // nano-USD that are billed elsewhere
-	ticks       // 10⁻¹⁰ USD that the provider bills
+	nanoUSD     // cost at the provider
+	upstreamUSD // cost elsewhere, in nano-USD
+	ticks       // cost at the provider, in 10⁻¹⁰ USD
 
-	elementTokens // of an element of a list
+	elementTokens // tokens of one element of a list
 
 	numQuantities
 )
 
-// counts are the quantities that an answer told.
+// counts holds the quantities of an answer.
 type counts struct {
 	n   [numQuantities]int64
 	has uint64
@@ -64,8 +64,8 @@ func (c *counts) set(q quantity, n int64) {
 
 func (c *counts) told(q quantity) bool { return c.has&(1<<q) != 0 }
 
-// merge takes over what later counts tell. Anthropic's are cumulative, and a zero
-// in a later one says nothing.
+// merge overrides quantities with later ones. A later zero does not erase a number,
+// because Anthropic's cumulative counts may contain zeros.
 func (c *counts) merge(later *counts) {
 	for q := range numQuantities {
 		if later.told(q) && (later.n[q] != 0 || !c.told(q)) {
@@ -82,7 +82,7 @@ func (c *counts) add(q quantity, n int64) {
 	c.set(q, n)
 }
 
-// drop forgets quantities.
+// drop removes quantities.
 func (c *counts) drop(quantities ...quantity) {
 	for _, q := range quantities {
 		c.has &^= 1 << q
@@ -90,7 +90,7 @@ func (c *counts) drop(quantities ...quantity) {
 	}
 }
 
-// sum adds all of other.
+// sum adds all quantities of other.
 func (c *counts) sum(other *counts) {
 	for q := range numQuantities {
 		if other.told(q) {
@@ -99,7 +99,7 @@ func (c *counts) sum(other *counts) {
 	}
 }
 
-// unit is how many decimal places of a quantity count, and how large it may be.
+// unit returns the decimal places that a quantity keeps, and its largest value.
 func (q quantity) unit() (scale int, most int64) {
 	switch q {
 	case milliseconds, audioMilliseconds, recorded, socketRecorded:
@@ -112,7 +112,7 @@ func (q quantity) unit() (scale int, most int64) {
 	return 0, maxTokens
 }
 
-// leaf is what a value at a watched place means: a quantity, or one of the words
+// leaf is the meaning of a value at a watched place: a quantity, or one of the words
 // below.
 type leaf uint8
 
@@ -120,61 +120,60 @@ const (
 	wordModel leaf = leaf(numQuantities) + iota
 	wordTier
 	wordSpeed
-	wordType   // of an event, or of an element
-	wordName   // of an element's kind
-	wordAction // of an output item
+	wordType   // the type of an event or of an element
+	wordName   // the kind of an element
+	wordAction // the action of an output item
 	wordError
 	wordDone
 	wordFinish
-	wordQuery       // to a hosted search
-	wordOwnKey      // the caller's own key served the call
-	wordID          // of a response
-	wordTranscriber // the model that transcribes what a session hears
+	wordQuery       // a query of a hosted search
+	wordOwnKey      // whether the caller's own key paid for the model
+	wordID          // the ID of a response
+	wordTranscriber // the model that transcribes a session's input
 )
 
-// ending is what to do at the end of an object.
+// ending is the action at the end of an object.
 type ending uint8
 
 const (
 	noEnding       ending = iota
-	endOfUsage            // an object that tells usage
-	endOfFallback         // one that tells it again, with less detail
-	endOfRoot             // the value itself, which may tell usage too
+	endOfUsage            // a usage object
+	endOfFallback         // a usage object with less detail
+	endOfRoot             // the whole value, which may have usage fields too
 	endOfPrompt           // an element of Gemini's promptTokensDetails
-	endOfCached           // of its cacheTokensDetails
-	endOfOutput           // of its candidatesTokensDetails
-	endOfWritten          // of Bedrock's cacheDetails
-	endOfIteration        // of Anthropic's iterations
-	endOfItem             // of the output of OpenAI's Responses API
-	endOfImage            // of a list of images
-	endOfResult           // of Titan's results
+	endOfCached           // an element of its cacheTokensDetails
+	endOfOutput           // an element of its candidatesTokensDetails
+	endOfWritten          // an element of Bedrock's cacheDetails
+	endOfIteration        // an element of Anthropic's iterations
+	endOfItem             // an output item of OpenAI's Responses API
+	endOfImage            // an element of a list of images
+	endOfResult           // an element of Titan's results
 )
 
-// member is a row of a table: the path of a number below a usage object.
+// usageMember is a table row: the path of a number and its quantity.
 type usageMember struct {
 	path     string
 	quantity quantity
 }
 
-// answerForm is what answers of one API look like.
+// answerForm describes the answers of one API.
 type answerForm struct {
-	places   []string // of usage objects
-	fallback []string // of objects that tell usage again, with less detail
+	places   []string // paths of usage objects
+	fallback []string // paths of usage objects with less detail
 	numbers  [][]usageMember
 	elements []elementRow
-	words    map[string]leaf // besides those of all forms
+	words    map[string]leaf // paths of words, besides those of all forms
 
-	merges  bool // usage is told in parts, each field of which replaces what it was
-	images  bool // output is images, unless it says more
-	listens bool // the duration of the recording counts
-	speaks  bool // the request's text counts, by characters
-	free    bool // a call costs nothing
+	merges  bool // each field of a later usage overrides the earlier one
+	images  bool // output without details is images
+	listens bool // input without details is audio, and its length may count
+	speaks  bool // the characters of the request's text may count
+	free    bool // calls cost nothing
 
-	// marks are texts of which an event has one that tells something, besides
-	// those of usage objects and errors.
+	// marks are texts that make an event relevant, besides usage and errors.
 	marks [][]byte
 
-	watched *node // the tree of all of that, set at init
+	watched *node // the graph of all of that, built at init
 }
 
 // Forms of answers.
@@ -222,7 +221,7 @@ var (
 	elevenForm   = &answerForm{numbers: [][]usageMember{elevenlabsUsage}, listens: true}
 	freeForm     = &answerForm{free: true}
 
-	// anyForm is that of a path of which nothing is known.
+	// anyForm is the form for unknown paths.
 	anyForm = &answerForm{
 		places: []string{"usage", "usageMetadata", "message.usage", "response.usage", "x_groq.usage", "meta"},
 		merges: true,
@@ -230,7 +229,7 @@ var (
 	}
 )
 
-// marks are texts in quotes, as they stand in JSON.
+// marks returns texts in quotes.
 func marks(texts ...string) [][]byte {
 	quoted := make([][]byte, len(texts))
 	for i, text := range texts {
@@ -251,8 +250,8 @@ func init() {
 	}
 }
 
-// usageTree builds what is watched in a usage object, whatever the provider: a
-// gateway may pass on the fields of any other.
+// usageTree builds the nodes of a usage object for all providers, because gateways pass
+// on each other's fields.
 func usageTree(end ending) *node {
 	usage := &node{end: end}
 	for _, rows := range [][]usageMember{openaiUsage, anthropicUsage, geminiUsage, bedrockUsage, cohereUsage} {
@@ -267,7 +266,7 @@ func usageTree(end ending) *node {
 	return usage
 }
 
-// tree builds what is watched in an answer of this form.
+// tree builds the nodes of an answer.
 func (f *answerForm) tree(usage, fallback *node) *node {
 	root := &node{end: endOfRoot}
 	for _, rows := range f.numbers {
@@ -292,7 +291,7 @@ func (f *answerForm) tree(usage, fallback *node) *node {
 	return root
 }
 
-// addElements adds lists below n.
+// addElements adds nodes for lists below n.
 func (n *node) addElements(rows []elementRow) {
 	for _, row := range rows {
 		element := n.at(row.path)
@@ -306,7 +305,7 @@ func (n *node) addElements(rows []elementRow) {
 	}
 }
 
-// adopt makes n watch what other watches, besides its own.
+// adopt adds the members and the ending of other to n.
 func (n *node) adopt(other *node) {
 	if n.members == nil {
 		n.members = make(map[string]*node, len(other.members))
@@ -319,7 +318,7 @@ func (n *node) adopt(other *node) {
 	n.end = other.end
 }
 
-// element is a row of a table: the path of a list's elements, and what is in each.
+// elementRow is a table row: the path of a list's elements, and their members.
 type elementRow struct {
 	path    string
 	end     ending
@@ -331,7 +330,7 @@ type elementMember struct {
 	leaf leaf
 }
 
-// modality is what Gemini's lists of tokens by modality have.
+// modality lists the members in Gemini's lists of tokens by modality.
 var modality = []elementMember{{"modality", wordName}, {"tokenCount", leaf(elementTokens)}}
 
 var (
@@ -345,12 +344,12 @@ var (
 	}
 	itemMembers = []elementMember{{"type", wordType}, {"action.type", wordAction}}
 
-	// usageWords are texts in a usage object.
+	// usageWords are the words in a usage object.
 	usageWords = map[string]leaf{
 		"service_tier": wordTier, "serviceTier": wordTier, "speed": wordSpeed, "is_byok": wordOwnKey,
 	}
 
-	// sessionWords are those of a Realtime session, which is written in two ways.
+	// sessionWords are the words of Realtime sessions in both versions of the API.
 	sessionWords = map[string]leaf{
 		"response.id":   wordID,
 		"session.model": wordModel,
@@ -358,7 +357,7 @@ var (
 		"session.input_audio_transcription.model": wordTranscriber,
 	}
 
-	// rootWords are texts and marks of an answer, or of an event.
+	// rootWords are the words of answers and events of all forms.
 	rootWords = map[string]leaf{
 		"model": wordModel, "message.model": wordModel, "response.model": wordModel,
 		"modelVersion": wordModel, "response.modelVersion": wordModel,
@@ -368,14 +367,14 @@ var (
 	}
 )
 
-// ollamaUsage are Ollama's numbers, in the answer's own object
+// ollamaUsage maps Ollama's numbers, which are not in a usage object
 // (https://docs.ollama.com/api/usage).
 var ollamaUsage = []usageMember{
 	{"prompt_eval_count", promptTokens},
 	{"eval_count", outputTokens},
 }
 
-// iterationMembers are those of Anthropic's usage, in each of its iterations.
+// iterationMembers returns the members of each of Anthropic's iterations.
 func iterationMembers() []elementMember {
 	members := []elementMember{{"type", wordType}}
 	for _, row := range anthropicUsage {

@@ -1,6 +1,6 @@
 package dialect
 
-// usage is what counts amount to, in disjoint kinds.
+// usage converts counts to disjoint kinds.
 func (c *counts) usage(f *answerForm) Usage {
 	u := Usage{Requests: 1, Searches: c.n[searches]}
 	in := c.input()
@@ -13,20 +13,19 @@ func (c *counts) usage(f *answerForm) Usage {
 	return u
 }
 
-// input is what was read, in all modalities.
+// input is the input of all modalities.
 type input struct {
-	total   int64 // without what is beside it
-	read    int64 // of it, from a cache
-	written int64 // of it, into a cache
+	total   int64 // without the two below
+	read    int64 // cache reads within the total
+	written int64 // cache writes within the total
 
-	readBeside, writtenBeside int64
+	readBeside, writtenBeside int64 // cache reads and writes beside the total
 }
 
-// input tells apart whose input has what the cache had.
+// input determines whether the input includes cache reads and writes.
 //
-// Whoever calls it the prompt includes that. Of the others, Anthropic and Bedrock
-// do not, and OpenAI's Responses API does; they differ in the names that they have
-// for it.
+// Providers that call it the prompt include them. OpenAI's Responses API does so too,
+// but Anthropic and Bedrock do not. The names of the cache fields tell them apart.
 func (c *counts) input() input {
 	in := input{total: c.n[inputTokens]}
 	switch {
@@ -36,7 +35,7 @@ func (c *counts) input() input {
 		in.total = c.n[processedIn]
 	}
 	if !c.told(outputTokens) && !c.told(processedOut) && !c.told(audioMilliseconds) {
-		in.total = max(in.total, c.n[totalTokens]) // embeddings may have no more than that
+		in.total = max(in.total, c.n[totalTokens]) // embeddings may report only a total
 	}
 	if !c.told(promptTokens) && !c.told(cachedInside) && !c.told(writtenInside) {
 		in.readBeside = c.n[cachedBeside]
@@ -44,7 +43,7 @@ func (c *counts) input() input {
 		return in
 	}
 
-	// A part that is larger than the whole is no part of it.
+	// A part that is larger than the whole is invalid.
 	in.read = max(c.n[cachedInside], c.n[cachedBeside])
 	if in.read > in.total {
 		in.read = 0
@@ -56,9 +55,8 @@ func (c *counts) input() input {
 	return in
 }
 
-// output is what was written, and how much of it is reasoning. Where the total is
-// larger than prompt and completion together, the rest is reasoning that the
-// completion does not have.
+// output returns the output and the reasoning in it. If the total is larger than prompt
+// plus completion, the rest is reasoning that the completion excludes.
 func (c *counts) output(in int64) (out, reasoning int64) {
 	out, reasoning = c.n[outputTokens], c.n[reasoningTokens]
 	if !c.told(outputTokens) {
@@ -74,8 +72,8 @@ func (c *counts) output(in int64) (out, reasoning int64) {
 	return out + rest, reasoning
 }
 
-// splitInput tells apart what was read by modality, and what came from a cache or
-// went into it. What the cache had of no stated modality was text first.
+// splitInput splits the input by modality and by its use of the cache. Cache reads of an
+// unknown modality count as text first.
 func (c *counts) splitInput(u *Usage, in input, f *answerForm) {
 	audio, image := c.n[audioIn], c.n[imageIn]
 	if f.listens && !c.told(audioIn) && !c.told(audioMilliseconds) {
@@ -107,7 +105,7 @@ func (c *counts) splitInput(u *Usage, in input, f *answerForm) {
 	u.CacheWrite = written - u.CacheWriteHour
 }
 
-// splitOutput tells apart what was written by modality.
+// splitOutput splits the output by modality.
 func (c *counts) splitOutput(u *Usage, out int64, f *answerForm) {
 	u.AudioOutput = min(c.n[audioOut], out)
 	u.ImageOutput = min(c.n[imageOut], out-u.AudioOutput)
@@ -120,8 +118,8 @@ func (c *counts) splitOutput(u *Usage, out int64, f *answerForm) {
 	u.Output = out - u.AudioOutput - u.ImageOutput
 }
 
-// addTime adds what is billed by time. Tokens of a recording in a prompt may be in
-// the total only. The length of a recording counts where nothing else is told.
+// addTime adds billed time. The length of a recording counts only if there are no
+// tokens. Audio tokens of a prompt may be in the total only.
 func (c *counts) addTime(u *Usage, tokens int64, f *answerForm) {
 	switch {
 	case c.told(milliseconds):
@@ -136,11 +134,11 @@ func (c *counts) addTime(u *Usage, tokens int64, f *answerForm) {
 	}
 }
 
-// perChannel is how many channels are billed.
+// perChannel returns the number of billed channels.
 func (c *counts) perChannel(q quantity) int64 { return min(max(c.n[q], 1), 1000) }
 
-// cost is what the provider says that a call cost. Where the caller's own key paid
-// for the model, the rest is billed elsewhere, and is no less spent.
+// cost returns the cost that the provider reported. If the caller's own key paid for the
+// model, that includes the cost elsewhere.
 func (c *counts) cost(ownKey bool) (int64, bool) {
 	switch {
 	case c.told(nanoUSD) && ownKey:
@@ -175,7 +173,7 @@ func (u Usage) plus(v Usage) Usage {
 	return u
 }
 
-// reading is what an answer told.
+// reading returns the result.
 func (s *sink) reading() Reading {
 	r := Reading{Model: s.model, Tier: s.tier, Failed: s.failed, Done: s.done}
 	if s.fast {

@@ -12,13 +12,14 @@ var gemini = &Dialect{
 	messages:   []string{"setup"},
 }
 
-// geminiUsage are the numbers in Gemini's usageMetadata
-// (https://ai.google.dev/api/generate-content#UsageMetadata). The prompt has what
-// came from the cache; thoughts are beside the candidates, and what hosted tools
-// found is beside the prompt. The lists tell tokens by modality. Every chunk of a
-// stream repeats the whole, so the last one counts, never a sum. Searches are the
-// queries that an answer is grounded in
-// (https://ai.google.dev/gemini-api/docs/google-search). Live calls the output
+// geminiUsage maps the fields of Gemini's usageMetadata
+// (https://ai.google.dev/api/generate-content#UsageMetadata). The prompt includes cache
+// reads but not the results of hosted tools. The candidates exclude thoughts. Lists report
+// tokens by modality. Every chunk of a stream repeats the whole usage, so the last one
+// counts, never a sum.
+//
+// Searches are the queries that ground an answer
+// (https://ai.google.dev/gemini-api/docs/google-search). Live names the output
 // responseTokenCount (https://ai.google.dev/api/live#UsageMetadata).
 var geminiUsage = []usageMember{
 	{"promptTokenCount", promptTokens},

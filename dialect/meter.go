@@ -7,40 +7,39 @@ import (
 	"unicode/utf8"
 )
 
-// Answer is what the head of an answer says.
+// Answer is the head of an answer.
 type Answer struct {
 	Status      int
 	ContentType string
 	Header      http.Header // may be nil
 }
 
-// Meter reads the usage out of an answer as it passes, in pieces of any length. It
-// delays nothing, and takes a bounded amount of memory, however long the answer
-// is. It is used by one goroutine at a time.
+// Meter reads the usage from an answer in pieces of any length. It delays nothing, and
+// its memory does not grow with the answer. It is not safe for concurrent use.
 type Meter struct {
 	sink  sink
 	walk  walker
-	lines lines  // of a stream of events
-	frame frames // of Amazon's event stream
+	lines lines  // for event streams
+	frame frames // for Amazon's event streams
 	form  bodyForm
 
-	seen       bool   // something was written
-	header     counts // what the head of the answer tells
-	characters int64  // of the request's text to speak
+	seen       bool   // whether the answer has a body
+	header     counts // from the header of the answer
+	characters int64  // of the text to speak in the request
 }
 
-// bodyForm is how an answer is laid out.
+// bodyForm is the framing of an answer.
 type bodyForm uint8
 
 const (
-	opaque bodyForm = iota // sound, or a text without usage
+	opaque bodyForm = iota // audio, or text without usage
 	jsonBody
-	jsonLines // a JSON value a line, or one after the other
+	jsonLines // a sequence of JSON values
 	eventBody
 	amazonBody
 )
 
-// bodyForms are the forms of bodies by their media type.
+// bodyForms maps media types to framings.
 var bodyForms = map[string]bodyForm{
 	"application/json":                   jsonBody,
 	"application/x-ndjson":               jsonLines,
@@ -51,7 +50,7 @@ var bodyForms = map[string]bodyForm{
 	"application/vnd.amazon.eventstream": amazonBody,
 }
 
-// form is how the answer is laid out.
+// form returns the framing of the answer.
 func (a *Answer) form() bodyForm {
 	kind, _, _ := strings.Cut(a.ContentType, ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
@@ -61,10 +60,10 @@ func (a *Answer) form() bodyForm {
 	return bodyForms[kind]
 }
 
-// NewMeter returns the meter of an answer, whose bytes without content coding go
-// through [Meter.Write]. It is nil where the answer tells no usage: the methods of
-// a nil Meter do nothing, and its reading is not known. For routes on which the
-// provider bills the text of the request, the request needs its body.
+// NewMeter returns a meter for an answer. Pass the decoded bytes of the body to
+// [Meter.Write]. NewMeter returns nil if the answer reports no usage. A nil Meter does
+// nothing, and its reading is not known. The request needs its body only on routes that
+// speak text.
 func (d *Dialect) NewMeter(r *Request, a Answer) *Meter {
 	row := d.routeOf(r)
 	if row == nil || a.Status < 200 || a.Status > 299 {
@@ -85,7 +84,7 @@ func (d *Dialect) NewMeter(r *Request, a Answer) *Meter {
 	return m
 }
 
-// readBedrockHeader reads the usage in the head of an answer to InvokeModel.
+// readBedrockHeader reads the usage in the header of an answer to InvokeModel.
 func (m *Meter) readBedrockHeader(h http.Header) {
 	for _, row := range bedrockHeader {
 		if n, ok := parseDecimal([]byte(h.Get(row.name)), 0, maxTokens); ok {
@@ -111,7 +110,7 @@ func (m *Meter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Reading returns what the answer told so far.
+// Reading returns what the answer has reported so far.
 func (m *Meter) Reading() Reading {
 	if m == nil {
 		return Reading{}
@@ -132,24 +131,24 @@ func (m *Meter) Reading() Reading {
 	return r
 }
 
-// Texts that a meter looks for before it reads the data of an event. The first is
-// how the names of usage objects begin.
+// Texts that make an event relevant. The first is the beginning of the names of usage
+// objects.
 var (
 	usageMark = []byte(`"usage`)
 	errorMark = []byte(`"error"`)
 	modelMark = []byte(`"model"`)
-	nullUsage = []byte(`"usage":null`) // in every chunk, where a client asked for usage
+	nullUsage = []byte(`"usage":null`) // in every chunk if a client asked for usage
 )
 
-// event reads the data of an event, unless it concerns nothing.
+// event parses the data of an event if it is relevant.
 func (m *Meter) event(data []byte) {
 	if m.concerns(data) {
 		m.walk.write(data)
 	}
 }
 
-// concerns reports whether the data of an event may tell something. Most events
-// are a piece of text, and are not looked into.
+// concerns reports whether the data of an event may be relevant. Most events are a piece
+// of text and are not parsed.
 func (m *Meter) concerns(data []byte) bool {
 	if i := bytes.Index(data, usageMark); i >= 0 {
 		rest, null := bytes.CutPrefix(data[i:], nullUsage)
@@ -171,8 +170,8 @@ func (m *Meter) concerns(data []byte) bool {
 // endEvent ends an event.
 func (m *Meter) endEvent() { m.walk.reset() }
 
-// spokenCharacters is how many characters a request has spoken, as the answer's
-// head or else the request says: ElevenLabs and Deepgram tell it in a header.
+// spokenCharacters returns the characters of the text to speak. ElevenLabs and Deepgram
+// report them in a header of the answer. Otherwise the request has the text.
 func spokenCharacters(r *Request, h http.Header) int64 {
 	for _, name := range []string{"character-cost", "dg-char-count"} {
 		if n, ok := parseDecimal([]byte(h.Get(name)), 0, maxTokens); ok {

@@ -29,29 +29,26 @@ var openai = &Dialect{
 	messages:   []string{"session", "response"},
 }
 
-// openaiUsage are the numbers in usage objects of OpenAI and of those who are
-// compatible.
+// openaiUsage maps the usage fields of OpenAI and compatible providers.
 //
-// What came from the cache is a part of prompt_tokens or input_tokens, what went
-// into it too, and reasoning is a part of the output
+// The input includes cache reads and writes, and the output includes reasoning
 // (https://developers.openai.com/api/reference/resources/chat,
 // https://developers.openai.com/api/reference/resources/responses). Writes are
 // billed since GPT-5.6
-// (https://learn.microsoft.com/azure/ai-services/openai/how-to/prompt-caching).
-// A cached count above the prompt is no split of it, and is not believed.
+// (https://learn.microsoft.com/azure/ai-services/openai/how-to/prompt-caching). A cached
+// count above the prompt is ignored.
 //
-// Realtime tells tokens by modality, with the cached ones as a subset of each
-// (https://developers.openai.com/api/docs/guides/realtime-costs). Transcriptions
-// tell tokens or seconds
-// (https://developers.openai.com/api/reference/resources/audio).
+// Realtime reports tokens by modality, with cached tokens as a subset of each
+// (https://developers.openai.com/api/docs/guides/realtime-costs). Transcriptions report
+// tokens or seconds (https://developers.openai.com/api/reference/resources/audio).
 //
-// Of the compatible ones, DeepSeek tells hits and misses of its cache
-// (https://api-docs.deepseek.com/guides/kv_cache), Moonshot has cached_tokens
-// without details, and Mistral the seconds of recordings in a prompt
-// (https://docs.mistral.ai/capabilities/audio). xAI and Gemini's compatible
-// routes have reasoning beside completion_tokens, which the total shows.
+// DeepSeek reports hits and misses of its cache
+// (https://api-docs.deepseek.com/guides/kv_cache). Moonshot has cached_tokens without
+// details. Mistral reports the seconds of audio in a prompt
+// (https://docs.mistral.ai/capabilities/audio). xAI and Gemini's compatible routes exclude
+// reasoning from completion_tokens but not from the total.
 //
-// OpenRouter tells the cost in USD
+// OpenRouter reports the cost in USD
 // (https://openrouter.ai/docs/use-cases/usage-accounting), which is its fee alone
 // where the caller's own key pays for the rest. Perplexity tells it in an object
 // (https://docs.perplexity.ai/api-reference/chat-completions-post), and xAI in
@@ -103,6 +100,6 @@ var openaiUsage = []usageMember{
 	{"cost_in_usd_ticks", ticks},
 }
 
-// transcriptionUsage is what a transcription has beside its usage: how long the
-// recording was, which compatible servers tell instead.
+// transcriptionUsage maps the length of the recording. Compatible servers report it instead
+// of usage.
 var transcriptionUsage = []usageMember{{"duration", recorded}}

@@ -2,17 +2,15 @@ package dialect
 
 import "strings"
 
-// route is a row of a table: requests whose path ends in a text, and the form of
-// their answers.
+// route is a table row for requests whose path has a suffix.
 type route struct {
 	suffix string
 	form   *answerForm
-	bounds *bounds // nil: the cost of its requests is not bounded
+	bounds *bounds // nil means that the cost has no bound
 }
 
-// routes are looked through in their order: what is longer comes before what it
-// ends in. Providers that are compatible with another have the same paths below
-// another beginning.
+// routes is searched in order, so a longer suffix precedes one that it ends in. It
+// matches suffixes because compatible providers use the same paths below a prefix.
 var routes = []route{
 	{"/chat/completions", chatForm, chatBounds},
 	{"/completions", chatForm, completionBounds}, // fim too
@@ -73,7 +71,7 @@ var routes = []route{
 	{"/rerank", cohereForm, nil},
 }
 
-// routeOf returns the row of the table for a request; nil: there is none.
+// routeOf returns the table row for a request, or nil.
 func (d *Dialect) routeOf(r *Request) *route {
 	if r.reads() || d.ListsModels(r) {
 		return nil
@@ -93,7 +91,7 @@ func (d *Dialect) routeOf(r *Request) *route {
 	return nil
 }
 
-// Routes that no end of a path tells.
+// Routes that have no suffix.
 var (
 	speechRoute = route{form: speechForm}
 	anyRoute    = route{form: anyForm}

@@ -65,6 +65,31 @@ func eachMember(data []byte, f func(name string, start, end int) error) error {
 	return nil
 }
 
+// rawMember reads a member whose name has no escapes, and what follows it up to the
+// next one. It reports false at the end of the object, and for whatever is no such
+// member.
+func (s *scanner) rawMember() (name []byte, start, end int, ok bool) {
+	s.space()
+	at := s.at
+	if s.peek() != '"' || !s.text() {
+		return nil, 0, 0, false
+	}
+	name = s.data[at+1 : s.at-1]
+	if s.space(); !s.take(':') {
+		return nil, 0, 0, false
+	}
+	s.space()
+	start = s.at
+	if !s.value() {
+		return nil, 0, 0, false
+	}
+	end = s.at
+	if s.space(); s.peek() == ',' {
+		s.at++
+	}
+	return name, start, end, true
+}
+
 // names is a set of names. Most objects have so few members that comparing all of them
 // is quicker than a map.
 type names struct {
@@ -159,7 +184,7 @@ var isLiteral = func() (is [256]bool) {
 
 // nested skips an object or an array.
 func (s *scanner) nested() bool {
-	var open []byte // the closing brackets that are due
+	open := make([]byte, 0, 32) // the closing brackets that are due
 	for s.at < len(s.data) {
 		switch c := s.data[s.at]; {
 		case c == '"':

@@ -6,60 +6,59 @@ import (
 	"strings"
 )
 
-// Session bounds what the messages of a WebSocket can cost: on OpenAI's Realtime
-// API (https://developers.openai.com/api/reference/resources/realtime) and on the
+// Session bounds the cost of a client's messages on a WebSocket. It supports OpenAI's
+// Realtime API (https://developers.openai.com/api/reference/resources/realtime) and the
 // socket of its Responses API
-// (https://developers.openai.com/api/docs/guides/websocket-mode). It is used by one
-// goroutine at a time.
+// (https://developers.openai.com/api/docs/guides/websocket-mode). It is not safe for
+// concurrent use.
 //
-// A Realtime response has the whole conversation as its input, and answers what
-// was said without being asked, unless the session turns that off. So the client
-// caps the output of the session before it says anything.
+// The input of a Realtime response is the whole conversation. The provider responds to
+// speech without a request, unless the session disables that. So a client must cap the
+// output of the session before it sends audio.
 type Session struct {
 	d         *Dialect
-	responses bool // it speaks as the Responses API does
+	responses bool // whether it is a socket of the Responses API
 
-	text  int64 // tokens that the next response may have as input
-	audio int64 // of sound
-	limit int64 // of the output of each response; 0: there is none
-	mute  bool  // no response begins without being asked for
-	hears string
+	text  int64  // text tokens in the input of the next response, at most
+	audio int64  // audio tokens in it, at most
+	limit int64  // the session's cap of the output; 0 means none
+	mute  bool   // whether responses begin only on request
+	hears string // the model that transcribes the input; empty means none
 
-	earlier map[string]int64 // tokens of the responses of a Responses socket
-	order   []string         // of those, the oldest first
+	earlier map[string]int64 // tokens of earlier responses by their ID
+	order   []string         // their IDs, oldest first
 }
 
-// What a session may have besides what its client says: the instructions that
-// OpenAI gives if the client has none.
+// sessionTokens is the most that OpenAI's default instructions add to the input.
 const sessionTokens = 1000
 
-// maxEarlier is how many responses of a socket may be continued.
+// maxEarlier is the number of responses that a socket may continue.
 const maxEarlier = 64
 
-// NewSession returns the session of a WebSocket. Its error is [*Unbounded].
+// NewSession returns a session for a WebSocket. Its error is [*Unbounded].
 func (d *Dialect) NewSession(r *Request) (*Session, error) {
 	row := d.routeOf(r)
 	if row == nil || row.form != realtimeForm && row.form != responsesForm {
-		return nil, unbounded("path", "the cost of this WebSocket is not bounded; ask for a token without a budget")
+		return nil, unbounded("path", "the cost of this WebSocket has no bound; use a token without a budget")
 	}
 	return &Session{d: d, responses: row.form == responsesForm, text: sessionTokens, earlier: make(map[string]int64)}, nil
 }
 
-// ClientMessage is what a message of the client's can cost.
+// ClientMessage is the most that a client's message can cost.
 type ClientMessage struct {
-	// Starts is set if the message starts a response, for which Bound is the
-	// most that it can use.
+	// Starts reports whether the message starts a response. Bound is the most
+	// that the response can use.
 	Starts bool
 	Bound  Bound
 
-	// Heard is the most that the transcription of the sound in the message can
-	// use, which the model HeardBy makes. It is apart from all responses.
+	// Heard is the most that transcribing the audio in the message can use with
+	// the model HeardBy. It is billed separately from responses.
 	Heard   Usage
 	HeardBy string
 }
 
-// Client reads a message of the client's before it is sent. Its errors are
-// [*Unbounded] and [*Unclear].
+// Client checks a client's message before it is sent. Its errors are [*Unbounded] and
+// [*Unclear].
 func (s *Session) Client(message []byte) (ClientMessage, error) {
 	members, err := messageMembers(message)
 	if err != nil {
@@ -82,16 +81,16 @@ func messageMembers(message []byte) ([]member, error) {
 	return members, err
 }
 
-// create reads a message on the socket of the Responses API.
+// create checks a message on a socket of the Responses API.
 func (s *Session) create(message []byte, kind string) (ClientMessage, error) {
 	if kind != "response.create" {
-		return ClientMessage{}, unbounded("type", "the cost of messages of the type %q is not bounded; send response.create", quotable(kind))
+		return ClientMessage{}, unbounded("type", "messages of the type %q have no bounded cost; send response.create", quotable(kind))
 	}
 	bound, err := s.d.boundMessage(message, s.earlier)
 	return ClientMessage{Starts: true, Bound: bound}, err
 }
 
-// boundMessage bounds a response.create of the Responses API, which may continue
+// boundMessage bounds a response.create of the Responses API. The message may continue
 // an earlier response of the same socket.
 func (d *Dialect) boundMessage(message []byte, earlier map[string]int64) (Bound, error) {
 	rules := *responsesBounds
@@ -109,8 +108,8 @@ func (d *Dialect) boundMessage(message []byte, earlier map[string]int64) (Bound,
 	return d.boundBody(&Request{Path: "/responses", Body: message}, &rules)
 }
 
-// Members of what a client says on a Realtime socket. Each is in the reference
-// under two names, that of the first version of the API and that of the second.
+// Fields and types of a client's messages on a Realtime socket. The fields are those of
+// both versions of the API.
 var (
 	realtimeMembers = joined(plainly("type", "object", "id", "model", "instructions", "temperature", "tool_choice",
 		"parallel_tool_calls", "metadata", "conversation", "voice", "speed", "input_audio_format", "output_audio_format",
@@ -123,15 +122,14 @@ var (
 		"prompt":                     refuse(ruleStored),
 	})
 
-	// quietTypes are messages that start nothing and add nothing to the input.
+	// quietTypes are the types of messages that start nothing and add no input.
 	quietTypes = []string{
 		"input_audio_buffer.clear", "output_audio_buffer.clear", "response.cancel", "conversation.item.truncate",
 		"conversation.item.delete", "conversation.item.retrieve",
 	}
 )
 
-// readRealtimeCap reads the cap of a session or of a response, which may say that
-// there is none.
+// readRealtimeCap reads the cap of a session or a response. The text "inf" means none.
 func readRealtimeCap(b *bounder, m member) error {
 	if string(m.value) == `"inf"` {
 		return nil
@@ -139,7 +137,7 @@ func readRealtimeCap(b *bounder, m member) error {
 	return readCap(b, m)
 }
 
-// realtime reads a message on a Realtime socket.
+// realtime checks a message on a Realtime socket.
 func (s *Session) realtime(message []byte, members []member, kind string) (ClientMessage, error) {
 	var said ClientMessage
 	b := &bounder{d: s.d, answers: 1, prompts: 1, describes: imageTokens}
@@ -153,7 +151,7 @@ func (s *Session) realtime(message []byte, members []member, kind string) (Clien
 	case kind == "conversation.item.create":
 		item := dataOf(members, "item")
 		if item == nil {
-			return said, unbounded("item", "it is missing")
+			return said, unbounded("item", "it is missing; add it")
 		}
 		if err := readItems(b, member{"item", slices.Concat([]byte{'['}, item, []byte{']'})}); err != nil {
 			return said, err
@@ -166,10 +164,10 @@ func (s *Session) realtime(message []byte, members []member, kind string) (Clien
 	case slices.Contains(quietTypes, kind):
 		return said, nil
 	}
-	return said, unbounded("type", "the cost of messages of the type %q is not bounded; leave them out", quotable(kind))
+	return said, unbounded("type", "messages of the type %q have no bounded cost; remove them", quotable(kind))
 }
 
-// update reads what the client sets for the session.
+// update checks the settings of a session.
 func (s *Session) update(b *bounder, members []member) error {
 	session := dataOf(members, "session")
 	if session == nil {
@@ -201,7 +199,7 @@ func (s *Session) update(b *bounder, members []member) error {
 	return s.transcribe(transcription)
 }
 
-// turns notes whether the provider answers without being asked.
+// turns records whether the provider responds without a request.
 func (s *Session) turns(detection []byte) {
 	switch {
 	case detection == nil:
@@ -213,7 +211,7 @@ func (s *Session) turns(detection []byte) {
 	}
 }
 
-// transcribe notes which model transcribes what the client says.
+// transcribe records the model that transcribes the input.
 func (s *Session) transcribe(transcription []byte) error {
 	switch {
 	case transcription == nil:
@@ -226,26 +224,26 @@ func (s *Session) transcribe(transcription []byte) error {
 		}
 		model, ok := textOf(members, "model")
 		if !ok {
-			return unbounded("transcription.model", "it must name the model, whose price is known")
+			return unbounded("transcription.model", "it is missing; name the model")
 		}
 		s.hears = model
 	}
 	return nil
 }
 
-// talks refuses what may be answered at once, before the output has a cap.
+// talks refuses audio that the provider may respond to before the output has a cap.
 func (s *Session) talks() error {
 	if !s.mute && s.limit == 0 {
-		return unbounded("session.max_output_tokens", "the session answers without being asked; send session.update first, with a number or with turn_detection null")
+		return unbounded("session.max_output_tokens", "the provider responds without a request and without a cap; send session.update first, with a number here or with turn_detection null")
 	}
 	return nil
 }
 
-// slowestSound is the fewest bytes that a second of sound has on a Realtime
-// socket: G.711 at 8 kHz.
+// slowestSound is the lowest byte rate of audio on a Realtime socket, that of G.711 at
+// 8 kHz.
 const slowestSound = 8000
 
-// hear reads sound that the client says.
+// hear checks audio of the client.
 func (s *Session) hear(quoted []byte) (ClientMessage, error) {
 	var said ClientMessage
 	if err := s.talks(); err != nil {
@@ -264,7 +262,7 @@ func (s *Session) hear(quoted []byte) (ClientMessage, error) {
 	return said, nil
 }
 
-// respond reads a response.create, whose input is the conversation.
+// respond checks a response.create. Its input is the whole conversation.
 func (s *Session) respond(b *bounder, message []byte, members []member) (ClientMessage, error) {
 	if response := dataOf(members, "response"); response != nil && string(response) != "null" {
 		if err := within(realtimeMembers)(b, member{"response", response}); err != nil {
@@ -278,8 +276,8 @@ func (s *Session) respond(b *bounder, message []byte, members []member) (ClientM
 	return ClientMessage{Starts: true, Bound: bound}, nil
 }
 
-// bound is the most that the next response can use. Its output may be all speech or
-// all text, of which speech is dearer.
+// bound returns the most that the next response can use. It counts all output as speech,
+// which costs more than text.
 func (s *Session) bound(limit int64) Bound {
 	if limit == 0 {
 		limit = s.limit
@@ -291,13 +289,13 @@ func (s *Session) bound(limit int64) Bound {
 	}
 }
 
-// Standing returns the most that a response can use which begins without being
-// asked for, and reports whether one may.
+// Standing returns the most that a response without a request can use, and reports
+// whether the provider may start one.
 func (s *Session) Standing() (Bound, bool) {
 	return s.bound(0), !s.responses && !s.mute
 }
 
-// Settled adds what a response used to the conversation.
+// Settled adds the output of a response to the conversation.
 func (s *Session) Settled(settled *Settlement) {
 	if settled.Happening != Ended {
 		return
@@ -319,8 +317,8 @@ func (s *Session) Settled(settled *Settlement) {
 	s.earlier[settled.ID] = u.Input + u.CacheRead + u.CacheWrite + u.CacheWriteHour + u.ImageInput + u.AudioInput + u.Output
 }
 
-// SetCap sets the cap of the output in a message that starts a response or sets the
-// session's. Other messages stay as they are. It returns the name of what it set.
+// SetCap sets the cap of the output in a response.create or a session.update. It does not
+// change other messages. It returns the name of the field.
 func (s *Session) SetCap(message []byte, limit int64) (changed []byte, field string, err error) {
 	members, err := messageMembers(message)
 	if err != nil {
@@ -349,11 +347,11 @@ func (s *Session) SetCap(message []byte, limit int64) (changed []byte, field str
 	return changed, field, err
 }
 
-// firstVersion are members that only the first version of the Realtime API has.
+// firstVersion lists fields that exist only in the first version of the Realtime API.
 var firstVersion = []string{"modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription", "turn_detection", "temperature"}
 
-// isFirstVersion reports whether a session or a response is one of the first
-// version of the Realtime API, which calls the cap max_response_output_tokens.
+// isFirstVersion reports whether a session or a response uses the first version of the
+// Realtime API. That version names the cap max_response_output_tokens.
 func isFirstVersion(object []byte) bool {
 	if len(object) == 0 || object[0] != '{' {
 		return false

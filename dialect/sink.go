@@ -1,37 +1,39 @@
 package dialect
 
-// sink gathers what an answer tells of its usage, from what a [walker] finds.
+// sink collects an answer's usage from the values that a [walker] finds.
 type sink struct {
 	form *answerForm
 
-	current  counts // of the object that is being read
-	outer    counts // of the answer around a usage object that is being read
-	around   counts // of the usage object around an iteration that is being read
+	current  counts // of the current object
+	outer    counts // of the answer around the current usage object
+	around   counts // of the usage object around the current iteration
 	kept     counts // of the answer so far
-	fallback counts // of the answer so far, with less detail
-	extra    counts // of iterations that are billed besides
+	fallback counts // of the answer so far, from objects with less detail
+	extra    counts // of iterations that are billed in addition
+	listed   counts // the same, of the current usage object
+	iterated bool   // whether the current usage object lists iterations
 
-	within   ending // the element of a list that is being read
-	named    sign   // what it says of itself
-	acted    sign   // and of its action
-	event    sign   // the type of the message that is being read
+	within   ending // the kind of the current element of a list
+	named    sign   // the name in that element
+	acted    sign   // the action in that element
+	event    sign   // the type of the current message
 	searches int64  // hosted searches in the message
 	pictures int64  // images in the message
 
 	model     string
 	tier      string
-	id        string // of the response
-	hears     string // the model that transcribes what a session hears
+	id        string // the ID of the response
+	hears     string // the model that transcribes a session's input
 	fast      bool
-	ownKey    bool  // the caller's own key paid for the model
-	images    int64 // generated
+	ownKey    bool  // whether the caller's own key paid for the model
+	images    int64 // generated images
 	performed int64 // hosted searches
-	fresh     bool  // the message told usage
+	fresh     bool  // whether the current message has usage
 	failed    bool
 	done      bool
 }
 
-// sign is a text in an answer that means something to a meter.
+// sign is a text with a meaning for a meter.
 type sign uint8
 
 const (
@@ -39,18 +41,18 @@ const (
 	audioSign
 	imageSign
 	hourSign
-	besideSign // of an iteration that is billed besides
+	besideSign // an iteration that is billed in addition
 	searchSign
-	otherAction // of a search: nothing is looked up
+	otherAction // a part of a search that is not billed
 	doneSign
 	failedSign
 	metadataSign
 	transcriptSign
-	pictureSign // an image is done
-	createdSign // a response begins
+	pictureSign // an image is complete
+	createdSign // a response began
 )
 
-// signs are the texts that mean something, wherever they stand.
+// signs maps texts to signs in all places.
 var signs = map[string]sign{
 	"AUDIO": audioSign,
 	"IMAGE": imageSign,
@@ -80,14 +82,15 @@ var signs = map[string]sign{
 	"conversation.item.input_audio_transcription.completed": transcriptSign,
 }
 
-// begin is told that an object begins.
+// begin begins an object.
 func (s *sink) begin(e ending) {
 	switch e {
 	case noEnding:
 	case endOfRoot:
 		s.current, s.event, s.searches, s.pictures = counts{}, noSign, 0, 0
 	case endOfUsage, endOfFallback:
-		s.outer, s.current, s.extra = s.current, counts{}, counts{}
+		s.outer, s.current = s.current, counts{}
+		s.listed, s.iterated = counts{}, false
 	case endOfIteration:
 		s.around, s.current = s.current, counts{}
 		s.within, s.named = e, noSign
@@ -97,7 +100,7 @@ func (s *sink) begin(e ending) {
 	}
 }
 
-// finish is told that an object ends.
+// finish ends an object.
 func (s *sink) finish(e ending) {
 	switch e {
 	case noEnding:
@@ -110,8 +113,9 @@ func (s *sink) finish(e ending) {
 	case endOfIteration:
 		iteration := s.current
 		s.current, s.within = s.around, noEnding
+		s.iterated = true
 		if s.named == besideSign {
-			s.extra.sum(&iteration)
+			s.listed.sum(&iteration)
 		}
 	default:
 		s.finishElement(e)
@@ -119,8 +123,11 @@ func (s *sink) finish(e ending) {
 	}
 }
 
-// keep takes over a usage object, unless nothing is in it.
+// keep stores a usage object, unless it is empty.
 func (s *sink) keep() {
+	if s.iterated {
+		s.extra = s.listed
+	}
 	if s.current.has != 0 {
 		if s.form.merges {
 			s.kept.merge(&s.current)
@@ -132,7 +139,7 @@ func (s *sink) keep() {
 	s.current = s.outer
 }
 
-// finishRoot takes over what stood beside usage objects.
+// finishRoot ends a message and stores its numbers beside usage objects.
 func (s *sink) finishRoot() {
 	if s.event != metadataSign {
 		s.current.drop(socketRecorded, socketChannels)
@@ -150,7 +157,7 @@ func (s *sink) finishRoot() {
 	s.done = s.done || s.event == doneSign || s.event == pictureSign || s.event == failedSign || s.event == metadataSign
 }
 
-// finishElement takes over an element of a list.
+// finishElement ends an element of a list.
 func (s *sink) finishElement(e ending) {
 	n := s.current.n[elementTokens]
 	if !s.current.told(elementTokens) {
@@ -180,7 +187,7 @@ func (s *sink) finishElement(e ending) {
 	}
 }
 
-// addModality adds tokens of the modality that the element has.
+// addModality adds tokens to the quantity for the element's modality.
 func (s *sink) addModality(n int64, audio, image quantity) {
 	switch s.named {
 	case audioSign:
@@ -190,7 +197,7 @@ func (s *sink) addModality(n int64, audio, image quantity) {
 	}
 }
 
-// text is told of a text at a watched place. It must not keep it.
+// text receives a text at a watched place. It must not retain the slice.
 func (s *sink) text(l leaf, text []byte) {
 	switch l {
 	case wordModel:
@@ -226,11 +233,11 @@ func (s *sink) text(l leaf, text []byte) {
 	case wordQuery:
 		s.searches++
 	default:
-		s.literal(l, text) // some write numbers as texts
+		s.literal(l, text) // some servers send numbers as texts
 	}
 }
 
-// literal is told of a number, true, false or null at a watched place.
+// literal receives a number, true, false or null at a watched place.
 func (s *sink) literal(l leaf, text []byte) {
 	if l < leaf(numQuantities) {
 		q := quantity(l)
@@ -253,6 +260,5 @@ func (s *sink) literal(l leaf, text []byte) {
 	}
 }
 
-// long is told of a text at a watched place that is too long to be kept, or of an
-// object or an array.
+// long receives an object, an array, or a text that is too long to buffer.
 func (s *sink) long(l leaf) { s.failed = s.failed || l == wordError }

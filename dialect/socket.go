@@ -1,14 +1,14 @@
 package dialect
 
-// SocketMeter reads usage out of what a provider says on a WebSocket, message by
-// message. It is used by one goroutine at a time.
+// SocketMeter reads the usage from a provider's messages on a WebSocket. It is not safe
+// for concurrent use.
 type SocketMeter struct {
 	sink sink
 	walk walker
 }
 
-// NewSocketMeter returns the meter of a WebSocket; nil: its messages tell no usage.
-// The methods of a nil SocketMeter do nothing.
+// NewSocketMeter returns a meter for a WebSocket, or nil if its messages report no usage.
+// A nil SocketMeter does nothing.
 func (d *Dialect) NewSocketMeter(r *Request) *SocketMeter {
 	row := d.routeOf(r)
 	if row == nil || !r.WebSocket || row.form.free {
@@ -20,23 +20,23 @@ func (d *Dialect) NewSocketMeter(r *Request) *SocketMeter {
 	return m
 }
 
-// Happening is what a message of the provider's means for the bill.
+// Happening is the meaning of a provider's message for the bill.
 type Happening uint8
 
 const (
 	Nothing     Happening = iota
-	Began                 // a response began, asked for or not
-	Ended                 // a response ended: the reading is what it used
-	Transcribed           // what the client said was transcribed, which is billed apart
+	Began                 // a response began, requested or not
+	Ended                 // a response ended; the reading is its usage
+	Transcribed           // input audio was transcribed, which is billed separately
 	Refused               // the provider refused a message
 )
 
-// Settlement is what a message of the provider's means for the bill. Its reading is
-// that of one response or of one transcript, never a sum.
+// Settlement is the meaning of a provider's message for the bill. Its reading covers one
+// response or one transcript, never a sum.
 type Settlement struct {
 	Happening
 	Reading
-	ID string // of the response, if it has one
+	ID string // the ID of the response, or empty
 }
 
 // Write reads a piece of a message.
@@ -47,7 +47,7 @@ func (m *SocketMeter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// EndMessage ends a message, and returns what it means.
+// EndMessage ends a message and returns its meaning.
 func (m *SocketMeter) EndMessage() Settlement {
 	if m == nil {
 		return Settlement{}
@@ -67,8 +67,8 @@ func (m *SocketMeter) EndMessage() Settlement {
 	return settled
 }
 
-// happening is what the message that was read means. Gemini's and Deepgram's
-// messages have no type: their usage settles what was used since the last one.
+// happening returns the meaning of the current message. Gemini's messages have no type,
+// so each usage settles what was used since the last one.
 func (s *sink) happening() Happening {
 	switch s.event {
 	case createdSign:

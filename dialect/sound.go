@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 )
 
-// The length of two kinds of recordings is bounded. WAV with PCM says how many bytes
-// a second has, and frames of MP3 have at least 8 kbit/s (ISO/IEC 11172-3 and
-// 13818-3). Others may have hours of silence in a few bytes.
+// Only two formats bound the length of a recording. WAV with PCM states its byte rate,
+// and MP3 has at least 8 kbit/s (ISO/IEC 11172-3 and 13818-3). Other formats can encode
+// hours of silence in a few bytes.
 const mp3BytesPerSecond = 1000
 
-// soundLength is how many milliseconds a recording lasts at most.
+// soundLength returns the longest duration of a recording in milliseconds.
 func soundLength(data []byte) (int64, bool) {
 	switch {
 	case len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WAVE":
@@ -20,8 +20,8 @@ func soundLength(data []byte) (int64, bool) {
 	return 0, false
 }
 
-// isMP3 reports whether data begins with a frame of MP3 whose bit rate is one of the
-// standard's, after tags (https://id3.org/id3v2.4.0-structure, section 3.1).
+// isMP3 reports whether data begins with an MP3 frame of a standard bit rate, after
+// optional tags (https://id3.org/id3v2.4.0-structure, section 3.1).
 func isMP3(data []byte) bool {
 	const tagHeader = 10
 	if len(data) >= tagHeader && string(data[:3]) == "ID3" {
@@ -31,12 +31,11 @@ func isMP3(data []byte) bool {
 	return len(data) >= 4 && data[0] == 0xff && data[1]&0xe6 == 0xe2 && data[2]>>4 != 0 && data[2]>>4 != 15
 }
 
-// millisecondsOf is how long so many bytes last, rounded up.
+// millisecondsOf returns the duration of n bytes, rounded up.
 func millisecondsOf(n, perSecond int64) int64 { return (n*1000 + perSecond - 1) / perSecond }
 
-// wavLength is how long a WAV file lasts at most: all of it, at the rate of its
-// format (https://www.rfc-editor.org/rfc/rfc2361). Only PCM is believed, in rates
-// that servers do not have to make up.
+// wavLength returns the longest duration of a WAV file with PCM: that of all its bytes at
+// the rate of its format (https://www.rfc-editor.org/rfc/rfc2361).
 func wavLength(data []byte) (int64, bool) {
 	const chunkHeader = 8
 	for at := 12; at+chunkHeader <= len(data); {
@@ -65,7 +64,7 @@ func wavLength(data []byte) (int64, bool) {
 	return 0, false
 }
 
-// soundTokens is how many tokens a recording has at most. Gemini's have 32 in a
-// second (https://ai.google.dev/gemini-api/docs/tokens), and OpenAI's ten
+// soundTokens returns the most tokens of a recording. Gemini counts 32 per second
+// (https://ai.google.dev/gemini-api/docs/tokens), and OpenAI counts 10
 // (https://developers.openai.com/api/docs/guides/realtime-costs).
 func soundTokens(milliseconds int64) int64 { return (milliseconds*32+999)/1000 + 1 }

@@ -2,19 +2,19 @@ package dialect
 
 import "bytes"
 
-// maxHeldLine is how much of a line of an event stream a meter holds until the
-// line is whole. What is longer is read as it comes.
+// maxHeldLine is the largest line of an event stream that a meter buffers. It parses
+// longer lines as they arrive.
 const maxHeldLine = 64 << 10
 
-// lines cuts an event stream
-// (https://html.spec.whatwg.org/multipage/server-sent-events.html) into lines. A
-// line that lies whole in what is written is not copied.
+// lines splits an event stream
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html) into lines. It copies
+// only lines that arrive in several pieces.
 type lines struct {
-	held   []byte // the beginning of a line
-	within bool   // of a long line's data, which is read as it comes
-	long   bool   // the line is too long to be held
-	open   bool   // the event has data that was read
-	begun  bool   // the event has a line
+	held   []byte // the buffered start of a line
+	within bool   // whether the long line is data
+	long   bool   // whether the line is too long to buffer
+	open   bool   // whether the event has data
+	begun  bool   // whether the event has a line
 }
 
 // write reads the next piece of the stream.
@@ -35,14 +35,14 @@ func (l *lines) write(p []byte, m *Meter) {
 	}
 }
 
-// hold keeps a piece of a line, or reads it if the line is too long for that.
+// hold buffers a piece of a line, or parses it if the line is too long.
 func (l *lines) hold(p []byte, m *Meter) {
 	if !l.long && len(l.held)+len(p) <= maxHeldLine {
 		l.held = append(l.held, p...)
 		return
 	}
 	if !l.long {
-		n := min(len(p), max(len(dataName)-len(l.held), 0)) // enough to tell what line it is
+		n := min(len(p), max(len(dataName)-len(l.held), 0)) // enough to recognize the field
 		l.held, p = append(l.held, p[:n]...), p[n:]
 		data, ok := eventData(l.held)
 		l.long, l.within, l.open = true, ok, l.open || ok
@@ -52,14 +52,14 @@ func (l *lines) hold(p []byte, m *Meter) {
 	l.more(p, m)
 }
 
-// more reads a piece of the data of a long line.
+// more parses a piece of a long line.
 func (l *lines) more(p []byte, m *Meter) {
 	if l.within {
 		m.walk.write(p)
 	}
 }
 
-// endLine ends a line that came in pieces.
+// endLine ends a line that arrived in pieces.
 func (l *lines) endLine(m *Meter) {
 	if l.long {
 		l.long, l.within, l.begun = false, false, true
@@ -69,7 +69,7 @@ func (l *lines) endLine(m *Meter) {
 	l.held = l.held[:0]
 }
 
-// line reads a whole line.
+// line reads a complete line.
 func (l *lines) line(line []byte, m *Meter) {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
@@ -98,19 +98,19 @@ func (l *lines) line(line []byte, m *Meter) {
 // between reports whether the stream is between two events.
 func (l *lines) between() bool { return !l.begun && !l.long && len(l.held) == 0 }
 
-// dataName is what a line of data begins with.
+// dataName is the start of a line of data.
 var dataName = []byte("data:")
 
-// eventData returns what follows "data:" in a line.
+// eventData returns the data in a line.
 func eventData(line []byte) ([]byte, bool) {
 	data, ok := bytes.CutPrefix(line, dataName)
 	return bytes.TrimPrefix(data, []byte(" ")), ok
 }
 
-// isDone reports whether data is what ends the streams of OpenAI's first APIs.
+// isDone reports whether data is the end of a stream of OpenAI's older APIs.
 func isDone(data []byte) bool { return bytes.HasPrefix(data, []byte("[DONE]")) }
 
-// isErrorEvent reports whether a line says that the event is an error.
+// isErrorEvent reports whether a line names an error event.
 func isErrorEvent(line []byte) bool {
 	name, ok := bytes.CutPrefix(line, []byte("event:"))
 	return ok && string(bytes.TrimSpace(name)) == "error"

@@ -2,8 +2,8 @@ package dialect
 
 import "math"
 
-// Usage is what an answer used, in disjoint kinds: no token is in two of them,
-// except that Reasoning is a part of Output.
+// Usage counts what a call used, in disjoint kinds. Only Reasoning is also part of
+// another kind, Output.
 type Usage struct {
 	Requests       int64 // answers of the provider
 	Input          int64 // text tokens that came from no cache and went into none
@@ -24,44 +24,44 @@ type Usage struct {
 	Searches       int64 // hosted web searches, or Cohere's search units
 }
 
-// Reading is what an answer told about its usage.
+// Reading is what an answer reported.
 type Reading struct {
 	Usage
 
-	// Model is the model that served the call. Empty: the answer named none.
+	// Model is the model that served the call. Empty means that the answer named none.
 	Model string
 
-	// Tier is the service tier that served the call, as the provider spells it.
-	// Anthropic's fast mode is the tier "fast".
+	// Tier is the service tier that served the call, in the provider's spelling.
+	// Anthropic's fast mode is reported as the tier "fast".
 	Tier string
 
-	// Cost is what the provider says that the call cost, in nano-USD.
+	// Cost is the cost that the provider reported, in nano-USD.
 	Cost int64
 
-	// HasCost reports whether the provider said so.
+	// HasCost reports whether the provider reported a cost.
 	HasCost bool
 
-	// Known reports whether the provider told the usage. An explicit zero is
-	// known; without it Usage has only Requests.
+	// Known reports whether the provider reported usage. An explicit zero is known.
+	// Otherwise only Requests is set.
 	Known bool
 
-	// Failed reports whether the answer has an error in it, whatever its status.
+	// Failed reports whether the body contains an error, whatever the status.
 	Failed bool
 
-	// Done reports whether the answer came to its proper end.
+	// Done reports whether the answer was complete.
 	Done bool
 }
 
-// Limits of what is believed. A larger number is a mistake or an attack, and
-// counts as not told.
+// Limits of plausible numbers. A larger number is a mistake or an attack and counts as
+// missing.
 const (
 	maxTokens = 1_000_000_000_000
 	maxCost   = 1_000_000_000_000_000 // a million dollars
 )
 
-// parseDecimal reads a JSON number, times ten to the power of scale. A fraction
-// that is left over is rounded up, so that nobody is charged too little. It
-// reports false for what is negative, no number, or above most.
+// parseDecimal parses a JSON number and multiplies it by ten to the power of scale. It
+// rounds up, so that no call is undercharged. It reports false if the text is negative,
+// above most, or no number.
 func parseDecimal(text []byte, scale int, most int64) (int64, bool) {
 	digits, rest := text, []byte(nil)
 	for i, c := range text {
@@ -77,7 +77,7 @@ func parseDecimal(text []byte, scale int, most int64) (int64, bool) {
 	return scaled(digits, exponent+scale, most)
 }
 
-// parseExponent reads what follows the e of a number.
+// parseExponent parses the digits after the e of a number.
 func parseExponent(text []byte) (int, bool) {
 	sign := 1
 	if len(text) > 0 && (text[0] == '-' || text[0] == '+') {
@@ -96,8 +96,8 @@ func parseExponent(text []byte) (int, bool) {
 	return sign * n, true
 }
 
-// scaled is the number that digits with a point are, times ten to the power of
-// exponent, rounded up.
+// scaled parses digits with an optional point and multiplies them by ten to the power
+// of exponent. It rounds up.
 func scaled(digits []byte, exponent int, most int64) (int64, bool) {
 	var n int64
 	var seen, fraction, left bool
@@ -113,7 +113,7 @@ func scaled(digits []byte, exponent int, most int64) (int64, bool) {
 		if fraction {
 			exponent--
 		}
-		if n > (math.MaxInt64-9)/10 { // further digits only matter for rounding
+		if n > (math.MaxInt64-9)/10 { // further digits matter only for rounding
 			left = left || c != '0'
 			exponent++
 			continue

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -54,6 +55,10 @@ func TestMeter_KnownCases(t *testing.T) {
 			events(`{"type":"message_start","message":{"usage":{"input_tokens":100,"output_tokens":1}}}`,
 				`{"type":"message_delta","usage":{"input_tokens":100,"output_tokens":50}}`, `{"type":"message_delta","usage":{"input_tokens":700,"output_tokens":120}}`),
 			Usage{Input: 700, Output: 120}, true, false, false},
+		"iterations in an earlier delta": {anthropic, "/v1/messages", sse,
+			events(`{"type":"message_delta","usage":{"input_tokens":5,"output_tokens":1,"iterations":[{"type":"compaction","input_tokens":100,"output_tokens":10},{"type":"message","input_tokens":5,"output_tokens":1}]}}`,
+				`{"type":"message_delta","usage":{"output_tokens":2}}`),
+			Usage{Input: 105, Output: 12}, true, false, false},
 		"10 writes of two lifetimes": {anthropic, "/v1/messages", jsonType,
 			`{"usage":{"input_tokens":0,"output_tokens":0,"cache_creation_input_tokens":1000000,"cache_creation":{"ephemeral_5m_input_tokens":600000,"ephemeral_1h_input_tokens":400000}}}`,
 			Usage{CacheWrite: 600_000, CacheWriteHour: 400_000}, true, false, true},
@@ -241,6 +246,38 @@ func TestMeter_DistrustsBrokenAmazonStreams(t *testing.T) {
 		_, _ = m.Write(broken)
 		if got := m.Reading(); got.Known {
 			t.Errorf("with byte %d changed: got %+v, want nothing known", at, got)
+		}
+	}
+}
+
+// Other packages convert a Usage to a struct of their own, which has the same fields
+// in the same order.
+func TestUsage_HasTheseFields(t *testing.T) {
+	want := "Requests Input CacheRead CacheWrite CacheWriteHour Output Reasoning AudioInput AudioCacheRead AudioOutput " +
+		"ImageInput ImageCacheRead ImageOutput Milliseconds Images Characters Searches"
+	var names []string
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Usage]()) {
+		names = append(names, f.Name)
+		if f.Type.Kind() != reflect.Int64 {
+			t.Errorf("%s is of the type %s, want int64", f.Name, f.Type)
+		}
+	}
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// What two usages add up to has every field of both.
+func TestUsage_AddsUpAllFields(t *testing.T) {
+	var one Usage
+	v := reflect.ValueOf(&one).Elem()
+	for i := range v.NumField() {
+		v.Field(i).SetInt(int64(i) + 1)
+	}
+	sum := reflect.ValueOf(one.plus(one))
+	for i := range sum.NumField() {
+		if got, want := sum.Field(i).Int(), 2*(int64(i)+1); got != want {
+			t.Errorf("%s: got %d, want %d", v.Type().Field(i).Name, got, want)
 		}
 	}
 }

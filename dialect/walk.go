@@ -7,18 +7,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// node is a place in JSON values that a walker watches. Nodes form a tree, or a
-// graph where several places have the same below them. They are built once and
-// only read afterwards.
+// node is a place in a JSON value that a walker watches. Nodes form a graph, because
+// several places may share what is below them. They are read-only after init.
 type node struct {
 	members map[string]*node // of an object
 	element *node            // of an array
-	leaf    leaf             // what a number, a text or a literal here means
-	end     ending           // what to do when an object that was here ends
+	leaf    leaf             // the meaning of a number, a text or a literal here
+	end     ending           // the action at the end of an object here
 }
 
-// at returns the node at a path below n, and makes the nodes that are missing.
-// Names are separated by dots; "[]" stands for the elements of an array.
+// at returns the node at a path below n and creates missing nodes. Dots separate names,
+// and "[]" means the elements of an array.
 func (n *node) at(path string) *node {
 	for name := range strings.SplitSeq(path, ".") {
 		name, list := strings.CutSuffix(name, "[]")
@@ -41,40 +40,39 @@ func (n *node) at(path string) *node {
 	return n
 }
 
-// What a walker keeps at most.
+// Limits of a walker's memory.
 const (
-	maxWatched = 12  // levels that are watched
-	maxName    = 64  // bytes of a name that may be watched
-	maxScalar  = 256 // bytes of a value that may be watched
+	maxWatched = 12  // levels of watched containers
+	maxName    = 64  // bytes of a watched name
+	maxScalar  = 256 // bytes of a watched value
 )
 
-// walker reads JSON as it comes, in pieces of any length, and tells a sink what
-// stands at the places that are watched. It keeps no more than one short value.
-// It does not validate: of a text that is no JSON it understands something or
-// nothing, and [walker.reset] makes it forget.
+// walker parses JSON in pieces of any length and reports the values at watched places to
+// a sink. It buffers at most one short value. It does not validate: invalid JSON may
+// yield some values or none. [walker.reset] drops an incomplete value.
 type walker struct {
 	root *node
 	sink *sink
 
-	open    [maxWatched]level // the containers that are watched
-	depth   int               // of open
-	skipped int               // brackets that are open in a value that is not watched
+	open    [maxWatched]level // the watched containers
+	depth   int               // the length of open
+	skipped int               // open brackets in a value that is not watched
 	state   walkState
-	isName  bool   // the text or literal that is being read is a member's name
-	wanted  *node  // the node of the value that comes next; nil: it is not watched
-	keeps   bool   // what is being read is kept
-	escaped bool   // it has an escape
-	kept    []byte // what is kept of it
+	isName  bool   // whether the current text is a member's name
+	wanted  *node  // the node of the next value; nil if it is not watched
+	keeps   bool   // whether the current text or literal is buffered
+	escaped bool   // whether it has an escape
+	kept    []byte // the buffered part of it
 	room    [maxScalar]byte
-	done    bool // a whole value was read
-	ended   bool // nothing came after the end of an object
+	done    bool // whether a value is complete
+	ended   bool // whether the last byte closed an object, spaces aside
 }
 
-// level is a container that is watched.
+// level is a watched container.
 type level struct {
 	node   *node
 	object bool
-	named  bool // a member's name was read, and its value not yet
+	named  bool // whether a member's value is due
 }
 
 type walkState uint8
@@ -86,13 +84,13 @@ const (
 	inLiteral
 )
 
-// reset forgets a value that is not complete.
+// reset drops an incomplete value.
 func (w *walker) reset() {
 	w.depth, w.skipped, w.state, w.done = 0, 0, between, false
 	w.wanted = w.root
 }
 
-// write reads the next piece.
+// write parses the next piece.
 func (w *walker) write(p []byte) {
 	for i := 0; i < len(p); {
 		switch w.state {
@@ -110,14 +108,14 @@ func (w *walker) write(p []byte) {
 	}
 }
 
-// afterElement reports whether what was read ends in an object that is an element
-// of the outermost list.
+// afterElement reports whether the input so far ends after an object in the outermost
+// list.
 func (w *walker) afterElement() bool {
 	return w.ended && w.state == between && w.skipped == 0 && w.depth == 1 && !w.open[0].object
 }
 
-// structure reads what stands outside of texts and literals, up to the next of
-// them. It returns how much it read.
+// structure parses the input up to the next text or literal. It returns the number of
+// bytes.
 func (w *walker) structure(p []byte) int {
 	for i, c := range p {
 		switch c {
@@ -191,7 +189,7 @@ func (w *walker) leave() {
 	}
 }
 
-// valueEnded prepares for what follows a value.
+// valueEnded updates the state after a value.
 func (w *walker) valueEnded() {
 	switch {
 	case w.depth == 0:
@@ -203,14 +201,14 @@ func (w *walker) valueEnded() {
 	}
 }
 
-// next prepares for what follows a comma.
+// next updates the state after a comma.
 func (w *walker) next() {
 	if w.skipped == 0 && w.depth > 0 {
 		w.valueEnded()
 	}
 }
 
-// beginText begins a text: a name, or a value.
+// beginText begins a text, which is a name or a value.
 func (w *walker) beginText() {
 	w.state, w.isName = inText, false
 	if w.skipped > 0 {
@@ -224,12 +222,12 @@ func (w *walker) beginText() {
 	w.begin(w.isName || w.wanted != nil && w.wanted.leaf != 0)
 }
 
-// begin begins a text or a literal, and keeps it if that is asked for.
+// begin begins a text or a literal, and buffers it if keep is set.
 func (w *walker) begin(keep bool) {
 	w.keeps, w.escaped, w.kept = keep, false, w.room[:0]
 }
 
-// keep keeps a piece of what is being read, unless that gets too long.
+// keep buffers a piece of the current text, unless that gets too long.
 func (w *walker) keep(p []byte) {
 	if !w.keeps {
 		return
@@ -241,7 +239,7 @@ func (w *walker) keep(p []byte) {
 	w.kept = append(w.kept, p...)
 }
 
-// text reads a text, up to its end or an escape.
+// text parses a text up to its end or an escape.
 func (w *walker) text(p []byte) int {
 	n := plainLength(p)
 	w.keep(p[:n])
@@ -262,7 +260,7 @@ func (w *walker) text(p []byte) int {
 	default:
 		if w.keeps {
 			w.sink.text(w.wanted.leaf, w.unescaped())
-		} else if w.wanted != nil && w.wanted.leaf != 0 { // too long to be kept
+		} else if w.wanted != nil && w.wanted.leaf != 0 { // it is too long
 			w.sink.long(w.wanted.leaf)
 		}
 		w.valueEnded()
@@ -270,7 +268,7 @@ func (w *walker) text(p []byte) int {
 	return n + 1
 }
 
-// plainLength is how many bytes of p come before a quote or a backslash.
+// plainLength returns the number of bytes before a quote or a backslash.
 func plainLength(p []byte) int {
 	i := 0
 	for i+8 <= len(p) && plain(binary.LittleEndian.Uint64(p[i:])) {
@@ -282,7 +280,7 @@ func plainLength(p []byte) int {
 	return i
 }
 
-// named looks up the node of a member whose name was read.
+// named looks up the node for the name of a member.
 func (w *walker) named() {
 	l := &w.open[w.depth-1]
 	l.named, w.wanted = true, nil
@@ -291,7 +289,7 @@ func (w *walker) named() {
 	}
 }
 
-// unescaped is the text that was kept, without its escapes.
+// unescaped returns the buffered text with its escapes decoded.
 func (w *walker) unescaped() []byte {
 	if !w.escaped {
 		return w.kept
@@ -304,7 +302,7 @@ func (w *walker) unescaped() []byte {
 	return text
 }
 
-// literal reads a number, true, false or null, up to what ends it.
+// literal parses a number, true, false or null.
 func (w *walker) literal(p []byte) int {
 	n := 0
 	for n < len(p) && isLiteral[p[n]] {

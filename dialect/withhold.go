@@ -2,22 +2,21 @@ package dialect
 
 import "bytes"
 
-// maxWithheld is how long an event may be from which something is taken out.
-// Longer ones pass as they are.
+// maxWithheld is the largest event that a Withholder buffers. Larger events pass
+// unchanged.
 const maxWithheld = 1 << 20
 
-// Withholder takes out of a stream of Chat Completions or Completions what a
-// client did not ask for, after [Dialect.AskUsage] asked for it: the last chunk,
-// which has usage and no choices, and in the other chunks the member usage that is
-// null. The rest keeps its bytes, so that the client has the events that it would
-// have had. An event is held until it is whole, and no longer.
+// Withholder undoes the effect of [Dialect.AskUsage] on the answer, so that the client
+// receives the events of its own request. It drops the final chunk with usage and without
+// choices, and removes "usage":null from the other chunks. The rest keeps its bytes. It
+// delays an event only until the event is complete.
 type Withholder struct {
-	held   []byte // the beginning of an event
-	passes bool   // the event is too long, and passes as it is
-	begun  bool   // so does the line that is being read, which is not empty
+	held   []byte // the buffered start of an event
+	passes bool   // whether the event is too long to buffer
+	begun  bool   // whether the current line of such an event has text
 }
 
-// Filter appends to dst what passes of the next piece of the stream.
+// Filter reads the next piece of the stream and appends its output to dst.
 func (w *Withholder) Filter(dst, p []byte) []byte {
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n') + 1
@@ -30,14 +29,14 @@ func (w *Withholder) Filter(dst, p []byte) []byte {
 	return dst
 }
 
-// Rest appends to dst what is held at the end of the stream.
+// Rest appends the buffered bytes to dst at the end of the stream.
 func (w *Withholder) Rest(dst []byte) []byte {
 	dst = append(dst, w.held...)
 	w.held = nil
 	return dst
 }
 
-// take takes a piece of a line, which ends it or not.
+// take reads a piece of a line. Set ends if p ends the line.
 func (w *Withholder) take(dst, p []byte, ends bool) []byte {
 	if w.passes {
 		w.begun = w.begun || len(bytes.Trim(p, "\r\n")) > 0
@@ -58,13 +57,13 @@ func (w *Withholder) take(dst, p []byte, ends bool) []byte {
 	return dst
 }
 
-// endsEvent reports whether an event ends with its last line, which is empty.
+// endsEvent reports whether the last line of an event is empty.
 func endsEvent(event []byte) bool {
 	rest := bytes.TrimSuffix(event[:len(event)-1], []byte{'\r'})
 	return len(rest) == 0 || rest[len(rest)-1] == '\n'
 }
 
-// appendAsked appends what of an event the client asked for.
+// appendAsked appends the parts of an event that the client asked for.
 func appendAsked(dst, event []byte) []byte {
 	data, ok := onlyData(event)
 	if !ok || !bytes.Contains(data, usageMark) {
@@ -82,7 +81,7 @@ func appendAsked(dst, event []byte) []byte {
 	return append(dst, event[at+end:]...)
 }
 
-// onlyData returns the data of an event that has one line of data.
+// onlyData returns the data of an event with a single line of data.
 func onlyData(event []byte) (data []byte, ok bool) {
 	for line := range bytes.Lines(event) {
 		found, is := eventData(bytes.TrimRight(line, "\r\n"))
@@ -96,21 +95,26 @@ func onlyData(event []byte) (data []byte, ok bool) {
 	return data, ok
 }
 
-// usageOf finds in a chunk a usage that is null, with the comma that it needs, or
-// reports that the chunk is the last one: it has usage, and no choices.
+// usageOf returns the range of "usage":null in a chunk, including a comma. It reports in
+// last whether the chunk is the final one with usage.
 func usageOf(data []byte) (start, end int, last bool) {
 	var usage, choices []byte
-	err := eachMember(data, func(name string, at, to int) error {
-		switch name {
+	s := scanner{data: data}
+	if s.space(); !s.take('{') {
+		return 0, 0, false
+	}
+	for name, at, to, ok := s.rawMember(); ok; name, at, to, ok = s.rawMember() {
+		switch string(name) {
 		case "usage":
 			usage, start, end = data[at:to], at, to
 		case "choices":
 			choices = data[at:to]
 		}
-		return nil
-	})
-	switch {
-	case err != nil || usage == nil:
+	}
+
+	whole := s.take('}')
+	switch s.space(); {
+	case usage == nil || !whole || s.at < len(data):
 		return 0, 0, false
 	case usage[0] == '{':
 		return 0, 0, choices != nil && len(bytes.Trim(choices, "[] \t\r\n")) == 0
@@ -119,9 +123,6 @@ func usageOf(data []byte) (start, end int, last bool) {
 	}
 
 	name := bytes.LastIndex(data[:start], []byte(`"usage"`))
-	if name < 0 { // written with escapes
-		return 0, 0, false
-	}
 	before := bytes.TrimRight(data[:name], " \t\r\n")
 	if before[len(before)-1] == ',' {
 		return len(before) - 1, end, false
