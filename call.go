@@ -45,7 +45,7 @@ type target struct {
 
 	socket   bool   // a WebSocket was asked for
 	protocol string // the WebSocket subprotocol that the client offered first, but for secrets; may be empty
-	lists    bool   // the answer is a list of models, of which only some are permitted
+	lists    bool   // the answer is a list of models, which is filtered
 	unnamed  bool   // the handshake of the WebSocket names no model
 
 	countedAt  time.Time // when the call was counted against its token's rate

@@ -126,14 +126,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.conclude(c, r, next.ServeHTTP(w, r.WithContext(c)))
 }
 
-// finish gives back what the request holds, and logs it where Caddy must not.
+// finish releases what the request holds, and logs the request if Caddy must not.
 func (h *Handler) finish(c *call, r *http.Request) {
+	if c.relay != nil {
+		defer c.relay.ledger.release()
+		c.release() // before the log, which may be slow: the client may make its next call
+	}
 	if h.hideFromLog(r, c.found.bare) {
 		h.logRequest(c, r)
-	}
-	if c.relay != nil {
-		c.release()
-		c.relay.ledger.release()
 	}
 }
 
@@ -406,8 +406,8 @@ func (c *call) announce(header http.Header) {
 }
 
 // method returns the method that the provider will see. Over HTTP/2 and HTTP/3 a
-// WebSocket comes as an extended CONNECT (RFC 8441, RFC 9220), of which reverse_proxy
-// makes a GET.
+// WebSocket comes as an extended CONNECT (RFC 8441, RFC 9220). reverse_proxy turns that
+// into a GET.
 func method(r *http.Request) string {
 	if r.Method == http.MethodConnect && (r.Header.Get(":protocol") == "websocket" || r.Proto == "websocket") {
 		return http.MethodGet

@@ -5,12 +5,16 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 func rpm(n int64) func(*grant.Claims) {
@@ -214,6 +218,48 @@ func TestAddressesBehindATrustedProxy(t *testing.T) {
 			}
 			if !relay.logged(`"refused"`, "invalid_token") || strings.Count(relay.log(), told) != want {
 				t.Errorf("the log has %d warnings, want %d", strings.Count(relay.log(), told), want)
+			}
+		})
+	}
+}
+
+// A slot is free before the relay logs the call, however the log ends: a client with
+// one slot may make its next call when it has its answer.
+func TestHandler_FreesTheSlotBeforeItLogs(t *testing.T) {
+	startRelay(t, simple(newUpstream(t, nil).URL))
+	app := activeApp(t)
+	ledger := app.ledger
+	for name, panics := range map[string]bool{"a log": false, "a log that panics": true} {
+		t.Run(name, func(t *testing.T) {
+			logged := int64(-1)
+			hook := zap.Hooks(func(zapcore.Entry) error {
+				logged = ledger.paces.UnderWay()
+				if panics {
+					panic("full")
+				}
+				return nil
+			})
+			core := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(io.Discard), zap.InfoLevel)
+			h := &Handler{app: app, access: zap.New(core, hook)}
+			r := httptest.NewRequest("GET", "/", nil)
+			ctx := context.WithValue(r.Context(), caddyhttp.ServerCtxKey, &caddyhttp.Server{Logs: new(caddyhttp.ServerLogConfig)})
+			r = r.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, make(map[string]any)))
+
+			c := newCall(httptest.NewRecorder(), r)
+			if refused := h.holdStore(c, r); refused != nil {
+				t.Fatal(refused)
+			}
+			holds := ledger.refs.Load()
+			c.held.slot, _ = ledger.paces.Enter("t", 1, c.start)
+			func() {
+				defer func() { _ = recover() }()
+				h.finish(c, r)
+			}()
+			if logged != 0 {
+				t.Errorf("%d slots are taken while the call is logged, want 0", logged)
+			}
+			if got := ledger.refs.Load(); got != holds-1 {
+				t.Errorf("%d holds on the store are left, want %d", got, holds-1)
 			}
 		})
 	}

@@ -181,7 +181,7 @@ func (sc *scenario) report(names []string) string {
 		sc.table("added to a direct call", latencies, names, difference, 0) + sc.table("ratio to bare", measures, names[1:], ratio, 2)
 }
 
-// table compares subjects with the first, in the figures that there are.
+// table compares subjects with the first. It leaves out measures without figures.
 func (sc *scenario) table(title string, measures, names []string, compare func(a, b float64) float64, digits int) string {
 	text := fmt.Sprintf("\n| %s | %s |\n|---|%s\n", title, strings.Join(names, " | "), strings.Repeat("--:|", len(names)))
 	rows := ""

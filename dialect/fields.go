@@ -1,5 +1,7 @@
 package dialect
 
+import "sync"
+
 // quantity is a number in an answer's usage. Providers use different names for one
 // quantity, and one name for different quantities. Tables such as [openaiUsage] map the
 // names.
@@ -173,7 +175,7 @@ type answerForm struct {
 	// marks are texts that make an event relevant, besides usage and errors.
 	marks [][]byte
 
-	watched *node // the graph of all of that, built at init
+	watched *node // the graph of all of that; nil until buildGraphs
 }
 
 // Forms of answers.
@@ -243,12 +245,13 @@ var answerForms = []*answerForm{
 	converseForm, invokeForm, cohereForm, ollamaForm, deepgramForm, elevenForm, freeForm, anyForm,
 }
 
-func init() {
+// buildGraphs builds the graphs of all forms when the first meter needs one.
+var buildGraphs = sync.OnceFunc(func() {
 	usage, fallback := usageTree(endOfUsage), usageTree(endOfFallback)
 	for _, f := range answerForms {
 		f.watched = f.tree(usage, fallback)
 	}
-}
+})
 
 // usageTree builds the nodes of a usage object for all providers, because gateways pass
 // on each other's fields.

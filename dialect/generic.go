@@ -2,7 +2,7 @@ package dialect
 
 import "slices"
 
-// generic is the dialect of providers of which only the address is known. It searches
+// generic is the dialect of providers that are known only by their address. It searches
 // the places of all other dialects and the paths of APIs without a dialect. It writes
 // the model where OpenAI reads it.
 var generic = &Dialect{

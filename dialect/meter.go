@@ -71,6 +71,7 @@ func (d *Dialect) NewMeter(r *Request, a Answer) *Meter {
 	}
 	f := row.form
 	m := &Meter{sink: sink{form: f}}
+	buildGraphs()
 	m.walk.root, m.walk.sink = f.watched, &m.sink
 	m.walk.reset()
 

@@ -15,6 +15,7 @@ func (d *Dialect) NewSocketMeter(r *Request) *SocketMeter {
 		return nil
 	}
 	m := &SocketMeter{sink: sink{form: row.form}}
+	buildGraphs()
 	m.walk.root, m.walk.sink = row.form.watched, &m.sink
 	m.walk.reset()
 	return m

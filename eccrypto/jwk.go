@@ -91,7 +91,7 @@ func MarshalJWKS(keys ...*PublicKey) ([]byte, error) {
 	return json.Marshal(set)
 }
 
-// parseJSONKey parses a JWK, or a JWKS of which it returns the first usable key.
+// parseJSONKey parses a JWK, or the first usable key of a JWKS.
 func parseJSONKey(data []byte) (*PublicKey, error) {
 	o, err := parseObject(data)
 	if err != nil {

@@ -84,9 +84,9 @@ func (k *PrivateKey) MarshalPEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemPrivate, Bytes: der}), nil
 }
 
-// ParsePublicKey parses a P-256 or Ed25519 public key in SPKI PEM, as a JWK or as a
-// JWKS, of which it returns the first usable key. It refuses private keys in all of
-// these forms, because they do not belong where public keys are kept.
+// ParsePublicKey parses a P-256 or Ed25519 public key in SPKI PEM or as a JWK. Of a JWKS
+// it parses the first usable key. It refuses private keys in all of these forms, because
+// they do not belong where public keys are kept.
 func ParsePublicKey(data []byte) (*PublicKey, error) {
 	data = bytes.TrimSpace(data)
 	if bytes.HasPrefix(data, []byte("{")) {

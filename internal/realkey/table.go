@@ -21,8 +21,8 @@ type table struct {
 	starts  [256]bool // characters that needles begin with
 	longest int       // escaping of a key
 
-	// plain are the texts of which a piece must not show in errors and headers:
-	// the key, and what it is in base64.
+	// plain has the texts whose pieces must not show in errors and headers: the key,
+	// and the key in base64 and hex.
 	plain []string
 	size  int // of the shortest piece
 
