@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/coding"
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
@@ -46,10 +47,10 @@ func (c *call) incoming(ctx context.Context, res *http.Response) (*http.Response
 		delete(res.Header, ratelimit.PolicyField)
 	}
 	c.outcome.status.Store(int32(status))
-	if c.target.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(protocolHeader) == "" {
+	if c.target.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(carrier.ProtocolHeader) == "" {
 		// Browsers take an answer without any for a failure
 		// (https://websockets.spec.whatwg.org/#the-websocket-interface).
-		res.Header.Set(protocolHeader, c.target.protocol)
+		res.Header.Set(carrier.ProtocolHeader, c.target.protocol)
 	}
 	res.Body, c.outcome.answered = c.tapped(ctx, res), true
 	return res, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
+	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/internal/ws"
@@ -26,7 +27,7 @@ type call struct {
 	relay  *relay              // whose store the request holds; nil means none
 	writer http.ResponseWriter // to the client
 	start  time.Time           // of the request
-	found  found               // the token in the request
+	found  carrier.Found       // the token in the request
 	permit *permit             // what the token allows; nil until it is opened
 
 	target  target  // what is sent where, with which key
@@ -88,7 +89,7 @@ type outcome struct {
 // newCall begins a request.
 func newCall(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{Context: r.Context(), writer: w, start: time.Now()}
-	c.found = found{bare: true} // until somebody has looked, it may show a token
+	c.found = carrier.Found{Bare: true} // until somebody has looked, it may show a token
 	c.watchBody(r)
 	return c
 }

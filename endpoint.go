@@ -91,7 +91,7 @@ func newDoor(app *App, logger *zap.Logger, logRequests bool) *Handler {
 	return &Handler{
 		LogRequests: logRequests,
 		endpoint:    true,
-		app:         app, logger: logger, access: logger.Named("access"), carriers: newCarriers(app.Providers),
+		app:         app, logger: logger, access: logger.Named("access"), carriers: carriersOf(app.Providers),
 	}
 }
 
@@ -101,7 +101,7 @@ func (h *Handler) public(answer func() (status int, contentType string, body []b
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := newCall(w, r)
 		defer h.finish(c, r)
-		c.found = h.carriers.take(r)
+		c.found = h.carriers.Take(r)
 		c.keepConnection()
 
 		header := w.Header()
@@ -192,7 +192,7 @@ type callsStatus struct {
 func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(w, r)
 	defer e.door.finish(c, r)
-	c.found = e.door.carriers.take(r)
+	c.found = e.door.carriers.Take(r)
 	if preflight(c, r) {
 		return
 	}
@@ -215,8 +215,8 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return nil, refuse(codeMethodNotAllowed, "token_status permits GET and HEAD")
-	case c.found.refused != nil:
-		return nil, c.found.refused
+	case c.found.Problem != "":
+		return nil, tokenless(&c.found)
 	}
 	if refused := e.door.holdStore(c, r); refused != nil {
 		return nil, refused
@@ -225,7 +225,7 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 		return nil, refused
 	}
 
-	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.token)
+	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token)
 	if err != nil {
 		return nil, denied(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -50,7 +51,7 @@ type Handler struct {
 	app      *App
 	logger   *zap.Logger
 	access   *zap.Logger
-	carriers *carriers
+	carriers *carrier.Places
 	clients  bool // clients are counted by their addresses
 	warning  *proxyWarning
 	endpoint bool // the handler serves an endpoint of the relay's own
@@ -73,7 +74,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	h.logger = ctx.Logger()
 	h.access = h.logger.Named("access")
-	h.carriers = newCarriers(h.app.Providers)
+	h.carriers = carriersOf(h.app.Providers)
 	h.clients = slices.ContainsFunc(h.app.RateLimits, func(l RateLimit) bool { return l.Scope == "client" })
 	h.warning = new(proxyWarning)
 	return nil
@@ -112,7 +113,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.finish(c, r)
 
 	if preflight(c, r) {
-		c.found.bare = redact.Shows(r)
+		c.found.Bare = redact.Shows(r)
 		return nil
 	}
 	for _, step := range admission {
@@ -132,7 +133,7 @@ func (h *Handler) finish(c *call, r *http.Request) {
 		defer c.relay.ledger.release()
 		c.release() // before the log, which may be slow: the client may make its next call
 	}
-	if h.hideFromLog(r, c.found.bare) {
+	if h.hideFromLog(r, c.found.Bare) {
 		h.logRequest(c, r)
 	}
 }
@@ -155,13 +156,13 @@ func (h *Handler) limitRate(c *call, r *http.Request) *refusal {
 
 // findToken takes the token out of the request.
 func (h *Handler) findToken(c *call, r *http.Request) *refusal {
-	c.found = h.carriers.take(r)
+	c.found = h.carriers.Take(r)
 	return nil // what is wrong with the token is said after what is wrong with the protocol
 }
 
 // checkProtocol refuses what is more than a request, or less.
 func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
-	if c.found.linked {
+	if c.found.Linked {
 		sandbox(c.writer.Header())
 	}
 	if c.target.socket = asksForWebSocket(r); !c.target.socket {
@@ -187,13 +188,13 @@ func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
 // openToken opens the token that was found.
 func (h *Handler) openToken(c *call, r *http.Request) *refusal {
 	switch {
-	case c.found.refused != nil:
-		return c.found.refused
-	case c.found.lone && c.target.socket:
+	case c.found.Problem != "":
+		return tokenless(&c.found)
+	case c.found.Lone && c.target.socket:
 		return refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered; also offer the provider's, such as realtime, which can be chosen")
 	}
 
-	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.token)
+	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token)
 	if err != nil {
 		return denied(err)
 	}
@@ -202,6 +203,16 @@ func (h *Handler) openToken(c *call, r *http.Request) *refusal {
 		h.warning.check(r, h.logger)
 	}
 	return nil
+}
+
+// tokenless returns why a request has no token to use.
+func tokenless(f *carrier.Found) *refusal {
+	if f.Malformed {
+		return refuse(codeInvalidRequest, f.Problem)
+	}
+	refused := refuse(string(grant.Invalid), f.Problem)
+	refused.shown = f.Misshapen
+	return refused
 }
 
 // checkRequest strips the prefix and asks the token's grant about the request, as
@@ -260,12 +271,12 @@ func (h *Handler) countRate(c *call, r *http.Request) *refusal {
 // decideTarget decides what is sent where, with which key.
 func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 	p, t := c.permit.provider, &c.target
-	if err := cutQuery(r, func(name, _ string) bool { return p.readsInQuery(name) }); err != nil {
+	if err := carrier.CutQuery(r, func(name, _ string) bool { return p.readsInQuery(name) }); err != nil {
 		return refuse(codeInvalidRequest, err.Error())
 	}
 
 	t.method, t.path, t.rawPath = t.asked.Method, r.URL.Path, r.URL.RawPath
-	t.protocol = c.found.protocol
+	t.protocol = c.found.Protocol
 	if t.key = c.permit.carried; t.key == nil {
 		t.key = p.keys.Pick(t.countedAt)
 	}
@@ -389,7 +400,7 @@ func statusOf(err error, status int) bool {
 
 // refuse answers a request with a refusal and logs it.
 func (h *Handler) refuse(c *call, r *http.Request, f *refusal) error {
-	f = f.hiding(c.found.known...).inForm(h.likelyProvider(c, r))
+	f = f.hiding(c.found.Known...).inForm(h.likelyProvider(c, r))
 	f.log(h.logger, h.fields(c, r)...)
 	c.outcome.status.Store(int32(answers[f.code].status))
 	c.announce(c.writer.Header())
@@ -447,10 +458,10 @@ func cutProvider(path, prefix string) (name, rest string, ok bool) {
 // fields identifies a request in the log: who, never with what.
 func (h *Handler) fields(c *call, r *http.Request) []zap.Field {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	fields := []zap.Field{zap.String("method", redact.Text(r.Method, c.found.known...)), zap.String("client_ip", clientIP)}
+	fields := []zap.Field{zap.String("method", redact.Text(r.Method, c.found.Known...)), zap.String("client_ip", clientIP)}
 	if p := c.permit; p != nil {
 		fields = append(fields, zap.String("issuer", p.Issuer), zap.String("token_id", p.ID),
-			zap.String("subject", redact.Text(p.Subject, c.found.known...)), zap.String("provider", p.Provider))
+			zap.String("subject", redact.Text(p.Subject, c.found.Known...)), zap.String("provider", p.Provider))
 	}
 	return fields
 }

@@ -397,7 +397,7 @@ func TestEndpoints(t *testing.T) {
 // A request that comes before the app has started is told to come again.
 func TestBeforeStart(t *testing.T) {
 	slow(t)
-	h := &Handler{app: new(App), carriers: newCarriers(nil)}
+	h := &Handler{app: new(App), carriers: carriersOf(nil)}
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
 	_ = relay
 	h.logger, h.access = nopLogger(), nopLogger()

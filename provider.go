@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
@@ -286,6 +287,15 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 	p.keys = realkey.NewPool(keys)
 	p.keyMissing = len(keys) == 0 && !preset.NoKey
 	return err
+}
+
+// carriersOf returns the places of tokens for some providers.
+func carriersOf(providers map[string]*Provider) *carrier.Places {
+	var places []provider.Placement
+	for _, p := range providers {
+		places = append(places, p.places...)
+	}
+	return carrier.New(places)
 }
 
 // readsInQuery reports whether the provider reads a credential or an account in a query

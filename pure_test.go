@@ -3,46 +3,16 @@ package relayapi
 import (
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
 )
-
-func TestCutQuery(t *testing.T) {
-	for query, want := range map[string]string{
-		"":                    "",
-		"a=1":                 "a=1",
-		"key=x":               "",
-		"a=1&key=x&b=2":       "a=1&b=2",
-		"key":                 "",
-		"%6bey=x&a=%20":       "a=%20",
-		"a=b+c&key=x&key=y":   "a=b+c",
-		"a=&&key=x":           "a=&",
-		"akey=x&keya=y":       "akey=x&keya=y",
-		"a=1;key=x":           "error",
-		"a=%zz":               "error",
-		"a=1#key=x":           "error",
-		"a=1 HTTP/1.1&key=xy": "error",
-	} {
-		r := httptest.NewRequest("GET", "/x", nil)
-		r.URL.RawQuery = query
-		err := cutQuery(r, func(name, _ string) bool { return name == "key" })
-		got := r.URL.RawQuery
-		if err != nil {
-			got = "error"
-		}
-		if got != want {
-			t.Errorf("cutQuery(%q) leaves %q, want %q", query, got, want)
-		}
-		if err == nil && want != query && r.RequestURI != r.URL.RequestURI() {
-			t.Errorf("cutQuery(%q) leaves the request URI %q, want %q", query, r.RequestURI, r.URL.RequestURI())
-		}
-	}
-}
 
 func TestCutProvider(t *testing.T) {
 	for path, want := range map[string][2]string{
@@ -118,5 +88,26 @@ func TestCall_OutgoingHeader(t *testing.T) {
 	}
 	if !maps.EqualFunc(in, before, slices.Equal) {
 		t.Error("outgoingHeader changed the request's header, which is logged")
+	}
+}
+
+// The client is told about the shape of its token, and nothing about what it did not
+// verify.
+func TestTokenless(t *testing.T) {
+	for _, tt := range []struct {
+		found      carrier.Found
+		code, says string // says is part of what the client reads
+	}{
+		{carrier.Found{Problem: "no token"}, string(grant.Invalid), ""},
+		{carrier.Found{Problem: "a token in quotes", Misshapen: true}, string(grant.Invalid), "a token in quotes"},
+		{carrier.Found{Problem: "a bad query", Malformed: true}, codeInvalidRequest, "a bad query"},
+	} {
+		got := tokenless(&tt.found)
+		if got.code != tt.code || got.rule != tt.found.Problem {
+			t.Errorf("tokenless(%q) = %v, want code %s", tt.found.Problem, got, tt.code)
+		}
+		if told := strings.Contains(got.error().Message, tt.found.Problem); told != (tt.says != "") {
+			t.Errorf("%q: the client is told %t, want %t", tt.found.Problem, told, tt.says != "")
+		}
 	}
 }

@@ -2,9 +2,9 @@
 // with an encrypted token instead of the API key.
 //
 // A request enters at the Handler (handler.go), which takes it through a list of
-// steps: the token is found (carrier.go), opened (tokens.go) and asked what it
-// permits, and the call is counted durably (limits.go, package tokenstore). A
-// short body, or one whose model is looked into, is read before that (body.go,
+// steps: the token is found (package internal/carrier), opened (tokens.go) and asked
+// what it permits, and the call is counted durably (limits.go, package tokenstore).
+// A short body, or one whose model is looked into, is read before that (body.go,
 // models.go).
 //
 // The request then goes to the next handler, Caddy's reverse_proxy. It asks

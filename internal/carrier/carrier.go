@@ -1,36 +1,36 @@
-package relayapi
+// Package carrier finds the token in a request and empties every place that could
+// hold one. What it leaves of a request holds no piece of a token.
+package carrier
 
 import (
 	"cmp"
 	"encoding/base64"
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
-	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
-	"go.uber.org/zap"
+	"github.com/relayapi/caddy-relayapi/provider"
 	"golang.org/x/net/http/httpguts"
 )
 
 // A browser cannot set headers on a WebSocket. OpenAI's SDK offers its key as a
 // subprotocol instead (https://platform.openai.com/docs/guides/realtime-websocket).
 const (
-	protocolHeader = "Sec-Websocket-Protocol"
-	carrierPrefix  = "openai-insecure-api-key."
+	// ProtocolHeader has the subprotocols that a WebSocket offers.
+	ProtocolHeader = "Sec-Websocket-Protocol"
+
+	tokenPrefix = "openai-insecure-api-key."
 )
 
-// carrierQuery has query parameters in which clients put what they take for an API
+// commonQuery has query parameters in which clients put what they take for an API
 // key.
-var carrierQuery = []string{"key", "token"}
+var commonQuery = []string{"key", "token"}
 
 // foreignProtocols has prefixes of subprotocols that select an account.
 var foreignProtocols = []string{"openai-organization.", "openai-project."}
@@ -44,36 +44,34 @@ const (
 	spare               // stripped if it holds a token; a query carrier has the same name
 )
 
-// carriers are the places that the handler empties: the common ones, and those of
-// every configured provider.
-type carriers struct {
+// Places are the places that are emptied: the common ones, and those of every
+// configured provider.
+type Places struct {
 	headers map[string]role // by canonical name
 	query   map[string]bool // names of parameters that may hold a token, in lower case
 }
 
-func newCarriers(providers map[string]*Provider) *carriers {
-	c := &carriers{headers: make(map[string]role), query: make(map[string]bool)}
+// New returns the common places and those in which providers read credentials or the
+// account.
+func New(places []provider.Placement) *Places {
+	c := &Places{headers: make(map[string]role), query: make(map[string]bool)}
 	for _, name := range headers.Foreign {
 		c.headers[name] = foreign
 	}
-	for _, name := range carrierQuery {
+	for _, name := range commonQuery {
 		c.addQuery(name)
 	}
-	for _, p := range providers {
-		for _, place := range p.places {
-			if place.Query != "" && !place.Option {
-				c.addQuery(place.Query)
-			}
-			if name := http.CanonicalHeaderKey(place.Header); name != "" && place.Option {
-				c.headers[name] = foreign
-			}
+	for _, place := range places {
+		if place.Query != "" && !place.Option {
+			c.addQuery(place.Query)
+		}
+		if name := http.CanonicalHeaderKey(place.Header); name != "" && place.Option {
+			c.headers[name] = foreign
 		}
 	}
-	for _, p := range providers { // second: one provider's credential may be foreign to another
-		for _, place := range p.places {
-			if place.Header != "" && !place.Option {
-				c.headers[http.CanonicalHeaderKey(place.Header)] = carrier
-			}
+	for _, place := range places { // second: one provider's credential may be foreign to another
+		if place.Header != "" && !place.Option {
+			c.headers[http.CanonicalHeaderKey(place.Header)] = carrier
 		}
 	}
 	for _, name := range headers.Carriers {
@@ -84,7 +82,7 @@ func newCarriers(providers map[string]*Provider) *carriers {
 
 // addQuery makes a parameter a carrier, and also the header of that name if it holds a
 // token. Clients mistake one for the other.
-func (c *carriers) addQuery(name string) {
+func (c *Places) addQuery(name string) {
 	c.query[strings.ToLower(name)] = true
 	header := http.CanonicalHeaderKey(name)
 	if _, known := c.headers[header]; !known && httpguts.ValidHeaderFieldName(header) {
@@ -92,21 +90,30 @@ func (c *carriers) addQuery(name string) {
 	}
 }
 
-// found is the token of a request, as [carriers.take] found it.
-type found struct {
-	token   string
-	refused *refusal // why the request is refused; nil means that a token was found
-	bare    bool     // Caddy's logs would show a token, or what may be one
-	linked  bool     // the token is in the query, and so in a link
+// Found is the token of a request.
+type Found struct {
+	Token   string
+	Problem string // why there is no token to use; empty means that one was found
 
-	protocol string // the first WebSocket subprotocol that is offered and is not secret
-	lone     bool   // only secret subprotocols are offered
+	// Malformed reports that the request is the problem, and not the token in it.
+	Malformed bool
 
-	known []string // tokens and near-tokens; nothing with a piece of one is passed on or quoted
-	place string   // of the token
-	other string   // place of another token
-	slip  string   // what is wrong with the first near-token
-	noted int      // values that were examined for that
+	// Misshapen reports that Problem is about the shape of a token. The client may
+	// know it: nothing was decrypted, so it is no oracle.
+	Misshapen bool
+
+	Bare   bool // logs would show a token, or what may be one
+	Linked bool // the token is in the query, and so in a link
+
+	Protocol string // the first WebSocket subprotocol that is offered and is not secret
+	Lone     bool   // only secret subprotocols are offered
+
+	Known []string // tokens and near-tokens; nothing with a piece of one is passed on or quoted
+
+	place string // of the token
+	other string // place of another token
+	slip  string // what is wrong with the first near-token
+	noted int    // values that were examined for that
 }
 
 // maxKnown bounds how many values are remembered. maxSlips bounds how many that do not
@@ -116,15 +123,15 @@ const (
 	maxSlips = 4
 )
 
-// take finds the token in r and empties every carrier, whether there is one token or
+// Take finds the token in r and empties every place, whether there is one token or
 // not. What it leaves in r holds no piece of a token.
-func (c *carriers) take(r *http.Request) found {
+func (c *Places) Take(r *http.Request) Found {
 	if too := headers.Oversized(r); too != "" {
 		empty(r)
-		return found{bare: true, refused: refuse(codeInvalidRequest, too)}
+		return Found{Bare: true, Problem: too, Malformed: true}
 	}
 
-	f := found{bare: redact.Shows(r)}
+	f := Found{Bare: redact.Shows(r)}
 	headers.StripConnection(r.Header)
 	c.takeHeaders(r.Header, &f)
 	c.takeProtocols(r.Header, &f)
@@ -147,32 +154,36 @@ func empty(r *http.Request) {
 	r.RequestURI = r.URL.Path
 }
 
-// conclude decides what is wrong with the token. A word about its shape is no oracle,
-// because nothing was decrypted.
-func (f *found) conclude() {
-	slip := ""
+// conclude decides what is wrong with the token.
+func (f *Found) conclude() {
 	switch {
-	case f.refused != nil:
+	case f.Malformed:
 		return
 	case f.other == f.place && f.other != "":
-		slip = "two different tokens in " + f.place
+		f.Problem = "two different tokens in " + f.place
 	case f.other != "":
-		slip = "two different tokens: in " + f.place + " and in " + f.other
-	case f.token != "":
+		f.Problem = "two different tokens: in " + f.place + " and in " + f.other
+	case f.Token != "":
 		return
 	case f.slip != "":
-		slip = f.slip
+		f.Problem = f.slip
 	default:
-		f.refused = refuse(string(grant.Invalid), "no token in any of its places")
+		f.Problem = "no token in any of its places"
 		return
 	}
-	f.refused = refuse(string(grant.Invalid), slip)
-	f.refused.shown = true
+	f.Misshapen = true
+}
+
+// malformed records what is wrong with the request, unless something is already.
+func (f *Found) malformed(problem string) {
+	if !f.Malformed {
+		f.Problem, f.Malformed = problem, true
+	}
 }
 
 // look reads a value of a carrier, and reports whether it holds a token: alone, after
 // the name of a scheme, or in HTTP Basic as the password or the user.
-func (f *found) look(place, value string) bool {
+func (f *Found) look(place, value string) bool {
 	value = strings.Trim(value, " \t")
 	if value == "" {
 		return false
@@ -206,7 +217,7 @@ const maxWords = 4
 
 // lookBasic reads the credentials of HTTP Basic (RFC 7617). The token is the password,
 // or the user if there is no password.
-func (f *found) lookBasic(place, encoded string) bool {
+func (f *Found) lookBasic(place, encoded string) bool {
 	if len(encoded) > 2*eccrypto.MaxTokenSize {
 		return false
 	}
@@ -219,7 +230,7 @@ func (f *found) lookBasic(place, encoded string) bool {
 }
 
 // lookPair reads a user and a password.
-func (f *found) lookPair(place, user, password string) bool {
+func (f *Found) lookPair(place, user, password string) bool {
 	byPassword := f.add(place, password)
 	byUser := f.add(place, user)
 	if !byPassword && !byUser {
@@ -237,14 +248,14 @@ func isScheme(word string) bool {
 
 // add takes a value as the token if it has the shape of one. SDKs may fill a second
 // place with a dummy.
-func (f *found) add(place, value string) bool {
+func (f *Found) add(place, value string) bool {
 	if !eccrypto.LooksLikeToken(value) {
 		return false
 	}
 	switch {
-	case f.token == "":
-		f.token, f.place = value, place
-	case f.token == value:
+	case f.Token == "":
+		f.Token, f.place = value, place
+	case f.Token == value:
 		return true
 	case f.other == "":
 		f.other = place
@@ -254,7 +265,7 @@ func (f *found) add(place, value string) bool {
 }
 
 // note examines a value that does not have the shape of a token.
-func (f *found) note(place, value string) {
+func (f *Found) note(place, value string) {
 	if f.noted++; f.noted > maxSlips {
 		return
 	}
@@ -269,13 +280,13 @@ func (f *found) note(place, value string) {
 }
 
 // know remembers a value, so that no piece of it is passed on or quoted.
-func (f *found) know(value string) {
-	if len(f.known) < maxKnown {
-		f.known = append(f.known, value)
+func (f *Found) know(value string) {
+	if len(f.Known) < maxKnown {
+		f.Known = append(f.Known, value)
 	}
 }
 
-func (c *carriers) takeHeaders(header http.Header, f *found) {
+func (c *Places) takeHeaders(header http.Header, f *Found) {
 	for name, values := range header {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		role, named := c.headers[canonical]
@@ -286,7 +297,7 @@ func (c *carriers) takeHeaders(header http.Header, f *found) {
 		if role != foreign {
 			for _, value := range values {
 				strip = f.look(canonical, value) || strip
-				f.bare = f.bare || strip && name != "Authorization" && value != ""
+				f.Bare = f.Bare || strip && name != "Authorization" && value != ""
 			}
 		}
 		if strip {
@@ -298,8 +309,8 @@ func (c *carriers) takeHeaders(header http.Header, f *found) {
 const protocolPlace = "the WebSocket subprotocols"
 
 // takeProtocols removes secret subprotocols from those that a WebSocket offers.
-func (c *carriers) takeProtocols(header http.Header, f *found) {
-	offered, ok := header[protocolHeader]
+func (c *Places) takeProtocols(header http.Header, f *Found) {
+	offered, ok := header[ProtocolHeader]
 	if !ok {
 		return
 	}
@@ -307,64 +318,64 @@ func (c *carriers) takeProtocols(header http.Header, f *found) {
 	secrets := false
 	for protocol := range strings.SplitSeq(strings.Join(offered, ","), ",") {
 		protocol = strings.TrimSpace(protocol)
-		token, secret := strings.CutPrefix(protocol, carrierPrefix)
+		token, secret := strings.CutPrefix(protocol, tokenPrefix)
 		switch {
 		case secret, eccrypto.LooksLikeToken(protocol), redact.HoldsToken(redact.Unescape(protocol)): // Deepgram's SDK offers "token, <key>"
 			if !f.add(protocolPlace, token) {
 				f.note(protocolPlace, token)
 			}
-			f.bare, secrets = true, true
+			f.Bare, secrets = true, true
 		case protocol != "" && !slices.ContainsFunc(foreignProtocols, func(p string) bool { return strings.HasPrefix(protocol, p) }):
 			kept = append(kept, protocol)
 		}
 	}
-	delete(header, protocolHeader)
+	delete(header, ProtocolHeader)
 	if len(kept) > 0 {
-		header[protocolHeader] = []string{strings.Join(kept, ", ")}
-		f.protocol = kept[0]
+		header[ProtocolHeader] = []string{strings.Join(kept, ", ")}
+		f.Protocol = kept[0]
 	}
-	f.lone = secrets && len(kept) == 0
+	f.Lone = secrets && len(kept) == 0
 }
 
 // takeUser removes the user information of a target such as
 // https://user:password@host/path. It is a carrier like HTTP Basic, which clients make
 // of it.
-func takeUser(r *http.Request, f *found) {
+func takeUser(r *http.Request, f *Found) {
 	if r.URL.User == nil {
 		return
 	}
 	password, _ := r.URL.User.Password()
 	f.lookPair("the user information of the target", r.URL.User.Username(), password)
-	f.bare = true
+	f.Bare = true
 	r.URL.User = nil
 	r.RequestURI = r.URL.RequestURI()
 }
 
 // takeQuery cuts tokens out of the query.
-func (c *carriers) takeQuery(r *http.Request, f *found) {
-	err := cutQuery(r, func(name, value string) bool {
+func (c *Places) takeQuery(r *http.Request, f *Found) {
+	err := CutQuery(r, func(name, value string) bool {
 		name = strings.ToLower(name)
 		if !c.query[name] || value == "" {
 			return false
 		}
-		f.bare = true
+		f.Bare = true
 		if !f.look("the query parameter "+name, value) {
 			return false
 		}
-		f.linked = true
+		f.Linked = true
 		return true
 	})
 	if err != nil {
-		f.refused = refuse(codeInvalidRequest, err.Error())
-		f.bare = true // what is in the query is unknown
+		f.malformed(err.Error())
+		f.Bare = true // what is in the query is unknown
 	}
 }
 
 var errBadQuery = errors.New("the query does not parse")
 
-// cutQuery removes parameters from the request's query. The rest keeps its bytes,
+// CutQuery removes parameters from the request's query. The rest keeps its bytes,
 // because a signature may depend on them. RequestURI follows, because logs show it.
-func cutQuery(r *http.Request, cut func(name, value string) bool) error {
+func CutQuery(r *http.Request, cut func(name, value string) bool) error {
 	raw := r.URL.RawQuery
 	if raw == "" {
 		return nil
@@ -395,9 +406,9 @@ func cutQuery(r *http.Request, cut func(name, value string) bool) error {
 
 // scrub removes everything else that holds a token or a piece of the request's own,
 // such as a Referer. It refuses the request if that cannot be removed.
-func (f *found) scrub(r *http.Request) {
+func (f *Found) scrub(r *http.Request) {
 	var secrets redact.Pieces
-	secrets.Of(f.known)
+	secrets.Of(f.Known)
 	holds := func(text string) bool {
 		plain := redact.Unescape(text)
 		return redact.HoldsToken(plain) || secrets.In(plain)
@@ -406,68 +417,21 @@ func (f *found) scrub(r *http.Request) {
 	for name, values := range r.Header {
 		if redact.LongName(name) || slices.ContainsFunc(values, holds) {
 			delete(r.Header, name)
-			f.bare = true
+			f.Bare = true
 		}
 	}
-	if f.refused == nil { // the query has parsed
+	if !f.Malformed { // the query has parsed
 		before := len(r.URL.RawQuery)
-		_ = cutQuery(r, func(name, value string) bool { return holds(name) || holds(value) })
-		f.bare = f.bare || len(r.URL.RawQuery) < before
+		_ = CutQuery(r, func(name, value string) bool { return holds(name) || holds(value) })
+		f.Bare = f.Bare || len(r.URL.RawQuery) < before
 	}
 
 	for _, part := range []struct{ name, text string }{
 		{"path", r.URL.Path}, {"Host", r.Host}, {"method", r.Method}, {"protocol", r.Proto},
 	} {
 		if holds(part.text) {
-			f.bare = true
-			f.refused = cmp.Or(f.refused, refuse(codeInvalidRequest, "the "+part.name+" holds a token; put it where the API key goes"))
+			f.Bare = true
+			f.malformed("the " + part.name + " holds a token; put it where the API key goes")
 		}
 	}
-}
-
-// clientAddr returns the address of a client. It is the zero address if there is none,
-// as on a unix socket.
-func clientAddr(r *http.Request) netip.Addr {
-	// Without strict, Caddy takes the left-most forwarded address, which the client
-	// chooses.
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server != nil && server.TrustedProxiesStrict > 0 {
-		forwarded, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-		if addr, err := netip.ParseAddr(forwarded); err == nil {
-			return addr.Unmap().WithZone("")
-		}
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return peer.Addr().Unmap().WithZone("")
-}
-
-// clientOf returns the network that counts as one client: an IPv4 address, or the /64
-// that one IPv6 host can fill.
-func clientOf(r *http.Request) netip.Prefix {
-	addr := clientAddr(r)
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	client, _ := addr.Prefix(bits)
-	return client
-}
-
-// proxyWarning warns once that the relay ignores addresses that clients choose.
-type proxyWarning struct{ once sync.Once }
-
-// check checks a request whose client is identified by its address.
-func (p *proxyWarning) check(r *http.Request, logger *zap.Logger) {
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	if server == nil || !trusted || server.TrustedProxiesStrict > 0 {
-		return
-	}
-	p.once.Do(func() {
-		logger.Warn("trusted_proxies without trusted_proxies_strict believes the address that a client sends; " +
-			"the relay uses the proxy's address instead, which all its clients share; set trusted_proxies_strict")
-	})
 }
