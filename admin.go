@@ -277,8 +277,10 @@ func (r *adminRequest) limitReader() *limitReader {
 // complete adds the limits in force to a record: its own and the operator's.
 func (l *limitReader) complete(r *tokenstore.Record) error {
 	var limits []tokenstore.LimitUse
-	if own := l.own(r); own != nil {
-		limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Unit: tokenstore.UnitCalls, Amount: *own, Used: r.CallsCounted})
+	for _, own := range l.own(r) {
+		if own.limit != nil {
+			limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Unit: own.unit, Amount: *own.limit, Used: own.counted})
+		}
 	}
 
 	p := &permit{
@@ -287,7 +289,7 @@ func (l *limitReader) complete(r *tokenstore.Record) error {
 	}
 	for i, rule := range l.rules.rules {
 		one := limitRules{rules: l.rules.rules[i : i+1]}
-		charges, _ := one.charges(nil, p, l.now)
+		charges, _ := one.charges(nil, p, tokenstore.Amounts{Calls: 1, Tokens: 1, NanoUSD: 1}, l.now)
 		for _, c := range charges {
 			used, err := l.usedOf(c.Counter)
 			if err != nil {
@@ -300,19 +302,37 @@ func (l *limitReader) complete(r *tokenstore.Record) error {
 	return nil
 }
 
-// own returns the limit of a token's calls in all: the operator's override, else that of
-// the claims, else its issuer's. nil means none.
-func (l *limitReader) own(r *tokenstore.Record) *int64 {
-	switch {
-	case r.CallsLimit != nil:
-		return r.CallsLimit
-	case r.ClaimedCalls == nil: // an earlier version did not keep what the claims say
-		return nil
-	case *r.ClaimedCalls > 0:
-		return r.ClaimedCalls
-	default:
-		return l.app.grants[r.Issuer].Limits.Calls
+// ownLimit is a limit of a token over its whole life.
+type ownLimit struct {
+	unit     tokenstore.Unit
+	override *int64 // of the operator
+	claimed  *int64 // 0 means none; nil if an earlier version did not keep it
+	counted  int64
+	limit    *int64 // in force; nil means none
+}
+
+// own returns the limits of a token in all: the operator's override, else that of the
+// claims, else its issuer's.
+func (l *limitReader) own(r *tokenstore.Record) []ownLimit {
+	all := []ownLimit{
+		{unit: tokenstore.UnitCalls, override: r.CallsLimit, claimed: r.ClaimedCalls, counted: r.CallsCounted},
+		{unit: tokenstore.UnitTokens, override: r.TokensLimit, claimed: &r.ClaimedTokens, counted: r.TokensCounted},
+		{unit: tokenstore.UnitNanoUSD, override: r.NanoUSDLimit, claimed: &r.ClaimedNanoUSD, counted: r.NanoUSDCounted},
 	}
+	issuer := l.app.grants[r.Issuer].Limits
+	granted := tokenstore.Limits{Calls: issuer.Calls, Tokens: issuer.Tokens, NanoUSD: (*int64)(issuer.USD)}
+	for i := range all {
+		switch own := &all[i]; {
+		case own.override != nil:
+			own.limit = own.override
+		case own.claimed == nil:
+		case *own.claimed > 0:
+			own.limit = own.claimed
+		default:
+			own.limit = granted.Of(own.unit)
+		}
+	}
+	return all
 }
 
 func (l *limitReader) usedOf(c tokenstore.Counter) (int64, error) {

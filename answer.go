@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/coding"
@@ -22,9 +23,10 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// incoming cleans the answer on its way back.
-func (c *call) incoming(ctx context.Context, res *http.Response) (*http.Response, error) {
+// incoming cleans the answer to a request on its way back.
+func (c *call) incoming(ctx context.Context, asked *dialect.Request, res *http.Response) (*http.Response, error) {
 	status := res.StatusCode
+	c.outcome.provider = status
 	if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
 		c.target.key.Rest(time.Now())
 	}
@@ -41,12 +43,16 @@ func (c *call) incoming(ctx context.Context, res *http.Response) (*http.Response
 		return nil, refuse(codeAnswerWithheld, "its header "+name+" holds the key")
 	}
 	c.searchBody(res)
+	c.meterAnswer(ctx, asked, res)
 
 	if c.rateLimit.Limit > 0 { // the client is told the relay's
 		delete(res.Header, ratelimit.Field)
 		delete(res.Header, ratelimit.PolicyField)
 	}
 	c.outcome.status.Store(int32(status))
+	for _, name := range append(remainsNames[:], cappedHeader) { // another relay's
+		delete(res.Header, name)
+	}
 	if c.target.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(carrier.ProtocolHeader) == "" {
 		// Browsers take an answer without any for a failure
 		// (https://websockets.spec.whatwg.org/#the-websocket-interface).

@@ -79,7 +79,7 @@ func pretend(r *http.Request, res *http.Response) error {
 	c := callOf(r.Context())
 	c.outgoing(r)
 	c.outcome.connected.Store(true)
-	res, err := c.incoming(r.Context(), res)
+	res, err := c.incoming(r.Context(), c.asked(r), res)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ var notProxied = []struct{ name, why string }{
 }
 
 // siteLines has the subdirectives that the relay reads.
-var siteLines = []string{"prefix", "health", "jwks", "token_status", "mint", "transport", "log_requests", "stream_timeout", "stream_close_delay"}
+var siteLines = []string{"prefix", "health", "jwks", "token_status", "mint", "transport", "log_requests", "on_disconnect", "stream_timeout", "stream_close_delay"}
 
 // parseDirective parses
 //
@@ -205,6 +205,13 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 		}
 		own.handler.LogRequests = true
 		d.Delete()
+	case "on_disconnect":
+		args := d.RemainingArgs()
+		if len(args) != 1 || !slices.Contains(onDisconnect, args[0]) {
+			return d.Errf("on_disconnect: must be one of %s", strings.Join(onDisconnect, ", "))
+		}
+		own.handler.OnDisconnect = args[0]
+		d.DeleteN(2)
 	case "transport":
 		return own.takeTransport(d)
 	case "stream_timeout", "stream_close_delay":
@@ -287,14 +294,16 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    store sqlite [<path>]
 //	    private_key <pem-file>...
 //	    max_ttl <duration>
-//	    limit token|subject|issuer calls <n> [per day|month]
+//	    limit token|subject|issuer calls|tokens|usd <n> [per day|month]
 //	    rate_limit client|total <n> per second|minute|hour
+//	    price <provider> <model> <kind> <usd> [<kind> <usd>]...
+//	    meter always
 //	    issuer <name> {
 //	        public_key <pem-or-jwk-file> | secret {env.X}
 //	        providers <name>...
 //	        carried_keys
 //	        max_ttl <duration>
-//	        calls|rpm|concurrency <n>
+//	        calls|rpm|concurrency|tokens|usd <n>
 //	        models|paths|methods|ips|origins <value>...
 //	    }
 //	    provider <name> [<base-url>] {
@@ -319,7 +328,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // globalLines has the subdirectives of the global option.
-var globalLines = []string{"store", "private_key", "max_ttl", "limit", "rate_limit", "issuer", "provider"}
+var globalLines = []string{"store", "private_key", "max_ttl", "limit", "rate_limit", "price", "meter", "issuer", "provider"}
 
 func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	switch d.Val() {
@@ -347,6 +356,13 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		return a.unmarshalLimit(d)
 	case "rate_limit":
 		return a.unmarshalRateLimit(d)
+	case "price":
+		return a.unmarshalPrice(d)
+	case "meter":
+		if args := d.RemainingArgs(); len(args) != 1 || args[0] != "always" || a.MeterAlways {
+			return d.Err("write `meter always`, once")
+		}
+		a.MeterAlways = true
 	case "issuer":
 		return a.unmarshalIssuer(d)
 	case "provider":
@@ -379,14 +395,24 @@ func unmarshalDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 // unmarshalLimit reads a line such as `limit subject calls 20 per day`.
 func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
-	if len(args) != 3 && len(args) != 5 || args[1] != "calls" || len(args) == 5 && args[3] != "per" {
-		return d.Err("write `limit token|subject|issuer calls <n> [per day|month]`")
+	if len(args) != 3 && len(args) != 5 || len(args) == 5 && args[3] != "per" {
+		return d.Err("write `limit token|subject|issuer calls|tokens|usd <n> [per day|month]`")
 	}
-	calls, err := strconv.ParseInt(args[2], 10, 64)
+	l := Limit{Scope: args[0]}
+	var err error
+	switch unit, n := args[1], args[2]; unit {
+	case "calls":
+		l.Calls, err = strconv.ParseInt(n, 10, 64)
+	case "tokens":
+		l.Tokens, err = strconv.ParseInt(n, 10, 64)
+	case "usd":
+		l.USD, err = grant.ParseUSD(n)
+	default:
+		return d.Errf("limit: unknown unit %q: must be one of calls, tokens, usd", unit)
+	}
 	if err != nil {
-		return d.Errf("limit: calls %q: must be a number", args[2])
+		return d.Errf("limit: %s %q: must be a number", args[1], args[2])
 	}
-	l := Limit{Scope: args[0], Calls: calls}
 	if len(args) == 5 {
 		l.Per = args[4]
 	}
@@ -394,6 +420,26 @@ func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
 		return d.Errf("limit: %v", err)
 	}
 	a.Limits = append(a.Limits, l)
+	return nil
+}
+
+// unmarshalPrice reads a line such as `price openai my-model input 1.25 output 10`.
+func (a *App) unmarshalPrice(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 4 || len(args)%2 != 0 {
+		return d.Err("write `price <provider> <model> <kind> <usd> [<kind> <usd>]...`, such as `price openai my-model input 1.25 output 10`")
+	}
+	p := ModelPrice{Provider: args[0], Model: args[1], USD: make(map[string]string)}
+	for pair := range slices.Chunk(args[2:], 2) {
+		if _, twice := p.USD[pair[0]]; twice {
+			return d.Errf("price: %s is given twice", pair[0])
+		}
+		p.USD[pair[0]] = pair[1]
+	}
+	if err := p.check(); err != nil {
+		return d.Err(err.Error())
+	}
+	a.Prices = append(a.Prices, p)
 	return nil
 }
 
@@ -583,6 +629,22 @@ var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 	"calls":       func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.Calls) },
 	"rpm":         func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.RPM) },
 	"concurrency": func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.Concurrency) },
+	"tokens":      func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.Tokens) },
+	"usd": func(i *Issuer, d *caddyfile.Dispenser) error {
+		var text string
+		switch {
+		case i.Limits.USD != nil:
+			return d.Err("usd is given twice")
+		case !d.AllArgs(&text):
+			return d.ArgErr()
+		}
+		usd, err := grant.ParseUSD(text)
+		if err != nil {
+			return d.Errf("usd %q: %v", text, err)
+		}
+		i.Limits.USD = &usd
+		return nil
+	},
 }
 
 func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {

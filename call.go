@@ -30,10 +30,12 @@ type call struct {
 	found  carrier.Found       // the token in the request
 	permit *permit             // what the token allows; nil until it is opened
 
-	target  target  // what is sent where, with which key
-	held    held    // what is given back when the call is over
-	outcome outcome // what became of the call
+	target   target   // what is sent where, with which key
+	spending spending // what it may use of its budgets
+	held     held     // what is given back when the call is over
+	outcome  outcome  // what became of the call
 
+	waits     bool             // the usage is read also when the client has left
 	rateLimit ratelimit.Header // zero means that the token's rate is not limited
 }
 
@@ -65,11 +67,13 @@ type address struct {
 type held struct {
 	slot     ratelimit.Slot[string] // of limits.concurrency
 	cancel   context.CancelCauseFunc
-	client   clientBody     // the body as the client sends it
-	body     *bodies.Body   // in memory; nil means that it streams
-	reader   *bodies.Reader // of body, that the next handlers read
-	messages *ws.Guard      // of a WebSocket; nil means that messages are not looked into
-	charges  []tokenstore.Charge
+	parent   context.Context     // of the request; it ends when the client leaves
+	unfollow func() bool         // stops the call from ending with its parent
+	client   clientBody          // the body as the client sends it
+	body     *bodies.Body        // in memory; nil means that it streams
+	reader   *bodies.Reader      // of body, that the next handlers read
+	messages *ws.Guard           // of a WebSocket; nil means that messages are not looked into
+	charges  []tokenstore.Charge // written under the mutex of the registry
 
 	stopInterrupt func() bool // of client when the call ends; nil means that it is not interrupted
 }
@@ -81,6 +85,7 @@ type outcome struct {
 	conn      net.Conn     // to the provider, if no other call is on it
 	answered  bool         // the provider's answer is being passed on
 	status    atomic.Int32 // of the answer to the client; 0 means none so far
+	provider  int          // status of the provider's answer; 0 means none
 	bytesIn   atomic.Int64 // of the request's body, sent on
 	bytesOut  atomic.Int64 // of the answer's body, passed on
 	complaint string       // of the provider, about the key
@@ -184,9 +189,13 @@ func ended(ctx context.Context) *refusal {
 	return why
 }
 
-// add registers a call until [live.remove]. From now on its context can be ended.
+// add registers a call until [live.remove]. From now on its context can be ended. It
+// ends when the client leaves, until [call.outlive].
 func (l *live) add(c *call) {
-	c.Context, c.held.cancel = context.WithCancelCause(c.Context)
+	parent := c.Context
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	c.Context, c.held.cancel, c.held.parent = ctx, cancel, parent
+	c.held.unfollow = context.AfterFunc(parent, func() { cancel(context.Cause(parent)) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.calls == nil {
@@ -199,7 +208,31 @@ func (l *live) remove(c *call) {
 	l.mu.Lock()
 	delete(l.calls, c)
 	l.mu.Unlock()
+	c.held.unfollow()
 	c.held.cancel(nil)
+}
+
+// charged notes what a call was charged.
+func (l *live) charged(c *call, charges []tokenstore.Charge) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.held.charges = charges
+}
+
+// outlive lets a call go on for a while after the client has left, so that its usage
+// can be read.
+func (c *call) outlive(linger time.Duration) {
+	if !c.held.unfollow() {
+		return // it has ended
+	}
+	cancel, parent := c.held.cancel, c.held.parent
+	c.held.unfollow = context.AfterFunc(parent, func() {
+		select {
+		case <-time.After(linger):
+			cancel(context.Cause(parent))
+		case <-c.Done():
+		}
+	})
 }
 
 // end ends the calls of the tokens that match, and returns how many they were.

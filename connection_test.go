@@ -215,7 +215,7 @@ func TestClientAbortsBeforeTheAnswer(t *testing.T) {
 	relay := startRelay(t, simple(up.URL))
 	token := relay.mint(calls(1))
 	ctx, abort := context.WithCancel(t.Context())
-	done := relay.begin(relay.request(bearer(token)).WithContext(ctx))
+	done := relay.begin(relay.request(bearer(token), asking("POST", "/v1/x")).WithContext(ctx)) // its usage is not metered
 	wait(t, arrived, "the request")
 	abort()
 	wait(t, done, "the client")

@@ -204,8 +204,6 @@ func TestMintRefusals(t *testing.T) {
 		"no claims":        {shop(``), codeInvalidRequest, "not a JSON object"},
 		"no provider":      {shop(`{}`), codeInvalidRequest, "provider is missing"},
 		"an unknown claim": {shop(`{"provider":"demo","admin":true}`), codeInvalidRequest, "unknown claim admin"},
-		"usd":              {shop(`{"provider":"demo","limits":{"usd":"1"}}`), codeInvalidRequest, "limits.usd is not enforced"},
-		"tokens":           {shop(`{"provider":"demo","limits":{"tokens":1}}`), codeInvalidRequest, "limits.tokens is not enforced"},
 		"another issuer":   {shop(`{"provider":"demo","iss":"desk"}`), string(grant.BeyondGrant), "mints only as shop"},
 		"the relay's own":  {shop(`{"provider":"demo","iss":"relay"}`), string(grant.BeyondGrant), "mints only as shop"},
 		"an audience":      {shop(`{"provider":"demo","aud":"x"}`), codeInvalidRequest, "aud: leave it out"},

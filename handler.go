@@ -48,6 +48,12 @@ type Handler struct {
 	// Default: false; the relay logs a line of its own for such requests.
 	LogRequests bool `json:"log_requests,omitempty"`
 
+	// What to do with a call to an AI provider when the client leaves before the end
+	// of the answer: `drain` reads the rest for up to 10 seconds, so that the usage is
+	// known, and `cancel` ends the call. A call under a budget whose usage stays
+	// unknown is charged as reserved. Default: drain.
+	OnDisconnect string `json:"on_disconnect,omitempty"`
+
 	app      *App
 	logger   *zap.Logger
 	access   *zap.Logger
@@ -80,11 +86,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Validate checks the prefix.
+// onDisconnect lists what can be done when the client leaves.
+var onDisconnect = []string{"drain", "cancel"}
+
+// Validate checks the prefix, and what to do when the client leaves.
 func (h *Handler) Validate() error {
 	p := h.Prefix
 	if p != "" && (grant.CheckPath(p) != nil || strings.HasSuffix(p, "/") || strings.Contains(p, "*")) {
 		return fmt.Errorf("prefix %q: must be a path such as /api", p)
+	}
+	if !slices.Contains(onDisconnect, h.OnDisconnect) && h.OnDisconnect != "" {
+		return fmt.Errorf("on_disconnect %q: must be one of %s", h.OnDisconnect, strings.Join(onDisconnect, ", "))
 	}
 	return nil
 }
@@ -99,11 +111,14 @@ var admission = []func(*Handler, *call, *http.Request) *refusal{
 	(*Handler).openToken,     // token → permit
 	(*Handler).checkRequest,  // prefix, path, method, address, origin
 	(*Handler).takeSlot,      // limits.concurrency; from here on the call ends with its token
+	(*Handler).findBudgets,   // limits.tokens, limits.usd
 	(*Handler).readBody,      // a short body, or one whose model is looked into
 	(*Handler).checkModels,   // the models that the request names
 	(*Handler).countRate,     // limits.rpm
 	(*Handler).decideTarget,  // what is sent where, with which key
+	(*Handler).bound,         // the most that the call can cost, if it has a budget
 	(*Handler).charge,        // durable
+	(*Handler).outlive,       // the usage is read to its end, also when the client leaves
 }
 
 // ServeHTTP admits a request, passes it on and settles it. It returns no error to
@@ -283,16 +298,13 @@ func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 	return nil
 }
 
-// charge makes the token known to the ledger and takes what the call costs.
-func (h *Handler) charge(c *call, _ *http.Request) *refusal {
-	var others []tokenstore.Charge
-	others, c.target.windowEnds = c.relay.limitsInForce(h.app.Limits).charges(nil, c.permit, c.target.countedAt)
-
-	charges, err := c.relay.ledger.Admit(c, c.permit.token, tokenstore.Amounts{Calls: 1}, others)
-	if err != nil {
-		return uncharged(c, err)
+// outlive lets the call of a client that leaves go on until its usage is known.
+func (h *Handler) outlive(c *call, r *http.Request) *refusal {
+	metered := c.spending.limited() || c.permit.provider.dialect.Specific(c.asked(r))
+	if h.OnDisconnect != "cancel" && !c.target.socket && metered {
+		c.waits = true
+		c.outlive(lingers)
 	}
-	c.held.charges = charges
 	return nil
 }
 
@@ -304,7 +316,7 @@ func uncharged(c *call, err error) *refusal {
 	case errors.As(err, &why):
 		return why
 	case errors.As(err, &used):
-		return refuse(codeCallsExhausted, exhausted(used))
+		return refuse(exhausted(used))
 	case errors.Is(err, tokenstore.ErrConflict):
 		return refuse(codeConflict, "its identity is known with other claims")
 	case errors.Is(err, tokenstore.ErrRevoked):
@@ -323,8 +335,8 @@ func uncharged(c *call, err error) *refusal {
 	}
 }
 
-// settle refunds the call if the provider was never reached, and records what was
-// used.
+// settle refunds what the call has reserved and not used, and records what it used. It
+// refunds the whole call if the provider was never reached.
 func (h *Handler) settle(c *call, r *http.Request) {
 	ledger, out := c.relay.ledger, &c.outcome
 	if f := ended(c); f != nil && out.answered {
@@ -334,12 +346,14 @@ func (h *Handler) settle(c *call, r *http.Request) {
 		ledger.keyRefusals.Add(c.permit.tokenID, adminapi.KeyRefusal{At: time.Now().UTC(), Message: out.complaint})
 	}
 
-	used := tokenstore.Usage{BytesIn: out.bytesIn.Load(), BytesOut: out.bytesOut.Load(), Duration: time.Since(c.start)}
-	if out.connected.Load() {
-		used.Calls = 1
-	} else if err := ledger.Settle(c.held.charges, tokenstore.Amounts{}); err != nil {
-		h.logger.Error("refunding a call", zap.String("token_id", c.permit.ID), zap.Error(err))
+	charged, bill := c.used()
+	if charged.Calls == 0 || c.spending.quote != nil {
+		if err := ledger.Settle(c.held.charges, charged); err != nil {
+			h.logger.Error("settling a call", zap.String("token_id", c.permit.ID), zap.Error(err))
+		}
 	}
+	used := bill.Usage
+	used.BytesIn, used.BytesOut, used.Duration = out.bytesIn.Load(), out.bytesOut.Load(), time.Since(c.start)
 
 	switch status := int(out.status.Load()); {
 	case status == 0 || status >= 500 || status == answers[codeProviderRefusedKey].status:
@@ -349,7 +363,7 @@ func (h *Handler) settle(c *call, r *http.Request) {
 	default:
 		used.Succeeded = 1
 	}
-	ledger.Observe(c.permit.token, "", used)
+	ledger.Observe(c.permit.token, bill.Model, used)
 }
 
 // conclude turns an error of the next handler into an answer, unless the
@@ -414,6 +428,7 @@ func (h *Handler) refuse(c *call, r *http.Request, f *refusal) error {
 func (c *call) announce(header http.Header) {
 	allowAnyOrigin(header)
 	c.rateLimit.Set(header)
+	c.spending.announce(header)
 }
 
 // method returns the method that the provider will see. Over HTTP/2 and HTTP/3 a

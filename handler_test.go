@@ -160,8 +160,6 @@ func TestRefusals(t *testing.T) {
 		"unknown issuer":   {[]func(*http.Request){bearer(stranger.mint())}, "invalid_token", "signature"},
 		"another relay's":  {[]func(*http.Request){bearer(elsewhere.mint())}, "invalid_token", "kid"},
 		"unknown claim":    {[]func(*http.Request){bearer(raw(`,"admin":true`))}, "invalid_token", "unknown claim admin"},
-		"limit of usd":     {[]func(*http.Request){bearer(raw(`,"limits":{"usd":"1.50"}`))}, "invalid_token", "limits.usd is not enforced"},
-		"limit of tokens":  {[]func(*http.Request){bearer(raw(`,"limits":{"tokens":1}`))}, "invalid_token", "limits.tokens is not enforced"},
 		"method not its":   {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Methods: []string{"GET"}})))}, "method_not_permitted", "the method POST"},
 		"address not its":  {[]func(*http.Request){bearer(edit(allowing(grant.Allow{IPs: []string{"192.0.2.0/24"}})))}, "ip_not_permitted", "the address 127.0.0.1"},
 		"forged address": {[]func(*http.Request){bearer(edit(allowing(grant.Allow{IPs: []string{"192.0.2.0/24"}}))), header("X-Forwarded-For", "192.0.2.1")},

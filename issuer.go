@@ -78,9 +78,6 @@ func (i *Issuer) check(name string) error {
 	if err := i.Limits.Validate(); err != nil {
 		return err
 	}
-	if err := mint.CheckEnforced(&i.Limits); err != nil {
-		return err
-	}
 	return i.Allow.Validate()
 }
 

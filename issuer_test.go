@@ -6,11 +6,10 @@ import (
 	"testing"
 )
 
-// A ceiling that is not enforced must not look as if it were.
-func TestIssuer_RefusesCeilingsThatAreNotEnforced(t *testing.T) {
+func TestIssuer_RefusesImpossibleCeilings(t *testing.T) {
 	for limits, want := range map[string]string{
-		`{"tokens":5}`:    "limits.tokens is not enforced",
-		`{"usd":"1.50"}`:  "limits.usd is not enforced",
+		`{"tokens":0}`:    "tokens must be from 1",
+		`{"usd":"0"}`:     "usd must be from 0.000000001",
 		`{"usd":"-1.50"}`: "not a positive decimal number",
 	} {
 		var issuer Issuer

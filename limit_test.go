@@ -61,12 +61,12 @@ func TestLimitWindows(t *testing.T) {
 		limit Limit
 		want  string // counter, and the days on which the window begins and ends
 	}{
-		{Limit{"token", 1, "day"}, "token i/t 2028-03-01 2028-03-02"},
-		{Limit{"subject", 1, "day"}, "subject i/s 2028-03-01 2028-03-02"},
-		{Limit{"issuer", 1, "month"}, "issuer i 2028-03-01 2028-04-01"},
-		{Limit{"subject", 1, ""}, "subject i/s 0001-01-01 0001-01-01"},
+		{Limit{Scope: "token", Calls: 1, Per: "day"}, "token i/t 2028-03-01 2028-03-02"},
+		{Limit{Scope: "subject", Calls: 1, Per: "day"}, "subject i/s 2028-03-01 2028-03-02"},
+		{Limit{Scope: "issuer", Calls: 1, Per: "month"}, "issuer i 2028-03-01 2028-04-01"},
+		{Limit{Scope: "subject", Calls: 1, Per: ""}, "subject i/s 0001-01-01 0001-01-01"},
 	} {
-		charges, ends := newLimitRules([]Limit{tc.limit}, tokenstore.LimitSet{}).charges(nil, p, late)
+		charges, ends := newLimitRules([]Limit{tc.limit}, tokenstore.LimitSet{}).charges(nil, p, tokenstore.Amounts{Calls: 1}, late)
 		c := charges[0].Counter
 		if got := fmt.Sprint(c.Scope, " ", c.ID, " ", c.Window.Format(time.DateOnly), " ", ends.Format(time.DateOnly)); got != tc.want {
 			t.Errorf("%+v counts %s, want %s", tc.limit, got, tc.want)
@@ -77,8 +77,8 @@ func TestLimitWindows(t *testing.T) {
 // On the first of a month, the day and the month are counted apart.
 func TestLimitWindows_FirstOfAMonth(t *testing.T) {
 	p := &permit{Grant: &grant.Grant{Issuer: "i"}, subjectID: "i/s"}
-	limits := []Limit{{"subject", 1, "day"}, {"subject", 9, "month"}, {"subject", 99, ""}}
-	charges, ends := newLimitRules(limits, tokenstore.LimitSet{}).charges(nil, p, time.Date(2028, 3, 1, 12, 0, 0, 0, time.UTC))
+	limits := []Limit{{Scope: "subject", Calls: 1, Per: "day"}, {Scope: "subject", Calls: 9, Per: "month"}, {Scope: "subject", Calls: 99, Per: ""}}
+	charges, ends := newLimitRules(limits, tokenstore.LimitSet{}).charges(nil, p, tokenstore.Amounts{Calls: 1}, time.Date(2028, 3, 1, 12, 0, 0, 0, time.UTC))
 	counters := make(map[tokenstore.Counter]bool)
 	for _, c := range charges {
 		counters[c.Counter] = true

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -21,29 +22,63 @@ type Limit struct {
 	// or each `issuer`. An issuer's tokens without a subject are one subject.
 	Scope string `json:"scope"`
 
-	// How many calls.
-	Calls int64 `json:"calls"`
+	// How many calls. A limit has one of `calls`, `tokens` and `usd`.
+	Calls int64 `json:"calls,omitempty"`
+
+	// How many tokens of models, of input and output together.
+	Tokens int64 `json:"tokens,omitempty"`
+
+	// How many US dollars, as a decimal string.
+	USD grant.USD `json:"usd,omitzero"`
 
 	// The period: `day` or `month`, which begin at 00:00 UTC. Default: no period;
-	// calls count for ever.
+	// everything counts for ever.
 	Per string `json:"per,omitempty"`
 }
 
 var limitScopes = []string{string(tokenstore.ScopeToken), string(tokenstore.ScopeSubject), string(tokenstore.ScopeIssuer)}
 
+// amount returns what the limit counts, and how much of it is permitted.
+func (l Limit) amount() (tokenstore.Unit, int64) {
+	switch {
+	case l.Tokens != 0:
+		return tokenstore.UnitTokens, l.Tokens
+	case l.USD != 0:
+		return tokenstore.UnitNanoUSD, int64(l.USD)
+	}
+	return tokenstore.UnitCalls, l.Calls
+}
+
+// sameKey reports whether two limits count the same.
+func (l Limit) sameKey(m Limit) bool {
+	unit, _ := l.amount()
+	other, _ := m.amount()
+	return l.Scope == m.Scope && l.Per == m.Per && unit == other
+}
+
 // check returns what is wrong with a limit that follows others.
 func (l Limit) check(others []Limit) error {
+	units := 0
+	for _, n := range []int64{l.Calls, l.Tokens, int64(l.USD)} {
+		if n != 0 {
+			units++
+		}
+	}
 	switch {
+	case units > 1:
+		return errors.New("a limit has one of calls, tokens and usd; write one limit for each")
 	case !slices.Contains(limitScopes, l.Scope):
 		return fmt.Errorf("scope %q: must be one of token, subject, issuer", l.Scope)
 	case l.Per != "" && l.Per != "day" && l.Per != "month":
 		return fmt.Errorf("per %q: must be one of day, month; leave it out to count for ever", l.Per)
-	case l.Calls < 1 || l.Calls > grant.MaxCalls:
-		return fmt.Errorf("calls must be from 1 to %d", int64(grant.MaxCalls))
+	case units == 0 || l.Calls < 0 || l.Calls > grant.MaxCalls || l.Tokens < 0 || l.Tokens > grant.MaxCalls:
+		return fmt.Errorf("calls and tokens must be from 1 to %d", int64(grant.MaxCalls))
+	case l.USD < 0 || l.USD > grant.MaxUSD:
+		return fmt.Errorf("usd must be from 0.000000001 to %s", grant.MaxUSD)
 	case l.Scope == string(tokenstore.ScopeToken) && l.Per == "":
-		return errors.New("the calls of a token in all are its claim limits.calls; add per day or per month")
-	case slices.ContainsFunc(others, func(m Limit) bool { return m.Scope == l.Scope && m.Per == l.Per }):
-		return fmt.Errorf("each %s has two limits for the same period; remove one", l.Scope)
+		return errors.New("the limits of a token in all are its claims limits.calls, limits.tokens and limits.usd; add per day or per month")
+	case slices.ContainsFunc(others, l.sameKey):
+		return fmt.Errorf("each %s has two limits for the same unit and period; remove one", l.Scope)
 	}
 	return nil
 }
@@ -66,9 +101,10 @@ func windowOf(per string, now time.Time) (start, end time.Time) {
 	return start, end
 }
 
-// limitRule has the limits of a scope and a period, from the config and set since.
+// limitRule has the limits of a scope, a unit and a period, from the config and set since.
 type limitRule struct {
 	scope  tokenstore.Scope
+	unit   tokenstore.Unit
 	per    string
 	all    *int64           // nil means none
 	single map[string]int64 // by counter id
@@ -84,13 +120,11 @@ type limitRules struct {
 func newLimitRules(config []Limit, set tokenstore.LimitSet) *limitRules {
 	l := &limitRules{version: set.Version}
 	for _, c := range config {
-		l.rule(tokenstore.Scope(c.Scope), c.Per).all = &c.Calls
+		unit, amount := c.amount()
+		l.rule(tokenstore.Scope(c.Scope), unit, c.Per).all = &amount
 	}
 	for _, s := range set.Limits {
-		if s.Unit != tokenstore.UnitCalls {
-			continue
-		}
-		if r := l.rule(s.Scope, s.Per); s.ID == "" {
+		if r := l.rule(s.Scope, s.Unit, s.Per); s.ID == "" {
 			r.all = &s.Amount
 		} else {
 			r.single[s.ID] = s.Amount
@@ -99,34 +133,44 @@ func newLimitRules(config []Limit, set tokenstore.LimitSet) *limitRules {
 	return l
 }
 
-func (l *limitRules) rule(scope tokenstore.Scope, per string) *limitRule {
-	i := slices.IndexFunc(l.rules, func(r limitRule) bool { return r.scope == scope && r.per == per })
+func (l *limitRules) rule(scope tokenstore.Scope, unit tokenstore.Unit, per string) *limitRule {
+	i := slices.IndexFunc(l.rules, func(r limitRule) bool { return r.scope == scope && r.unit == unit && r.per == per })
 	if i < 0 {
 		i = len(l.rules)
-		l.rules = append(l.rules, limitRule{scope: scope, per: per, single: make(map[string]int64)})
+		l.rules = append(l.rules, limitRule{scope: scope, unit: unit, per: per, single: make(map[string]int64)})
 	}
 	return &l.rules[i]
 }
 
-// charges appends what one call of a token costs. It returns when the first of the
+// of returns the limit of a token's calls; nil means none.
+func (r *limitRule) of(p *permit) *int64 {
+	if len(r.single) > 0 {
+		if single, ok := r.single[p.counterID(r.scope)]; ok {
+			return &single
+		}
+	}
+	return r.all
+}
+
+// limits reports whether any rule limits a token's use of a unit.
+func (l *limitRules) limits(p *permit, unit tokenstore.Unit) bool {
+	return slices.ContainsFunc(l.rules, func(r limitRule) bool { return r.unit == unit && r.of(p) != nil })
+}
+
+// charges appends what a call of a token costs. It returns when the first of the
 // windows ends in which the call counts; zero means never.
-func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, now time.Time) (_ []tokenstore.Charge, ends time.Time) {
+func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, cost tokenstore.Amounts, now time.Time) (_ []tokenstore.Charge, ends time.Time) {
 	for i := range l.rules {
 		r := &l.rules[i]
-		limit := r.all
-		if len(r.single) > 0 {
-			if single, ok := r.single[p.counterID(r.scope)]; ok {
-				limit = &single
-			}
-		}
-		if limit == nil {
+		limit, amount := r.of(p), cost.Of(r.unit)
+		if limit == nil || amount == 0 {
 			continue
 		}
 
 		start, end := windowOf(r.per, now)
-		counter := tokenstore.Counter{Scope: r.scope, ID: p.counterID(r.scope), Unit: tokenstore.UnitCalls, Window: start}
-		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: 1, Limit: *limit})
-		if ends.IsZero() || !end.IsZero() && end.Before(ends) {
+		counter := tokenstore.Counter{Scope: r.scope, ID: p.counterID(r.scope), Unit: r.unit, Window: start}
+		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: amount, Limit: *limit})
+		if !end.IsZero() && (ends.IsZero() || end.Before(ends)) {
 			ends = end
 		}
 	}
@@ -145,19 +189,26 @@ func (relay *relay) limitsInForce(config []Limit) *limitRules {
 	return rules
 }
 
-// exhausted returns which limit was reached.
-func exhausted(e *tokenstore.ExhaustedError) string {
+// exhausted returns the code of a refusal, and which limit was reached.
+func exhausted(e *tokenstore.ExhaustedError) (code, rule string) {
+	c := e.Counter
+	code = map[tokenstore.Unit]string{
+		tokenstore.UnitCalls: codeCallsExhausted, tokenstore.UnitTokens: codeTokensExhausted, tokenstore.UnitNanoUSD: codeBudgetExhausted,
+	}[c.Unit]
+	holder, since := " of the "+string(c.Scope), ""
+	switch {
+	case !c.Window.IsZero():
+		since = " since " + c.Window.Format(time.DateOnly)
+	case c.Scope == tokenstore.ScopeToken:
+		holder = ""
+	}
 	switch {
 	case e.Limit == 0:
-		return fmt.Sprintf("the operator has put the %s on hold", e.Counter.Scope)
-	case e.Counter.Window.IsZero() && e.Counter.Scope == tokenstore.ScopeToken:
-		return fmt.Sprintf("all %d calls are used", e.Limit)
-	case e.Counter.Window.IsZero():
-		return fmt.Sprintf("all %d calls of the %s are used", e.Limit, e.Counter.Scope)
-	default:
-		return fmt.Sprintf("all %d calls of the %s are used since %s",
-			e.Limit, e.Counter.Scope, e.Counter.Window.Format(time.DateOnly))
+		return code, fmt.Sprintf("the operator has put the %s on hold", c.Scope)
+	case c.Unit == tokenstore.UnitCalls:
+		return code, fmt.Sprintf("all %d calls%s are used%s", e.Limit, holder, since)
 	}
+	return code, fmt.Sprintf("the budget of %s%s leaves too little for this call", metering.Format(c.Unit, e.Limit), holder+since)
 }
 
 // RateLimit is how many requests the relay looks at, whatever tokens they carry. It

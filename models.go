@@ -24,9 +24,9 @@ func (c *call) modelBound(r *http.Request) bool {
 }
 
 // looksInto reports whether the body of a request must be in memory, to be looked
-// into for its model.
+// into for its model or its cost.
 func (c *call) looksInto(r *http.Request) bool {
-	return c.modelBound(r) && c.permit.provider.dialect.ReadsBody(r.URL.Path)
+	return c.spending.limited() || c.modelBound(r) && c.permit.provider.dialect.ReadsBody(r.URL.Path)
 }
 
 // asked returns the request as its provider's dialect reads it.

@@ -17,6 +17,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
@@ -71,6 +72,7 @@ type Provider struct {
 	keys       *realkey.Pool
 	keyMissing bool // the provider wants a key, and tokens must carry it
 	routes     *grant.Routes
+	tariff     *metering.Tariff
 }
 
 // Credential is where a provider reads its key: in a header, in the query, or in

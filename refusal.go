@@ -23,6 +23,10 @@ const (
 	codeRevoked             = "token_revoked"
 	codeDisabled            = "token_disabled"
 	codeCallsExhausted      = "calls_exhausted"
+	codeTokensExhausted     = "tokens_exhausted"
+	codeBudgetExhausted     = "budget_exhausted"
+	codeCostUnbounded       = "cost_unbounded"
+	codeModelUnpriced       = "model_unpriced"
 	codeInvalidRequest      = "invalid_request"
 	codeTooLarge            = "request_too_large"
 	codeTooEarly            = "too_early"
@@ -100,6 +104,14 @@ var answers = map[string]answer{
 		message: "The relay token does not permit pages of this origin."},
 	codeCallsExhausted: {status: 403, kind: permission, detail: true, // not 429, which SDKs retry
 		message: "The calls of the relay token are used up."},
+	codeTokensExhausted: {status: 403, kind: permission, detail: true,
+		message: "The tokens of models that the relay token permits are used up."},
+	codeBudgetExhausted: {status: 403, kind: permission, detail: true,
+		message: "The budget of the relay token is used up."},
+	codeCostUnbounded: {status: 403, kind: permission, detail: true,
+		message: "The relay token has a budget, and the cost of this request has no bound."},
+	codeModelUnpriced: {status: 403, kind: permission, detail: true,
+		message: "The relay token has a budget, and the relay knows no price for this request."},
 
 	codeInvalidRequest: {status: 400, kind: invalidRequest, detail: true,
 		message: "The relay cannot read this request."},

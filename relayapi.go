@@ -17,6 +17,7 @@
 package relayapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -34,8 +35,10 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/cli"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
+	"github.com/relayapi/caddy-relayapi/price"
 	"go.uber.org/zap"
 )
 
@@ -72,6 +75,14 @@ type App struct {
 	// How many requests the relay looks at, whatever tokens they carry.
 	RateLimits []RateLimit `json:"rate_limits,omitempty"`
 
+	// Prices of models that override or extend the embedded price list, which
+	// `caddy relayapi prices` prints.
+	Prices []ModelPrice `json:"prices,omitempty"`
+
+	// Ask providers for the usage of every stream, not only of calls under a budget.
+	// The relay hides the usage from clients that did not ask. Default: false.
+	MeterAlways bool `json:"meter_always,omitempty"`
+
 	// The APIs that tokens may name. Default: every preset whose environment
 	// variable is set.
 	Providers map[string]*Provider `json:"providers,omitempty"`
@@ -103,6 +114,28 @@ type StoreConfig struct {
 
 	// The database file. Default: `relayapi/relayapi.db` in Caddy's data directory.
 	Path string `json:"path,omitempty"`
+}
+
+// ModelPrice is what a model costs.
+type ModelPrice struct {
+	// The name of a configured provider.
+	Provider string `json:"provider"`
+
+	// The name of the model, or a pattern with `*` for any text.
+	Model string `json:"model"`
+
+	// US dollars by what is billed, as decimal strings, e.g. `input` and `output` for
+	// a million tokens. `caddy relayapi prices --json` lists all kinds and units.
+	USD map[string]string `json:"usd"`
+}
+
+// check returns what is wrong with a price.
+func (p ModelPrice) check() error {
+	table, err := price.Default()
+	if err == nil {
+		_, err = table.With(price.Override{Provider: p.Provider, Model: p.Model, Prices: p.USD})
+	}
+	return err
 }
 
 const defaultMaxTTL = 30 * 24 * time.Hour
@@ -199,6 +232,10 @@ func (a *App) provisionProviders() error {
 		return errors.New("no provider is configured; add a provider line to the relayapi global option, " +
 			"or set the environment variable of a preset (`caddy relayapi providers` lists them)")
 	}
+	prices, err := a.priceTable()
+	if err != nil {
+		return err
+	}
 	for name, p := range a.Providers {
 		if p == nil {
 			p = new(Provider)
@@ -207,8 +244,26 @@ func (a *App) provisionProviders() error {
 		if err := p.provision(name, a.logger); err != nil {
 			return fmt.Errorf("provider %s: %w", name, err)
 		}
+		p.tariff = metering.NewTariff(prices, name, cmp.Or(p.Preset, name))
 	}
 	return nil
+}
+
+// priceTable returns the embedded price list with the prices of the config.
+func (a *App) priceTable() (*price.Table, error) {
+	table, err := price.Default()
+	if err != nil {
+		return nil, fmt.Errorf("price list: %w", err)
+	}
+	for _, p := range a.Prices {
+		if a.Providers[p.Provider] == nil {
+			return nil, fmt.Errorf("price: unknown provider %q; add a line `provider %s` to the relayapi global option", p.Provider, p.Provider)
+		}
+		if table, err = table.With(price.Override{Provider: p.Provider, Model: p.Model, Prices: p.USD}); err != nil {
+			return nil, err
+		}
+	}
+	return table, nil
 }
 
 func (a *App) provisionIssuers() error {

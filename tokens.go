@@ -167,9 +167,6 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	if err != nil {
 		return nil, claims, err
 	}
-	if err := mint.CheckEnforced(claims.Limits); err != nil {
-		return nil, claims, err
-	}
 
 	p := &permit{provider: c.providers[claims.Provider]}
 	var routes *grant.Routes
@@ -202,13 +199,18 @@ func claimedLimits(c *grant.Claims) tokenstore.Limits {
 	if c.Limits == nil {
 		return tokenstore.Limits{}
 	}
-	return tokenstore.Limits{Calls: c.Limits.Calls}
+	return tokenstore.Limits{Calls: c.Limits.Calls, Tokens: c.Limits.Tokens, NanoUSD: (*int64)(c.Limits.USD)}
 }
 
 // ownLimits returns the limits of a grant: those of the claims, else the issuer's.
 func ownLimits(g *grant.Grant) (l tokenstore.Limits) {
-	if g.Calls > 0 {
-		l.Calls = &g.Calls
+	for _, own := range []struct {
+		limit *int64
+		to    **int64
+	}{{&g.Calls, &l.Calls}, {&g.Tokens, &l.Tokens}, {(*int64)(&g.USD), &l.NanoUSD}} {
+		if *own.limit > 0 {
+			*own.to = own.limit
+		}
 	}
 	return l
 }

@@ -136,10 +136,10 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, &maskedError{err, c.target.key}
 	}
-	c.releaseBody() // it is not sent again
+	defer c.releaseBody() // it is not sent again
 	c.closeAfterNoContent(res)
 	c.keepConnection()
-	return c.incoming(r.Context(), res)
+	return c.incoming(r.Context(), c.asked(r), res)
 }
 
 // maskedError is an error without the key. reverse_proxy logs it, and the standard

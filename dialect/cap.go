@@ -167,12 +167,18 @@ func setMember(data []byte, path []string, value []byte) ([]byte, error) {
 	return slices.Concat(data[:start], inserted, data[start:]), nil
 }
 
+// AsksUsage reports whether [Dialect.AskUsage] may change a request. It does not look
+// into the body.
+func (d *Dialect) AsksUsage(r *Request) bool {
+	row := d.routeOf(r)
+	return row != nil && (row.bounds == chatBounds || row.bounds == completionBounds) && !r.WebSocket
+}
+
 // AskUsage sets stream_options.include_usage in a streaming request for Chat Completions
 // or Completions. It reports whether it changed the request. If so, filter the answer with
 // a [Withholder]. Its errors are [*Unclear].
 func (d *Dialect) AskUsage(r *Request) (added bool, err error) {
-	row := d.routeOf(r)
-	if row == nil || row.bounds != chatBounds && row.bounds != completionBounds || r.WebSocket {
+	if !d.AsksUsage(r) {
 		return false, nil
 	}
 	if boundary, err := formBoundary(r.ContentType); err != nil || boundary != "" {

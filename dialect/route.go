@@ -96,3 +96,24 @@ var (
 	speechRoute = route{form: speechForm}
 	anyRoute    = route{form: anyForm}
 )
+
+// AnswersUnnamed reports whether the answer to a request tells its usage but not the
+// model that served it. The request's model then has to be known to price it.
+func (d *Dialect) AnswersUnnamed(r *Request) bool {
+	row := d.routeOf(r)
+	if row == nil {
+		return false
+	}
+	switch row.form {
+	case imagesForm, speechForm, transcriptionForm, converseForm, invokeForm, elevenForm, deepgramForm, cohereForm:
+		return true
+	}
+	return false
+}
+
+// Specific reports whether a request's route is one of those that the package knows,
+// and not any route of an unknown API.
+func (d *Dialect) Specific(r *Request) bool {
+	row := d.routeOf(r)
+	return row != nil && row != &anyRoute && !row.form.free
+}

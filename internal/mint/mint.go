@@ -106,17 +106,3 @@ func Open(ctx context.Context, opener *eccrypto.Opener, token string) (*eccrypto
 	}
 	return opened, err
 }
-
-// CheckEnforced refuses limits that the relay does not enforce. Its error is a
-// [*grant.Denial].
-func CheckEnforced(l *grant.Limits) error {
-	switch {
-	case l == nil:
-		return nil
-	case l.Tokens != nil:
-		return &grant.Denial{Reason: grant.Invalid, Rule: "limits.tokens is not enforced by this relay"}
-	case l.USD != nil:
-		return &grant.Denial{Reason: grant.Invalid, Rule: "limits.usd is not enforced by this relay"}
-	}
-	return nil
-}
