@@ -105,7 +105,7 @@ var (
 	minimaxAlso = []Placement{xAPIKey, {Query: "GroupId", Option: true}}
 
 	// minimaxRoutes are without videos, which are jobs, and voices and files.
-	minimaxRoutes = append(posts("/v1", "chat/completions", "text/chatcompletion_v2", "t2a_v2", "image_generation"),
+	minimaxRoutes = append(posts("/v1", "chat/completions", "text/chatcompletion_v2", "t2a_v2", "speech_to_text", "image_generation"),
 		"WS /ws/v1/t2a_v2", "POST /anthropic/v1/messages")
 
 	siliconflowRoutes = compatibleRoutes("/v1", "chat/completions", "messages", "embeddings", "rerank", "images/generations", "audio/speech",

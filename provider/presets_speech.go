@@ -50,8 +50,8 @@ var speech = []Preset{
 		Dialect: "generic", Docs: "https://docs.lmnt.com/api-reference/speech/synthesize-speech-bytes",
 	},
 	{
-		// Europe. The host of the United States is us.rt.speechmatics.com. The
-		// transcription of recordings is a job of another host.
+		// Europe, the default of the SDKs. Other regions have other hosts. The transcription
+		// of recordings is a job of another host.
 		Name: "speechmatics", Title: "Speechmatics Realtime", BaseURL: "https://eu2.rt.speechmatics.com", Credential: bearer, Env: "SPEECHMATICS_API_KEY",
 		AlsoReads: []Placement{{Query: "jwt"}},
 		Routes:    []string{"WS /v2"},
