@@ -107,30 +107,52 @@ func parseKeySet(data []byte) (keySet, error) {
 	return set, nil
 }
 
+// keyMembers are the members of a JWK that say what a public key is and is for.
+// Certificates are left out: the provider's TLS certificate vouches for its keys, and
+// some providers write thumbprints in a form of their own.
+type keyMembers struct {
+	Type      string   `json:"kty"`
+	ID        string   `json:"kid,omitempty"`
+	Use       string   `json:"use,omitempty"`
+	Algorithm string   `json:"alg,omitempty"`
+	KeyOps    []string `json:"key_ops,omitempty"`
+	Curve     string   `json:"crv,omitempty"`
+	X         string   `json:"x,omitempty"`
+	Y         string   `json:"y,omitempty"`
+	N         string   `json:"n,omitempty"`
+	E         string   `json:"e,omitempty"`
+
+	// Private is set if the provider published its private key. Then anyone can sign.
+	Private json.RawMessage `json:"d,omitempty"`
+}
+
 // parseKey parses a JWK. ok is whether it is a public key for signatures.
 func parseKey(raw []byte) (k key, ok bool) {
-	var jwk jose.JSONWebKey
-	if jwk.UnmarshalJSON(raw) != nil {
+	var m keyMembers
+	if json.Unmarshal(raw, &m) != nil || m.Private != nil ||
+		m.Use != "" && m.Use != "sig" ||
+		len(m.KeyOps) > 0 && !slices.Contains(m.KeyOps, "verify") {
 		return k, false
 	}
-	var operations struct {
-		KeyOps []string `json:"key_ops"`
+	public, err := json.Marshal(m)
+	if err != nil {
+		return k, false
 	}
-	if json.Unmarshal(raw, &operations) != nil {
+	var jwk jose.JSONWebKey
+	if jwk.UnmarshalJSON(public) != nil {
 		return k, false
 	}
 
-	k = key{id: jwk.KeyID, alg: jwk.Algorithm, public: jwk.Key}
+	k = key{id: m.ID, alg: m.Algorithm, public: jwk.Key}
 	if k.alg == "Ed25519" { // RFC 9864 renamed EdDSA with this curve
 		k.alg = "EdDSA"
 	}
-	usable := false
 	for alg := range families {
-		usable = usable || k.fits(alg)
+		if k.fits(alg) {
+			return k, true
+		}
 	}
-	return k, usable &&
-		(jwk.Use == "" || jwk.Use == "sig") &&
-		(len(operations.KeyOps) == 0 || slices.Contains(operations.KeyOps, "verify"))
+	return k, false
 }
 
 // find returns the key of an id that fits the algorithm. Without an id, there must be

@@ -40,7 +40,8 @@ func genericKeys() string {
 	oct := `{"kty":"oct","kid":"oct","k":"` + segment(strings.Repeat("k", 32)) + `"}`
 	foreign := `{"kty":"EC","crv":"secp256k1","kid":"k1","x":"AA","y":"AA"}`
 	offCurve := es().jwk("kid", `"off"`, "x", `"`+segment(strings.Repeat("\x01", 32))+`"`)
-	return jwks(rs().jwk(), es().jwk(), ed().jwk(), weak().jwk(), p384().jwk(), anyAlg().jwk("alg", ""),
+	leaked := es().jwk("kid", `"leaked"`, "d", `"`+segment(strings.Repeat("\x01", 32))+`"`)
+	return jwks(leaked, rs().jwk(), es().jwk(), ed().jwk(), weak().jwk(), p384().jwk(), anyAlg().jwk("alg", ""),
 		encryption, encrypts, oct, foreign, offCurve)
 }
 
@@ -152,6 +153,7 @@ func refusals() map[string]struct {
 		"a key for encryption":           {anyAlg().token(rs().header("kid", `"enc"`), payload()), UnknownKey, "no key"},
 		"a key for other operations":     {es().token(es().header("kid", `"ops"`), payload()), UnknownKey, "no key"},
 		"a key off its curve":            {es().token(es().header("kid", `"off"`), payload()), UnknownKey, "no key"},
+		"a key that was published":       {es().token(es().header("kid", `"leaked"`), payload()), UnknownKey, "no key"},
 		"a key of an unsupported curve":  {es().token(es().header("kid", `"k1"`), payload()), UnknownKey, "no key"},
 		"a symmetric key for ES256":      {es().token(es().header("kid", `"oct"`), payload()), UnknownKey, "no key"},
 		"the wrong key":                  {anyAlg().token(rs().header(), payload()), BadSignature, "signature"},
