@@ -119,6 +119,11 @@ func New(cfg Config, options ...Option) (*Verifier, error) {
 // Close is called. It does not wait for the provider. Call it once.
 func (v *Verifier) Start(ctx context.Context) { v.keys.start(ctx) }
 
+// Inherit takes over the keys of a former Verifier of the same provider, and reports
+// whether it did. With it, a reload of the config works while the provider is away.
+// Call it before Start.
+func (v *Verifier) Inherit(former *Verifier) bool { return v.keys.inherit(former.keys) }
+
 // Close stops what Start began and waits for its end. The last keys stay in use.
 func (v *Verifier) Close() { v.keys.close() }
 

@@ -57,6 +57,15 @@ func (s *keySource) start(ctx context.Context) {
 	go s.refresh(ctx)
 }
 
+// inherit takes over the keys of a former source, if both ask the same provider.
+func (s *keySource) inherit(former *keySource) bool {
+	set := former.current.Load()
+	if set == nil || s.fetcher.issuer != former.fetcher.issuer || s.fetcher.jwks != former.fetcher.jwks {
+		return false
+	}
+	return s.current.CompareAndSwap(nil, set)
+}
+
 // close ends the refresh.
 func (s *keySource) close() {
 	if s.stop != nil {

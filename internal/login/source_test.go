@@ -284,6 +284,39 @@ func TestKeys_CloseBreaksOffAFetch(t *testing.T) {
 	})
 }
 
+func TestVerifier_InheritsKeys(t *testing.T) {
+	site := newSite(map[string]string{keysURL: jwks(es().jwk())})
+	former := started(t, generic(), site)
+	former.Close()
+	fresh := must(New(generic(), WithTransport(site)))
+
+	for name, tt := range map[string]struct {
+		edit   func(*Config)
+		former *Verifier
+		want   bool
+	}{
+		"another audience":        {func(c *Config) { c.Audience = []string{"other", "app"} }, former, true},
+		"another key set":         {func(c *Config) { c.JWKS = "https://login.example.com/other" }, former, false},
+		"discovery":               {func(c *Config) { c.JWKS = "" }, former, false},
+		"another issuer":          {func(c *Config) { c.Issuer = "https://other.example.com" }, former, false},
+		"one that has none yet":   {func(*Config) {}, fresh, false},
+		"one that came to an end": {func(*Config) {}, former, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := generic()
+			tt.edit(&cfg)
+			v := must(New(cfg, WithTransport(site)))
+			if got := v.Inherit(tt.former); got != tt.want {
+				t.Fatalf("Inherit is %t, want %t", got, tt.want)
+			}
+			err := verify(t, v, es())
+			if tt.want && err != nil || !tt.want && err == nil {
+				t.Errorf("error is %v; want one: %t", err, !tt.want)
+			}
+		})
+	}
+}
+
 // endless is a document of 100 MB that counts what is read of it.
 type endless struct{ left, read int }
 
