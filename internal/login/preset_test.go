@@ -230,7 +230,7 @@ var providers = map[string]provider{
 		token:  named("1LTMzakihiRla_8z2BEJVXeWMqo"),
 		header: `{"typ":"JWT","alg":"RS256","kid":"1LTMzakihiRla_8z2BEJVXeWMqo"}`,
 		claims: `{"ver":"2.0","iss":"https://login.microsoftonline.com/` + tenant + `/v2.0","sub":"AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ",
-			"aud":"` + client + `","exp":1800003600,"iat":1800000000,"nbf":1800000000,"name":"Abe Lincoln","preferred_username":"abeli@microsoft.com",
+			"aud":"` + client + `","exp":1800003600,"iat":1800000000,"nbf":1800000000,"name":"Alice","preferred_username":"alice@example.com",
 			"oid":"00000000-0000-0000-66f3-3332eca7ea81","tid":"` + tenant + `","nonce":"123523","roles":["Pro.User"],"aio":"Df2U"}`,
 		subject: "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ",
 		refused: map[string]refusedChange{
