@@ -72,6 +72,24 @@ func TestKeys_UnknownKeyIsNotFetchedWithinAMinute(t *testing.T) {
 	})
 }
 
+// An unknown key that comes at the very time of a refresh causes no second fetch.
+func TestKeys_UnknownKeyDuringRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		site := newSite(map[string]string{keysURL: jwks(es().jwk())})
+		v := started(t, Config{Issuer: issuer, Audience: []string{"app"}, JWKS: keysURL}, site)
+		for i := range 100 {
+			time.Sleep(usualFreshness * 4 / 5)
+			if err := verify(t, v, rotated()); !errors.Is(err, errKeyUnknown) {
+				t.Fatalf("error is %v, want %v", err, errKeyUnknown)
+			}
+			synctest.Wait()
+			if got, want := site.count(keysURL), i+2; got != want {
+				t.Fatalf("after %d refreshes the keys were fetched %d times, want %d", i+1, got, want)
+			}
+		}
+	})
+}
+
 func TestKeys_Rotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		site := newSite(map[string]string{keysURL: jwks(es().jwk())})

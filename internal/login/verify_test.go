@@ -35,14 +35,15 @@ func p384() signer   { return signer{"p384", "ES384", p384Key()} }
 func anyAlg() signer { return signer{"any", "", otherRSA()} }
 
 func genericKeys() string {
-	encryption := signer{"enc", "RSA-OAEP", otherRSA()}.jwk("use", `"enc"`)
+	encryption := signer{"enc", "", otherRSA()}.jwk("use", `"enc"`)
+	pss := signer{"pss", "PS256", rsaKey()}.jwk()
 	encrypts := signer{"ops", "", p256Key()}.jwk("use", "", "key_ops", `["deriveBits"]`)
 	oct := `{"kty":"oct","kid":"oct","k":"` + segment(strings.Repeat("k", 32)) + `"}`
 	foreign := `{"kty":"EC","crv":"secp256k1","kid":"k1","x":"AA","y":"AA"}`
 	offCurve := es().jwk("kid", `"off"`, "x", `"`+segment(strings.Repeat("\x01", 32))+`"`)
 	leaked := es().jwk("kid", `"leaked"`, "d", `"`+segment(strings.Repeat("\x01", 32))+`"`)
 	return jwks(leaked, rs().jwk(), es().jwk(), ed().jwk(), weak().jwk(), p384().jwk(), anyAlg().jwk("alg", ""),
-		encryption, encrypts, oct, foreign, offCurve)
+		encryption, pss, encrypts, oct, foreign, offCurve)
 }
 
 // payload returns good claims, with changed members.
@@ -147,6 +148,7 @@ func refusals() map[string]struct {
 		"an empty key id, several keys":  {head("kid", `""`), UnknownKey, "kid is missing or empty, and several"},
 		"the key of another algorithm":   {rs().token(es().header("alg", `"RS256"`), payload()), UnknownKey, "is not for RS256"},
 		"ES256 by the key of EdDSA":      {es().token(ed().header("alg", `"ES256"`), payload()), UnknownKey, "is not for ES256"},
+		"RS256 by a key for PS256":       {rs().token(rs().header("kid", `"pss"`), payload()), UnknownKey, "is not for RS256"},
 		"EdDSA by an RSA key":            {ed().token(rs().header("alg", `"EdDSA"`), payload()), UnknownKey, "is not for EdDSA"},
 		"ES256 by a key of P-384":        {p384().token(p384().header("alg", `"ES256"`), payload()), UnknownKey, "is not for ES256"},
 		"an RSA key of 1024 bits":        {weak().token(weak().header(), payload()), UnknownKey, "no key"},
