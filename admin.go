@@ -271,7 +271,7 @@ type limitReader struct {
 }
 
 func (r *adminRequest) limitReader() *limitReader {
-	return &limitReader{r, r.relay.limitsInForce(r.app.Limits), time.Now(), make(map[tokenstore.Counter]int64)}
+	return &limitReader{r, r.relay.limitsInForce(), time.Now(), make(map[tokenstore.Counter]int64)}
 }
 
 // complete adds the limits in force to a record: its own and the operator's.
