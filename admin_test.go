@@ -168,14 +168,9 @@ func TestAdminRefuses(t *testing.T) {
 
 // One list has every kind of limit, and of how a token can stand under it.
 func TestAdminList_LimitsInForce(t *testing.T) {
-	config := replaceOnce(t, simple(newUpstream(t, nil).URL), "issuer backend {", `limit token calls 2 per day
-			issuer small {
-				public_key {dir}/backend.pub.pem
-				providers demo
-				calls 1
-			}
-			issuer backend {`)
-	r := startRelay(t, config)
+	r := startRelay(t, simple(newUpstream(t, nil).URL, inApp("limit token calls 2 per day"), func(c *testConfig) {
+		c.issuers = section("issuer small", "public_key {dir}/backend.pub.pem", "providers demo", "calls 1")
+	}))
 	use := func(issuer, name string, n int, edits ...func(*grant.Claims)) {
 		token := r.mintAs(issuer, append(edits, id(name), func(c *grant.Claims) { c.Subject = "of-" + name })...)
 		for range n {
@@ -327,7 +322,7 @@ func TestAdminKeys(t *testing.T) {
 	r := newTestRelay(t)
 	old := newKey(t)
 	r.writeKeys("old", old)
-	r.load(replaceOnce(t, simple(newUpstream(t, nil).URL), "relay.pem", "relay.pem {dir}/old.pem"))
+	r.load(simple(newUpstream(t, nil).URL, func(c *testConfig) { c.keys = "{dir}/relay.pem {dir}/old.pem" }))
 	w, _ := admin(t, "GET", "/relayapi/keys", "")
 	var got struct {
 		Keys []struct {

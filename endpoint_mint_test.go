@@ -30,30 +30,21 @@ const (
 
 // minting is a relay as simple, with two back-ends that mint over HTTP. Of
 // them only desk may carry keys, for demo and for other.
-func minting(upstream string) string {
-	config := strings.Replace(simple(upstream), "issuer backend", `issuer shop {
-				secret {env.RELAYAPI_TEST_SECRET}
-				providers demo
-				max_ttl 2h
-			}
-			issuer desk {
-				secret {file.{dir}/desk.secret}
-				providers demo other
-				carried_keys
-			}
-			provider other https://127.0.0.1 {
-				credential header Xi-Api-Key
-				api_key none
-			}
-			issuer backend`, 1)
-	return strings.Replace(config, "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\tmint /mint\n\t\t\ttoken_status /status\n\t\t}\n", 1)
+func minting(upstream string, options ...option) string {
+	base := func(c *testConfig) {
+		c.issuers = section("issuer shop", "secret {env.RELAYAPI_TEST_SECRET}", "providers demo", "max_ttl 2h") +
+			section("issuer desk", "secret {file.{dir}/desk.secret}", "providers demo other", "carried_keys")
+		c.providers = section("provider other https://127.0.0.1", "credential header Xi-Api-Key", "api_key none")
+		c.directive = "mint /mint\ntoken_status /status"
+	}
+	return simple(upstream, append([]option{base}, options...)...)
 }
 
-// startMinting starts a relay from minting, changed by the replacements.
-func startMinting(t *testing.T, up *upstream, replacements ...string) *testRelay {
+// startMinting starts a relay from minting, changed by the options.
+func startMinting(t *testing.T, up *upstream, options ...option) *testRelay {
 	t.Helper()
 	relay := newMinting(t)
-	relay.load(strings.NewReplacer(replacements...).Replace(minting(up.URL)))
+	relay.load(minting(up.URL, options...))
 	return relay
 }
 
@@ -252,7 +243,7 @@ func TestMintRefusals(t *testing.T) {
 
 // A secret that is put in another place mints nothing, and is in no log.
 func TestMintSecretInWrongPlaces(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "log\n\t\trelayapi", "log {\n\t\t\toutput file {dir}/access\n\t\t}\n\t\trelayapi")
+	relay := startMinting(t, newUpstream(t, nil), func(c *testConfig) { c.accessLog = section("log", "output file {dir}/access") })
 	claims := asks(`{"provider":"demo"}`)
 	query := func(q string) func(*http.Request) { return func(r *http.Request) { r.URL.RawQuery = q } }
 	escaped := strings.NewReplacer("/", "%2f", "-", "%2D").Replace(shopSecret)
@@ -304,7 +295,7 @@ func TestMintSecretInWrongPlaces(t *testing.T) {
 // With log_credentials the access log would show Authorization, so that it
 // shows no request that holds a secret or a token there.
 func TestMintWithLogCredentials(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\nlog_credentials\n}", "log\n", "log\nrespond /plain 204\n")
+	relay := startMinting(t, newUpstream(t, nil), inServers("log_credentials"), inSite("respond /plain 204"))
 	m := relay.mintsAs(shopSecret, `{"provider":"demo"}`)
 	relay.status(bearer(m.Token))
 	relay.do(relay.request(asks(`{}`), bearer("another-secret-0123456789")))
@@ -318,7 +309,7 @@ func TestMintWithLogCredentials(t *testing.T) {
 // Who guesses is locked out, also with the right secret, whatever address it
 // says that it comes from. Claims that are refused are no guesses.
 func TestMintGuessesAreBounded(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\ntrusted_proxies static private_ranges\n}")
+	relay := startMinting(t, newUpstream(t, nil), inServers("trusted_proxies static private_ranges"))
 	for range maxGuesses + 5 {
 		res, body := relay.do(relay.request(asks(`{}`), bearer(shopSecret)))
 		wantRefusal(t, res, body, codeInvalidRequest)
@@ -349,7 +340,7 @@ func TestMintGuessesAreBounded(t *testing.T) {
 
 // Behind a proxy that is believed strictly, clients are told apart.
 func TestMintGuessesBehindStrictProxy(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\ntrusted_proxies static private_ranges\ntrusted_proxies_strict\n}")
+	relay := startMinting(t, newUpstream(t, nil), inServers("trusted_proxies static private_ranges", "trusted_proxies_strict"))
 	from := func(i int) func(*http.Request) {
 		return header("X-Forwarded-For", fmt.Sprintf("198.51.100.%d, 203.0.113.%d", i, i%2)) // the proxy adds the last
 	}
@@ -409,32 +400,34 @@ func TestClientOf(t *testing.T) {
 // not quoted.
 func TestMintConfigRefused(t *testing.T) {
 	up := newUpstream(t, nil)
-	for name, tc := range map[string]struct{ secret, old, new, says string }{
-		"not set":                {"", "", "", "{env.RELAYAPI_TEST_SECRET} is not set or empty"},
-		"blank":                  {" \n", "", "", "{env.RELAYAPI_TEST_SECRET} is not set or empty"},
-		"short":                  {"sk-literal-0123", "", "", "fewer than 16 characters"},
-		"two words":              {"sk-literal-01234 sk-literal", "", "", "one word of printable ASCII"},
-		"shared":                 {deskSecret, "", "", "issuer shop: {env.RELAYAPI_TEST_SECRET} holds the same secret as that of issuer desk"},
-		"no file":                {shopSecret, "desk.secret", "none.secret", "none.secret} is not set or empty"},
-		"none at all":            {shopSecret, "\t\t\tmint /mint\n", "", ""},
-		"literal":                {shopSecret, `"{env.RELAYAPI_TEST_SECRET}"`, `"sk-literal-0123456789"`, "issuer shop: secret must be a placeholder"},
-		"and a key":              {shopSecret, `"secret":`, `"public_key":"x","secret":`, "remove one"},
-		"neither":                {shopSecret, `"secret":"{env.RELAYAPI_TEST_SECRET}",`, ``, "public_key is missing"},
-		"the relay's":            {shopSecret, `"shop":{`, `"relay":{`, "the relay's own issuer"},
-		"mint without an issuer": {shopSecret, "", "", "mint: no issuer has a secret"},
+	asItIs := func(*testConfig) {}
+	for name, tc := range map[string]struct {
+		secret   string
+		option   option
+		old, new string // of the JSON, where the Caddyfile would be refused before it is run
+		says     string
+	}{
+		"not set":                {"", asItIs, "", "", "{env.RELAYAPI_TEST_SECRET} is not set or empty"},
+		"blank":                  {" \n", asItIs, "", "", "{env.RELAYAPI_TEST_SECRET} is not set or empty"},
+		"short":                  {"sk-literal-0123", asItIs, "", "", "fewer than 16 characters"},
+		"two words":              {"sk-literal-01234 sk-literal", asItIs, "", "", "one word of printable ASCII"},
+		"shared":                 {deskSecret, asItIs, "", "", "issuer shop: {env.RELAYAPI_TEST_SECRET} holds the same secret as that of issuer desk"},
+		"no file":                {shopSecret, asItIs, "desk.secret", "none.secret", "none.secret} is not set or empty"},
+		"none at all":            {shopSecret, func(c *testConfig) { c.directive = "token_status /status" }, "", "", ""},
+		"literal":                {shopSecret, asItIs, `"{env.RELAYAPI_TEST_SECRET}"`, `"sk-literal-0123456789"`, "issuer shop: secret must be a placeholder"},
+		"and a key":              {shopSecret, asItIs, `"secret":`, `"public_key":"x","secret":`, "remove one"},
+		"neither":                {shopSecret, asItIs, `"secret":"{env.RELAYAPI_TEST_SECRET}",`, ``, "public_key is missing"},
+		"the relay's":            {shopSecret, asItIs, `"shop":{`, `"relay":{`, "the relay's own issuer"},
+		"mint without an issuer": {shopSecret, func(c *testConfig) { c.issuers = "" }, "", "", "mint: no issuer has a secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			relay := newMinting(t)
 			t.Setenv("RELAYAPI_TEST_SECRET", tc.secret)
-			source := strings.Replace(minting(up.URL), tc.old, tc.new, 1) // or it stands in the JSON
-			if name == "mint without an issuer" {
-				source = replaceOnce(t, simple(up.URL), "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\tmint /mint\n\t\t}\n")
-			}
-			config, err := adapt(relay.fill(source))
+			config, err := adapt(relay.fill(minting(up.URL, tc.option)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = relay.run([]byte(strings.Replace(string(config), tc.old, tc.new, 1)))
+			err = relay.run([]byte(replaceOnce(t, string(config), tc.old, tc.new)))
 			if tc.says == "" {
 				if err != nil {
 					t.Error(err)

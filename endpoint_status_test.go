@@ -33,8 +33,7 @@ func (r *testRelay) status(edits ...func(*http.Request)) tokenStatus {
 // startStatus starts a relay with the status of tokens at /status.
 func startStatus(t *testing.T, up *upstream, lines ...string) *testRelay {
 	t.Helper()
-	return startRelay(t, replaceOnce(t, withOtherPlacements(simple(up.URL)), "log\n\t\trelayapi\n",
-		"log\n\t\trelayapi {\n\t\t\ttoken_status /status\n"+strings.Join(lines, "\n")+"\n\t\t}\n"))
+	return startRelay(t, simple(up.URL, withOtherPlacements, inDirective("token_status /status"), inDirective(lines...)))
 }
 
 // The status tells what is left and costs nothing: no call, and no row.

@@ -23,7 +23,7 @@ func header(name, value string) func(*http.Request) {
 // provider sees exactly the real key and nothing of the token.
 func TestTokenInEveryCarrier(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, withOtherPlacements(simple(up.URL)))
+	relay := startRelay(t, simple(up.URL, withOtherPlacements))
 	token := relay.mint()
 	for name, put := range everyCarrier(token) {
 		t.Run(name, func(t *testing.T) {
@@ -39,16 +39,9 @@ func TestTokenInEveryCarrier(t *testing.T) {
 }
 
 // withOtherPlacements adds providers that read their keys elsewhere.
-func withOtherPlacements(config string) string {
-	return strings.Replace(config, "provider demo", `provider other https://127.0.0.1 {
-				credential header Xi-Api-Key
-				api_key none
-			}
-			provider another https://127.0.0.1 {
-				credential query auth
-				api_key none
-			}
-			provider demo`, 1)
+func withOtherPlacements(c *testConfig) {
+	c.providers += section("provider other https://127.0.0.1", "credential header Xi-Api-Key", "api_key none") +
+		section("provider another https://127.0.0.1", "credential query auth", "api_key none")
 }
 
 // everyCarrier returns every way to put a token in a request to a relay of
@@ -132,7 +125,7 @@ func TestStrippedFromRequest(t *testing.T) {
 // line in the log that names the broken rule, and is counted.
 func TestRefusals(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "{\n\t\t\t\tcredential", "{\n\t\t\t\tpaths \"POST /v1/*\"\n\t\t\t\tcredential"))
+	relay := startRelay(t, simple(up.URL, func(c *testConfig) { c.routes = `paths "POST /v1/*"` }))
 	now := time.Now()
 	stranger := *relay
 	stranger.issuerKey = newKey(t)
@@ -243,8 +236,7 @@ func TestEveryReasonOfTheGrantHasAnAnswer(t *testing.T) {
 
 func TestPrefixNamesTheProvider(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, replaceOnce(t, simple(up.URL+"/base"),
-		"log\n\t\trelayapi", "log\n\t\trelayapi {\n\t\t\tprefix /api\n\t\t}"))
+	relay := startRelay(t, simple(up.URL+"/base", inDirective("prefix /api")))
 	token := relay.mint()
 	for path, want := range map[string]string{
 		"/api/demo/v1/x":         "/base/v1/x",
@@ -351,7 +343,7 @@ func TestKeyPoolTakesTurnsAndRestsRefusedKeys(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}
 	})
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "{env.RELAYAPI_TEST_KEY}", "{env.RELAYAPI_TEST_KEY} {env.RELAYAPI_TEST_KEY_2}"))
+	relay := startRelay(t, simple(up.URL, func(c *testConfig) { c.apiKey = "{env.RELAYAPI_TEST_KEY} {env.RELAYAPI_TEST_KEY_2}" }))
 	token := relay.mint()
 	for range 6 {
 		relay.do(relay.request(bearer(token)))

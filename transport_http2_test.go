@@ -108,8 +108,7 @@ func TestNoReplayAfterAReset(t *testing.T) {
 		} {
 			t.Run(name+" over "+over, func(t *testing.T) {
 				address, received := resetting(t, over == "TLS")
-				relay := startRelay(t, replaceOnce(t, simple(address), "relayapi\n\t}",
-					"relayapi {\n\t\t\ttransport http {\n\t\t\t\t"+transport+"\n\t\t\t}\n\t\t}\n\t}"))
+				relay := startRelay(t, simple(address, inTransport(transport)))
 				claims := []func(*grant.Claims){calls(10)}
 				if strings.HasPrefix(name, "held") {
 					claims = append(claims, models("small"))

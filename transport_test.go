@@ -2,7 +2,6 @@ package relayapi
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +31,7 @@ func TestAnswerAllowsOneOrigin(t *testing.T) {
 		"header Access-Control-Allow-Origin https://app.example":  "*",
 		"header >Access-Control-Allow-Origin https://app.example": "https://app.example",
 	} {
-		relay := startRelay(t, replaceOnce(t, simple(up.URL), "\t\tlog\n", "\t\tlog\n"+directive+"\n"))
+		relay := startRelay(t, simple(up.URL, inSite(directive)))
 		for _, token := range []string{relay.mint(), "none"} {
 			res, _ := relay.do(relay.request(bearer(token)))
 			if got := res.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != want {
@@ -236,19 +235,11 @@ func TestSeveralProvidersOverTLS(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
-	block := ` {
-				credential header Authorization Bearer
-				api_key {env.RELAYAPI_TEST_KEY}
-			}`
-	relay := startRelay(t, replaceOnce(t, replaceOnce(t, simple("https://localhost:"+port), "provider demo", `
-			provider second https://ip6-localhost:`+port+block+`
-			provider demo`), "providers demo", "providers demo second")+"\n")
-	relay.load(replaceOnce(t, relay.lastConfig, "relayapi\n\t}", `relayapi {
-			transport http {
-				tls_insecure_skip_verify
-			}
-		}
-	}`))
+	relay := startRelay(t, simple("https://localhost:"+port, inTransport("tls_insecure_skip_verify"), func(c *testConfig) {
+		c.grants = "demo second"
+		c.providers = section("provider second https://ip6-localhost:"+port,
+			"credential header Authorization Bearer", "api_key {env.RELAYAPI_TEST_KEY}")
+	}))
 	relay.do(relay.request(bearer(relay.mint())))
 	if got, want := <-seen, "localhost localhost:"+port+" HTTP/2.0 true"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -268,7 +259,7 @@ func TestSeveralProvidersOverTLS(t *testing.T) {
 // Credentials in the query go there, and a client's own is cut.
 func TestQueryCredential(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "credential header Authorization Bearer", "credential query key"))
+	relay := startRelay(t, simple(up.URL, func(c *testConfig) { c.place = "query key" }))
 	token := relay.mint()
 	relay.do(relay.request(asking("POST", "/v1/x?alt=sse&key=mine&%6bey="+token)))
 	got := up.one(t)
@@ -288,8 +279,8 @@ func TestTransportWithoutHandlerGoesNowhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bare := bytes.Replace(config, []byte(`{"handler":"relayapi"},`), nil, 1)
-	if err := relay.run(bare); err != nil || len(bare) == len(config) {
+	bare := replaceOnce(t, string(config), `{"handler":"relayapi"},`, "")
+	if err := relay.run([]byte(bare)); err != nil {
 		t.Fatal(err)
 	}
 	if res, body := relay.do(relay.request(bearer(relay.mint()))); res.StatusCode/100 != 5 || len(up.requests()) != 0 {
@@ -313,12 +304,11 @@ func TestNoSecondRoundTrip(t *testing.T) {
 // header_up cannot bring a second credential back.
 func TestOneCredentialDespiteHeaderUp(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "log\n\t\trelayapi", `relayapi {
-			header_up x-api-key another
-			header_up Authorization another
-			header_up X-Forwarded-For 1.2.3.4
-			header_up X-Team blue
-		}`))
+	relay := startRelay(t, simple(up.URL, quiet, inDirective(
+		"header_up x-api-key another",
+		"header_up Authorization another",
+		"header_up X-Forwarded-For 1.2.3.4",
+		"header_up X-Team blue")))
 	token := relay.mint()
 	relay.do(relay.request(bearer(token)))
 	got := up.one(t)
@@ -332,11 +322,7 @@ func TestSlowProviderTimesOut(t *testing.T) {
 	release := make(chan struct{})
 	up := newUpstream(t, func(http.ResponseWriter, *http.Request) { <-release })
 	t.Cleanup(func() { close(release) }) // before the server's own, which waits for the handler
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "log\n\t\trelayapi", `relayapi {
-			transport http {
-				response_header_timeout 50ms
-			}
-		}`))
+	relay := startRelay(t, simple(up.URL, quiet, inTransport("response_header_timeout 50ms")))
 	res, body := relay.do(relay.request(bearer(relay.mint())))
 	wantRefusal(t, res, body, "provider_timeout")
 }

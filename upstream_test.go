@@ -123,7 +123,7 @@ func TestProvidersFromEnvironment(t *testing.T) {
 		}
 	}
 	relay := newTestRelay(t)
-	oneLine := "{\n{global}\nrelayapi {\nstore sqlite {dir}/relayapi.db\n}\n}\nhttp://127.0.0.1:{port} {\n\trelayapi\n}"
+	oneLine := simple("", quiet, func(c *testConfig) { c.keys, c.grants, c.provider = "", "", "" })
 	if err := relay.tryLoad(oneLine); err == nil || !strings.Contains(err.Error(), "no provider") {
 		t.Errorf("without any variable: %v", err)
 	}
