@@ -286,6 +286,19 @@ func (r *testRelay) logged(texts ...string) bool {
 	})
 }
 
+// rules returns the broken rules of the refusals in the log so far.
+func (r *testRelay) rules() []string {
+	r.t.Helper()
+	var rules []string
+	for line := range strings.Lines(r.log()) {
+		var entry struct{ Msg, Rule string }
+		if strings.Contains(line, `"refused"`) && json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "refused" {
+			rules = append(rules, entry.Rule)
+		}
+	}
+	return rules
+}
+
 // eventually polls a condition for some seconds.
 func eventually(condition func() bool) bool {
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
