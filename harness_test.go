@@ -109,8 +109,8 @@ func (r *testRelay) fill(caddyfile string) string {
 	return strings.NewReplacer("{port}", r.port, "{dir}", r.dir).Replace(caddyfile)
 }
 
-// replaceOnce replaces the first place where a text stands in s. The test fails if
-// there is none: an edit of a config that has changed must not be lost in silence.
+// replaceOnce replaces the first place where a text stands in s, and fails the test if
+// there is none.
 func replaceOnce(t testing.TB, s, old, new string) string {
 	t.Helper()
 	if !strings.Contains(s, old) {
