@@ -24,10 +24,16 @@ type spending struct {
 	model    string           // that the request names; empty if unknown
 	quote    *metering.Quote  // the most that it can use; nil means that no budget applies
 	reserved metering.Amounts // of the budgets
-	remains  [3]int64         // of each of [tokenstore.Units] after the charge; -1 means unlimited
+	remains  [3]remains       // of each of [tokenstore.Units] after the charge
 	capped   string           // the cap that the relay has set, as field=tokens
 	asks     bool             // the relay asked for the usage, and withholds it
 	answer   *meteredBody     // nil means that the answer tells no usage
+}
+
+// remains is the least that remains of the limits in a unit.
+type remains struct {
+	limited bool
+	left    int64
 }
 
 // limited reports whether a budget applies to the call.
@@ -191,15 +197,14 @@ func (h *Handler) writeCap(c *call, r *http.Request, limit int64) *refusal {
 
 // noteRemains notes the least that remains in each unit, for the header of the answer.
 func (c *call) noteRemains() {
-	c.spending.remains = [...]int64{-1, -1, -1}
 	for _, charge := range c.held.charges {
 		left, known := c.relay.ledger.Left(charge)
 		if !known {
 			continue
 		}
 		for i, unit := range tokenstore.Units {
-			if least := &c.spending.remains[i]; unit == charge.Counter.Unit && (*least < 0 || left < *least) {
-				*least = left
+			if least := &c.spending.remains[i]; unit == charge.Counter.Unit && (!least.limited || left < least.left) {
+				*least = remains{true, left}
 			}
 		}
 	}
@@ -219,13 +224,13 @@ func (s *spending) announce(header http.Header) {
 	if s.capped != "" {
 		header.Set(cappedHeader, s.capped)
 	}
-	for i, left := range s.remains {
+	for i, r := range s.remains {
 		switch {
-		case left < 0:
+		case !r.limited:
 		case tokenstore.Units[i] == tokenstore.UnitNanoUSD:
-			header.Set(remainsNames[i], grant.USD(left).String())
+			header.Set(remainsNames[i], grant.USD(r.left).String())
 		default:
-			header.Set(remainsNames[i], strconv.FormatInt(left, 10))
+			header.Set(remainsNames[i], strconv.FormatInt(r.left, 10))
 		}
 	}
 }

@@ -1,0 +1,433 @@
+package relayapi
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+// Prices of the model m, in dollars for a million tokens, as the config has them and
+// as the provider of these tests bills them.
+const (
+	testPrices  = "price demo m input 2 cache_read 1 output 10"
+	inputNano   = 2000
+	cachedNano  = 1000
+	outputNano  = 10_000
+	wholeBudget = 1_000_000_000 // $1.00
+)
+
+// metered starts a relay with prices before a provider.
+func metered(t *testing.T, lines string, respond http.HandlerFunc) (*testRelay, *upstream) {
+	t.Helper()
+	up := newUpstream(t, respond)
+	return startRelay(t, simple(up.URL, inApp(testPrices, lines))), up
+}
+
+func dollars(usd string) func(*grant.Claims) {
+	amount, err := grant.ParseUSD(usd)
+	if err != nil {
+		panic(err)
+	}
+	return func(c *grant.Claims) { c.Limits = &grant.Limits{USD: &amount} }
+}
+
+func tokens(n int64) func(*grant.Claims) {
+	return func(c *grant.Claims) { c.Limits = &grant.Limits{Tokens: &n} }
+}
+
+func chatting(body string) func(*http.Request) {
+	return func(r *http.Request) { withBody(strings.NewReader(body), int64(len(body)))(r) }
+}
+
+// spent returns what is counted of a token's own budget.
+func spent(t *testing.T, id string, unit tokenstore.Unit) int64 {
+	t.Helper()
+	counter := tokenstore.TokenCounter("backend", id)
+	counter.Unit = unit
+	used, err := activeApp(t).ledger.Used(t.Context(), counter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
+
+// wantSpent waits until what is counted of a token's budget is as it should be.
+func wantSpent(t *testing.T, id string, unit tokenstore.Unit, want int64) {
+	t.Helper()
+	if !eventually(func() bool { return spent(t, id, unit) == want }) {
+		t.Errorf("%d %s are counted, want %d", spent(t, id, unit), unit, want)
+	}
+}
+
+// tell writes a piece of an answer, and sends it at once.
+func tell(w http.ResponseWriter, text string) {
+	_, _ = io.WriteString(w, text)
+	_ = http.NewResponseController(w).Flush()
+}
+
+func answerJSON(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func answerEvents(events ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, e := range events {
+			tell(w, "data: "+e+"\n\n")
+		}
+	}
+}
+
+const (
+	chunk      = `{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"hi"}}],"usage":null}`
+	usageChunk = `{"id":"c","object":"chat.completion.chunk","model":"m","choices":[],"usage":{"prompt_tokens":22,"completion_tokens":4,"total_tokens":26,"prompt_tokens_details":{"cached_tokens":15}}}`
+	usageNano  = 7*inputNano + 15*cachedNano + 4*outputNano
+	askBody    = `{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"hello"}]}`
+	streamBody = `{"model":"m","stream":true,"max_tokens":10,"messages":[{"role":"user","content":"hello"}]}`
+)
+
+// asReserved is what a body with a cap of 10 tokens may cost at most.
+func asReserved(body string) int64 { return int64(len(body))*inputNano + 10*outputNano }
+
+// A call under a budget is charged what its provider bills. What nobody can know is
+// charged as reserved.
+func TestBudget_Settles(t *testing.T) {
+	bill := `{"prompt_tokens":22,"completion_tokens":4,"total_tokens":26,"prompt_tokens_details":{"cached_tokens":15}`
+	refuses := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"error":{}}`, status) }
+	}
+	aborts := func(events ...string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			answerEvents(events...)(w, r)
+			tell(w, "")
+			panic(http.ErrAbortHandler)
+		}
+	}
+	for name, tc := range map[string]struct {
+		respond http.HandlerFunc
+		body    string
+		want    int64
+	}{
+		"JSON":                       {answerJSON(`{"model":"m","usage":` + bill + `}}`), askBody, usageNano},
+		"a stream":                   {answerEvents(chunk, usageChunk, "[DONE]"), streamBody, usageNano},
+		"the provider's own cost":    {answerJSON(`{"model":"m","usage":` + bill + `,"cost":0.000123}}`), askBody, 123_000},
+		"an explicit zero":           {answerJSON(`{"model":"m","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}`), askBody, 0},
+		"more than was reserved":     {answerJSON(`{"model":"m","usage":{"prompt_tokens":1000,"completion_tokens":500,"total_tokens":1500}}`), askBody, 1000*inputNano + 500*outputNano},
+		"JSON without usage":         {answerJSON(`{"model":"m"}`), askBody, asReserved(askBody)},
+		"a stream without usage":     {answerEvents(chunk, "[DONE]"), streamBody, asReserved(streamBody)},
+		"a stream that breaks":       {aborts(chunk), streamBody, asReserved(streamBody)},
+		"an error in a stream":       {answerEvents(chunk, `{"error":{"message":"overloaded"}}`), streamBody, asReserved(streamBody)},
+		"a stream without a byte":    {aborts(), streamBody, int64(len(streamBody)) * inputNano},
+		"an answer of 500":           {refuses(500), askBody, 0},
+		"an answer of 429":           {refuses(429), askBody, 0},
+		"an answer of 400":           {refuses(400), askBody, 0},
+		"a connection that breaks":   {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, askBody, 0},
+		"gzip that nobody asked for": {gzipped(`{"model":"m","usage":` + bill + `}}`), askBody, usageNano},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay, _ := metered(t, "", tc.respond)
+			relay.begin(relay.request(bearer(relay.mint(dollars("1"), id("t"))), chatting(tc.body)))
+			relay.wantCalls("t", 1)
+			wantSpent(t, "t", tokenstore.UnitNanoUSD, tc.want)
+		})
+	}
+}
+
+func gzipped(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = io.WriteString(z, body)
+		_ = z.Close()
+	}
+}
+
+// usage returns what a token has used so far.
+func (r *testRelay) usage(id string) (all tokenstore.Usage) {
+	r.t.Helper()
+	rows, err := activeApp(r.t.(*testing.T)).ledger.UsageReport(r.t.Context(), tokenstore.UsageFilter{Token: id, By: []tokenstore.Dimension{tokenstore.ByToken}})
+	switch {
+	case err != nil:
+		r.t.Fatal(err)
+	case len(rows) == 1:
+		all = rows[0].Usage
+	}
+	return all
+}
+
+// wantCalls waits until the calls of a token have been settled.
+func (r *testRelay) wantCalls(id string, n int64) {
+	r.t.Helper()
+	if !eventually(func() bool {
+		used := r.usage(id)
+		return used.Succeeded+used.ClientErrors+used.ProviderErrors == n
+	}) {
+		r.t.Errorf("the token's %d calls are not settled", n)
+	}
+}
+
+// A stream is asked for its usage. The client sees what it would have seen if it were
+// not, unless it asked itself.
+func TestBudget_HidesUsageThatNobodyAskedFor(t *testing.T) {
+	without := strings.Replace(chunk, `,"usage":null`, "", 1)
+	respond := func(w http.ResponseWriter, r *http.Request) {
+		var asked struct {
+			Options struct {
+				Usage bool `json:"include_usage"`
+			} `json:"stream_options"`
+		}
+		_ = json.NewDecoder(r.Body).Decode(&asked)
+		if asked.Options.Usage {
+			answerEvents(chunk, chunk, usageChunk, "[DONE]")(w, r)
+			return
+		}
+		answerEvents(without, without, "[DONE]")(w, r)
+	}
+	asking := strings.Replace(streamBody, "{", `{"stream_options":{"include_usage":true},`, 1)
+	event := func(events ...string) (all string) {
+		for _, e := range events {
+			all += "data: " + e + "\n\n"
+		}
+		return all
+	}
+
+	for name, tc := range map[string]struct {
+		lines, body, want string
+		edit              func(*grant.Claims)
+		usage             int64 // input and output that the relay has counted
+	}{
+		"a budget":                        {"", streamBody, event(without, without, "[DONE]"), dollars("1"), 11},
+		"a budget, and the client asks":   {"", asking, event(chunk, chunk, usageChunk, "[DONE]"), dollars("1"), 11},
+		"no budget":                       {"", streamBody, event(without, without, "[DONE]"), nil, 0},
+		"no budget, and the client asks":  {"", asking, event(chunk, chunk, usageChunk, "[DONE]"), nil, 11},
+		"meter always":                    {"meter always", streamBody, event(without, without, "[DONE]"), nil, 11},
+		"meter always, long":              {"meter always", strings.Replace(streamBody, "hello", strings.Repeat("hello", 9000), 1), event(without, without, "[DONE]"), nil, 11},
+		"meter always, the client asks":   {"meter always", asking, event(chunk, chunk, usageChunk, "[DONE]"), nil, 11},
+		"a budget of tokens of a subject": {"limit subject tokens 1000 per day", streamBody, event(without, without, "[DONE]"), nil, 11},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay, _ := metered(t, tc.lines, respond)
+			_, got := relay.do(relay.request(bearer(relay.mint(id("t"), tc.edit)), chatting(tc.body)))
+			if got != tc.want {
+				t.Errorf("the client reads\n%s\nwant\n%s", got, tc.want)
+			}
+			relay.wantCalls("t", 1)
+			if used := relay.usage("t"); used.Input+used.Output != tc.usage || (tc.usage == 0) != (used.Unmetered == 1) {
+				t.Errorf("input %d, output %d, unmetered %d; want %d tokens", used.Input, used.Output, used.Unmetered, tc.usage)
+			}
+		})
+	}
+}
+
+// A client that leaves is charged what its call used, because the relay reads the rest.
+func TestBudget_ClientLeaves(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config string
+		before []string // events that the client sees
+		after  []string // events that come when it has left
+		want   int64
+	}{
+		"before the usage":          {"", []string{chunk}, []string{chunk, usageChunk, "[DONE]"}, usageNano},
+		"at the end":                {"", []string{chunk, usageChunk, "[DONE]"}, nil, usageNano},
+		"and the rest is not read":  {"on_disconnect cancel", []string{chunk}, []string{chunk, usageChunk, "[DONE]"}, asReserved(streamBody)},
+		"and the usage never comes": {"", []string{chunk}, []string{chunk}, asReserved(streamBody)},
+		"before anything was said":  {"", nil, []string{chunk, usageChunk, "[DONE]"}, usageNano},
+	} {
+		t.Run(name, func(t *testing.T) {
+			left, told := make(chan struct{}), make(chan struct{})
+			up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				tell(w, "")
+				for _, e := range tc.before {
+					tell(w, "data: "+e+"\n\n")
+				}
+				close(told)
+				<-left
+				for _, e := range tc.after {
+					tell(w, "data: "+e+"\n\n")
+				}
+			})
+			relay := startRelay(t, simple(up.URL, inApp(testPrices), inDirective(tc.config)))
+			res, err := relay.client.Do(relay.request(bearer(relay.mint(dollars("1"), id("t"))), chatting(streamBody)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			wait(t, told, "the first events")
+			res.Body.Close()
+			relay.client.CloseIdleConnections()
+			time.AfterFunc(50*time.Millisecond, func() { close(left) }) // the relay has heard of it by then, or reads on
+			relay.wantCalls("t", 1)
+			wantSpent(t, "t", tokenstore.UnitNanoUSD, tc.want)
+		})
+	}
+}
+
+// What a budget does not permit is refused before the provider sees it, and costs
+// nothing.
+func TestBudget_Refuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		edit       func(*grant.Claims)
+		lines      string
+		body       string
+		code, says string
+	}{
+		"a model without a price":  {dollars("1"), "", `{"model":"new","max_tokens":9,"messages":[]}`, codeModelUnpriced, `"new"`},
+		"no model":                 {dollars("1"), "", `{"max_tokens":9,"messages":[]}`, codeModelUnpriced, "no price"},
+		"an unknown field":         {dollars("1"), "", `{"model":"m","max_tokens":9,"messages":[],"surprise":1}`, codeCostUnbounded, `"surprise"`},
+		"a hosted tool":            {tokens(9999), "", `{"model":"m","max_tokens":9,"messages":[],"tools":[{"type":"web_search"}]}`, codeCostUnbounded, `"tools"`},
+		"an image at a URL":        {dollars("1"), "", `{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.example/i.png"}}]}]}`, codeCostUnbounded, "image_url"},
+		"what is not JSON":         {dollars("1"), "", `{"model":"m"`, codeInvalidRequest, ""},
+		"a budget that is too low": {dollars("0.000000001"), "", askBody, codeBudgetExhausted, "$0.000000001"},
+		"too few tokens":           {tokens(30), "", askBody, codeTokensExhausted, "30 tokens"},
+		"a subject's dollars":      {nil, "limit subject usd 0.00001 per day", askBody, codeBudgetExhausted, "of the subject since"},
+		"an issuer's tokens":       {nil, "limit issuer tokens 20", askBody, codeTokensExhausted, "20 tokens of the issuer"},
+		"an issuer's ceiling":      {nil, "", askBody, codeBudgetExhausted, "$0.00001"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := newUpstream(t, answerJSON(`{}`))
+			relay := startRelay(t, simple(up.URL, inApp(testPrices, tc.lines), func(c *testConfig) {
+				if name == "an issuer's ceiling" {
+					c.issuer = "usd 0.00001"
+				}
+			}))
+			res, body := relay.do(relay.request(bearer(relay.mint(id("t"), tc.edit)), chatting(tc.body)))
+			refused := wantRefusal(t, res, body, tc.code)
+			if !strings.Contains(refused.Error.Message, tc.says) {
+				t.Errorf("the client is told %q, want something with %q", refused.Error.Message, tc.says)
+			}
+			if n := len(up.requests()); n > 0 {
+				t.Errorf("the provider received %d requests", n)
+			}
+			wantSpent(t, "t", tokenstore.UnitNanoUSD, 0)
+			wantSpent(t, "t", tokenstore.UnitTokens, 0)
+		})
+	}
+}
+
+// A budget that does not pay for the whole output lowers the cap of the output, down to
+// a floor. A call without a cap gets one.
+func TestBudget_CapsOutput(t *testing.T) {
+	const body = `{"model":"m","messages":[],"max_tokens":1000}`
+	const uncapped = `{"model":"m","messages":[]}`
+	nano := func(body string, output int64) string {
+		return grant.USD(int64(len(body))*inputNano + output*outputNano).String()
+	}
+	for name, tc := range map[string]struct {
+		usd, body string
+		capped    string // header of the answer
+		sent      string // cap that the provider reads
+	}{
+		"enough":               {"1", body, "", `"max_tokens":1000`},
+		"half":                 {nano(body, 500), body, "max_tokens=500", `"max_tokens":500`},
+		"the floor":            {nano(body, metering.MinCap), body, "max_tokens=16", `"max_tokens":16`},
+		"no cap":               {"1", uncapped, "max_tokens=4096", `"max_tokens":4096`},
+		"no cap, and not much": {nano(uncapped, 20), uncapped, "max_tokens=20", `"max_tokens":20`},
+		"below the floor":      {nano(body, metering.MinCap-1), body, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			relay, up := metered(t, "", nil)
+			res, answer := relay.do(relay.request(bearer(relay.mint(dollars(tc.usd))), chatting(tc.body)))
+			if tc.sent == "" {
+				wantRefusal(t, res, answer, codeBudgetExhausted)
+				return
+			}
+			if got := res.Header.Get("RelayAPI-Capped"); res.StatusCode != 200 || got != tc.capped {
+				t.Errorf("%d, capped %q, want %q: %s", res.StatusCode, got, tc.capped, answer)
+			}
+			if got := string(up.one(t).body); !strings.Contains(got, tc.sent) {
+				t.Errorf("the provider received %s, want %s", got, tc.sent)
+			}
+		})
+	}
+}
+
+// The answer tells what remains of every limit that there is.
+func TestRemainingHeaders(t *testing.T) {
+	relay, _ := metered(t, "limit subject tokens 500 per day", answerJSON(`{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`))
+	three, one := int64(3), grant.USD(wholeBudget)
+	token := relay.mint(func(c *grant.Claims) { c.Limits = &grant.Limits{Calls: &three, USD: &one} })
+	reserve := grant.USD(wholeBudget - asReserved(askBody)).String()
+	for i, want := range [][3]string{
+		{"2", fmt.Sprint(500 - len(askBody) - 10), reserve},
+		{"1", fmt.Sprint(500 - 2 - len(askBody) - 10), grant.USD(wholeBudget - asReserved(askBody) - inputNano - outputNano).String()},
+	} {
+		res, body := relay.do(relay.request(bearer(token), chatting(askBody)))
+		got := [3]string{res.Header.Get("RelayAPI-Remaining-Calls"), res.Header.Get("RelayAPI-Remaining-Tokens"), res.Header.Get("RelayAPI-Remaining-Usd")}
+		if got != want {
+			t.Errorf("call %d: remaining %q, want %q: %s", i, got, want, body)
+		}
+	}
+	res, _ := relay.do(relay.request(bearer(relay.mint(subject("other"))), chatting(askBody)))
+	for name := range res.Header {
+		if strings.HasPrefix(name, "Relayapi-Remaining-Usd") {
+			t.Errorf("%s is told without a budget", name)
+		}
+	}
+}
+
+// A thousand calls at once never cost more than the budget, and use most of it.
+func TestBudget_HoldsUnderLoad(t *testing.T) {
+	var billed atomic.Int64
+	var seed atomic.Uint64
+	relay, _ := metered(t, "", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		var asked struct {
+			Max    int64 `json:"max_tokens"`
+			Stream bool
+		}
+		_ = json.Unmarshal(body, &asked)
+		n := seed.Add(1)
+		if n%7 == 0 {
+			http.Error(w, "{}", 503)
+			return
+		}
+		output := asked.Max * int64(1+n%4) / 4
+		input := int64(len(body)) / int64(1+n%3)
+		billed.Add(input*inputNano + output*outputNano)
+		usage := fmt.Sprintf(`{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}`, input, output, input+output)
+		if asked.Stream {
+			answerEvents(chunk, `{"model":"m","choices":[],"usage":`+usage+`}`, "[DONE]")(w, r)
+			return
+		}
+		answerJSON(`{"model":"m","usage":`+usage+`}`)(w, r)
+	})
+	token := relay.mint(dollars("1"), id("t"))
+	work := make(chan int)
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for n := range work {
+				body := `{"model":"m","messages":[],"max_tokens":500}`
+				if n%2 == 0 {
+					body = `{"model":"m","messages":[],"max_tokens":300,"stream":true}`
+				}
+				relay.do(relay.request(bearer(token), chatting(body)))
+			}
+		})
+	}
+	for n := range 1000 {
+		work <- n
+	}
+	close(work)
+	group.Wait()
+
+	if got := billed.Load(); got > wholeBudget || got < wholeBudget*9/10 {
+		t.Errorf("the provider bills $%s of a budget of $1.00", grant.USD(got))
+	}
+	wantSpent(t, "t", tokenstore.UnitNanoUSD, billed.Load())
+}
