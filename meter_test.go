@@ -393,7 +393,7 @@ func TestBudget_HoldsUnderLoad(t *testing.T) {
 		_ = json.Unmarshal(body, &asked)
 		n := seed.Add(1)
 		if n%7 == 0 {
-			http.Error(w, "{}", 503)
+			http.Error(w, "{}", http.StatusServiceUnavailable)
 			return
 		}
 		output := asked.Max * int64(1+n%4) / 4
