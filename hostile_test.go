@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/quic-go/quic-go"
@@ -318,26 +317,6 @@ func TestStorePath(t *testing.T) {
 		relay.load(simple(up.URL, func(c *testConfig) { c.store = path }))
 		res, body := relay.do(relay.request(bearer(token)))
 		wantRefusal(t, res, body, codeCallsExhausted)
-	}
-}
-
-// What an issuer cannot be is said at start, and not with the first of its tokens.
-func TestProvisionIssuerRefuses(t *testing.T) {
-	for name, tc := range map[string]struct {
-		issuer *Issuer
-		says   string
-	}{
-		"no settings":            {nil, "no settings"},
-		"no providers":           {&Issuer{PublicKey: "x.pem"}, "has no providers"},
-		"a provider that is not": {&Issuer{PublicKey: "x.pem", Providers: []string{"nope"}}, `unknown provider "nope"`},
-		"longer than the relay":  {&Issuer{PublicKey: "x.pem", Providers: []string{"demo"}, MaxTTL: caddy.Duration(2 * time.Hour)}, "at most the relay's, 1h0m0s"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			app := &App{MaxTTL: caddy.Duration(time.Hour), Providers: map[string]*Provider{"demo": {}}, Issuers: map[string]*Issuer{"backend": tc.issuer}}
-			if err := app.provisionIssuers(); err == nil || !strings.Contains(err.Error(), "issuer backend: ") || !strings.Contains(err.Error(), tc.says) {
-				t.Errorf("says %v", err)
-			}
-		})
 	}
 }
 
