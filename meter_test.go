@@ -31,7 +31,7 @@ const (
 func metered(t *testing.T, lines string, respond http.HandlerFunc) (*testRelay, *upstream) {
 	t.Helper()
 	up := newUpstream(t, respond)
-	return startRelay(t, limited(simple(up.URL), testPrices+"\n"+lines)), up
+	return startRelay(t, simple(up.URL, inApp(testPrices, lines))), up
 }
 
 func dollars(usd string) func(*grant.Claims) {
@@ -262,8 +262,7 @@ func TestBudget_ClientLeaves(t *testing.T) {
 					tell(w, "data: "+e+"\n\n")
 				}
 			})
-			config := limited(simple(up.URL), testPrices)
-			relay := startRelay(t, replaceOnce(t, config, "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n"+tc.config+"\n}\n"))
+			relay := startRelay(t, simple(up.URL, inApp(testPrices), inDirective(tc.config)))
 			res, err := relay.client.Do(relay.request(bearer(relay.mint(dollars("1"), id("t"))), chatting(streamBody)))
 			if err != nil {
 				t.Fatal(err)
@@ -301,11 +300,11 @@ func TestBudget_Refuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := newUpstream(t, answerJSON(`{}`))
-			config := limited(simple(up.URL), testPrices+"\n"+tc.lines)
-			if name == "an issuer's ceiling" {
-				config = replaceOnce(t, config, "carried_keys", "carried_keys\nusd 0.00001")
-			}
-			relay := startRelay(t, config)
+			relay := startRelay(t, simple(up.URL, inApp(testPrices, tc.lines), func(c *testConfig) {
+				if name == "an issuer's ceiling" {
+					c.issuer = "usd 0.00001"
+				}
+			}))
 			res, body := relay.do(relay.request(bearer(relay.mint(id("t"), tc.edit)), chatting(tc.body)))
 			refused := wantRefusal(t, res, body, tc.code)
 			if !strings.Contains(refused.Error.Message, tc.says) {
@@ -394,7 +393,7 @@ func TestBudget_HoldsUnderLoad(t *testing.T) {
 		_ = json.Unmarshal(body, &asked)
 		n := seed.Add(1)
 		if n%7 == 0 {
-			http.Error(w, "{}", 503)
+			http.Error(w, "{}", http.StatusServiceUnavailable)
 			return
 		}
 		output := asked.Max * int64(1+n%4) / 4
