@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/ws"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
@@ -430,4 +432,114 @@ func TestBudget_HoldsUnderLoad(t *testing.T) {
 		t.Errorf("the provider bills $%s of a budget of $1.00", grant.USD(got))
 	}
 	wantSpent(t, "t", tokenstore.UnitNanoUSD, billed.Load())
+}
+
+// responses answers each message on a WebSocket with an event that tells usage. It keeps
+// what the client said.
+func responses(t *testing.T, said chan<- string, event string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.CloseNow()
+		for n := 0; ; n++ {
+			_, data, err := conn.Read(r.Context())
+			if err != nil {
+				return
+			}
+			said <- string(data)
+			if err := conn.Write(r.Context(), websocket.MessageText, []byte(strings.ReplaceAll(event, "ID", fmt.Sprint("r", n)))); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Each response on a WebSocket is paid for before it is asked for, and settled with
+// what it used. The one that the budget does not pay for ends the connection.
+func TestBudget_PaysForResponsesOnWebSockets(t *testing.T) {
+	const create = `{"type":"response.create","model":"m","max_output_tokens":100,"input":"hi"}`
+	const completed = `{"type":"response.completed","response":{"id":"ID","model":"m","status":"completed","usage":{"input_tokens":10,"output_tokens":5,"total_tokens":15}}}`
+	const each = 10*inputNano + 5*outputNano
+	said := make(chan string, 9)
+	relay, _ := metered(t, "", responses(t, said, completed))
+	// Two responses in full, a third with a cap that is lower by 7, and none after that.
+	budget := each + int64(len(create))*inputNano + 100*outputNano
+	conn, _, err := relay.dial("/v1/responses", wsBearer(relay.mint(dollars(grant.USD(budget).String()), id("t"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for n, want := range []string{`"max_output_tokens":100`, `"max_output_tokens":100`, `"max_output_tokens":93`} {
+		say(t, conn, create)
+		if _, _, err := conn.Read(t.Context()); err != nil {
+			t.Fatalf("response %d: %v", n, err)
+		}
+		if got := <-said; !strings.Contains(got, want) {
+			t.Errorf("response %d: the provider was told %s, want %s", n, got, want)
+		}
+		wantSpent(t, "t", tokenstore.UnitNanoUSD, int64(n+1)*each)
+	}
+	say(t, conn, strings.Replace(create, "hi", strings.Repeat("hi", 400), 1))
+	_, _, err = conn.Read(t.Context())
+	wantClose(t, err, ws.ClosePolicy, codeBudgetExhausted+": "+answers[codeBudgetExhausted].message)
+	relay.wantCalls("t", 1)
+	wantSpent(t, "t", tokenstore.UnitNanoUSD, 3*each)
+	if used := relay.usage("t"); used.Calls != 1 || used.Requests != 3 || used.Input != 30 || used.Output != 15 || used.Cost != 3*each {
+		t.Errorf("usage %+v, want 3 responses in 1 call", used)
+	}
+}
+
+// Without a budget, the usage on a WebSocket is read and nothing is changed.
+func TestWebSocketUsage(t *testing.T) {
+	const done = `{"type":"response.done","response":{"id":"ID","status":"completed","usage":{"total_tokens":1010,"input_tokens":1000,"output_tokens":10,"input_token_details":{"text_tokens":0,"audio_tokens":1000,"cached_tokens":800,"cached_tokens_details":{"text_tokens":0,"audio_tokens":800}},"output_token_details":{"text_tokens":10,"audio_tokens":0}}}}`
+	said := make(chan string, 9)
+	relay, _ := metered(t, "price demo r input 4 output 16 audio_input 32 audio_cache_read 0.4", responses(t, said, done))
+	conn, _, err := relay.dial("/v1/realtime?model=r", wsBearer(relay.mint(id("t"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const create = `{"type":"response.create","surprise":true}`
+	say(t, conn, create)
+	if _, data, err := conn.Read(t.Context()); err != nil || string(data) != strings.Replace(done, "ID", "r0", 1) {
+		t.Errorf("heard %s, %v", data, err)
+	}
+	if got := <-said; got != create {
+		t.Errorf("the provider was told %s, want %s", got, create)
+	}
+	_ = conn.Close(websocket.StatusNormalClosure, "")
+	relay.wantCalls("t", 1)
+	want := int64(200*32_000 + 800*400 + 10*16_000)
+	if used := relay.usage("t"); used.AudioInput != 200 || used.CacheRead != 800 || used.Output != 10 || used.Cost != want {
+		t.Errorf("usage %+v, want a cost of %d", used, want)
+	}
+}
+
+// What the relay cannot bound on a WebSocket is refused, and says why.
+func TestBudget_RefusesOnWebSockets(t *testing.T) {
+	for name, tc := range map[string]struct{ uri, message, code string }{
+		"a stored response":     {"/v1/responses", `{"type":"response.create","model":"m","previous_response_id":"resp_1","input":"hi"}`, codeCostUnbounded},
+		"an unknown message":    {"/v1/responses", `{"type":"response.surprise","model":"m"}`, codeCostUnbounded},
+		"a model without price": {"/v1/responses", `{"type":"response.create","model":"new","input":"hi"}`, codeModelUnpriced},
+		"audio without a cap":   {"/v1/realtime?model=m", `{"type":"input_audio_buffer.append","audio":"AAAA"}`, codeCostUnbounded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := make(chan string, 9)
+			relay, _ := metered(t, "", responses(t, said, `{}`))
+			conn, _, err := relay.dial(tc.uri, wsBearer(relay.mint(dollars("1"), id("t"))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			say(t, conn, tc.message)
+			_, _, err = conn.Read(t.Context())
+			wantClose(t, err, ws.ClosePolicy, tc.code+": "+answers[tc.code].message)
+			relay.wantCalls("t", 1)
+			wantSpent(t, "t", tokenstore.UnitNanoUSD, 0)
+			if len(said) > 0 {
+				t.Errorf("the provider was told %s", <-said)
+			}
+		})
+	}
 }
