@@ -1,6 +1,7 @@
 package relayapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -324,6 +325,30 @@ func checkCommand(words []string, whole bool) error {
 		return cmd.ValidateArgs(cmd.Flags().Args())
 	}
 	return nil
+}
+
+// healthCommand is the command by which the image checks its health.
+var healthCommand = regexp.MustCompile(`(?s)HEALTHCHECK .*?CMD (\[.*?\])`)
+
+func TestDocs_HealthCheckOfTheImageParses(t *testing.T) {
+	dockerfile, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := healthCommand.FindSubmatch(dockerfile)
+	if found == nil {
+		t.Fatal("the Dockerfile has no HEALTHCHECK in JSON form; without a shell no other works")
+	}
+	var words []string
+	if err := json.Unmarshal(found[1], &words); err != nil {
+		t.Fatalf("%s: %v", found[1], err)
+	}
+	if len(words) < 3 || words[0] != "caddy" || words[1] != "relayapi" {
+		t.Fatalf("got %q, want a command caddy relayapi", words)
+	}
+	if err := checkCommand(words[2:], true); err != nil {
+		t.Errorf("%q: %v", words, err)
+	}
 }
 
 func TestDocs_RefusesWrongCommands(t *testing.T) {
