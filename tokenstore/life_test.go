@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -468,7 +470,7 @@ func TestOpen_BringsTheFifthSchemaForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := migrations(db)
+	p, err := migrations(db, goose.DialectSQLite3)
 	if err != nil {
 		t.Fatal(err)
 	}
