@@ -51,6 +51,7 @@ type committed struct {
 
 func (f *fakeDB) birthday() time.Time { return noon }
 func (f *fakeDB) close() error        { return nil }
+func (f *fakeDB) ready() error        { return nil }
 
 func (f *fakeDB) used(c Counter) (int64, error) {
 	f.mu.Lock()

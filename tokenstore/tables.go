@@ -24,6 +24,10 @@ type tables struct {
 	// inTx makes changes in one transaction.
 	inTx func(changes func(*sql.Tx) error) error
 
+	// lockAll locks all tables that calls write to, in the order in which they do.
+	// Empty: a transaction is alone anyway.
+	lockAll string
+
 	// announce tells the other processes of a change, in its transaction. nil means
 	// that there are none.
 	announce func(*sql.Tx, event) error
@@ -128,6 +132,7 @@ func (s *tables) born() error {
 	return s.readBirth()
 }
 
+// readBirth implements [backend].
 func (s *tables) readBirth() error {
 	seconds, err := s.number(`SELECT value FROM meta WHERE key = 'birth'`)
 	if err == nil {
@@ -138,6 +143,21 @@ func (s *tables) readBirth() error {
 
 // birthday implements [backend].
 func (s *tables) birthday() time.Time { return time.Unix(s.birth.Load(), 0) }
+
+// ready implements [backend].
+func (s *tables) ready() error { return nil }
+
+// disabled implements [backend].
+func (s *tables) disabled() (map[identity]bool, error) {
+	all := make(map[identity]bool)
+	err := s.each(func(row scanner) error {
+		var i identity
+		err := row.Scan(&i.issuer, &i.id)
+		all[i] = true
+		return err
+	}, `SELECT issuer, id FROM tokens WHERE disabled <> 0`)
+	return all, err
+}
 
 // acceptSince implements [backend].
 func (s *tables) acceptSince(t time.Time) error {
@@ -403,6 +423,11 @@ func (s *tables) prune(before time.Time) (removed int64, err error) {
 		{`DELETE FROM tokens WHERE expires_at < ?`, before.Unix()},
 	}
 	err = s.inTx(func(tx *sql.Tx) error {
+		if s.lockAll != "" {
+			if _, err := tx.Exec(s.lockAll); err != nil {
+				return err
+			}
+		}
 		for _, step := range steps {
 			result, err := tx.Exec(s.bind(step.query), step.time)
 			if err != nil {
