@@ -75,7 +75,7 @@ func newSchema(t testing.TB, dsn string) string {
 	return dsn + " search_path=" + name
 }
 
-// Exec runs one statement.
+// Exec runs statements.
 func Exec(dsn, statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -84,7 +84,7 @@ func Exec(dsn, statement string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, statement)
+	_, err = conn.PgConn().Exec(ctx, statement).ReadAll()
 	return err
 }
 
