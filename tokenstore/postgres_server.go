@@ -50,13 +50,19 @@ func inspect(ctx context.Context, conn *pgx.Conn) (s server, err error) {
 	return s, nil
 }
 
-// readState reads the server on record and the number of the latest change.
+// readState reads the server on record and the number of the latest change. It fails
+// if the server has stopped waiting for its disk, which needs no restart.
 func readState(ctx context.Context, conn *pgx.Conn) (recorded server, change int64, err error) {
-	err = conn.QueryRow(ctx, `SELECT system, timeline, change FROM state`).Scan(&recorded.system, &recorded.timeline, &change)
+	var fsync bool
+	err = conn.QueryRow(ctx, `SELECT system, timeline, change, current_setting('fsync') = 'on' FROM state`).
+		Scan(&recorded.system, &recorded.timeline, &change, &fsync)
 	if err != nil {
-		err = fmt.Errorf("reading state of store: %w", err)
+		return recorded, 0, fmt.Errorf("reading state of store: %w", err)
 	}
-	return recorded, change, err
+	if !fsync {
+		return recorded, 0, ErrFsyncOff
+	}
+	return recorded, change, nil
 }
 
 // AcceptFailover puts the store's present server on record, so that the relays that
