@@ -29,6 +29,7 @@ type Ledger struct {
 	pruned       atomic.Int64 // tokens that expired by then are forgotten; unix seconds
 	observations observations
 
+	shared  *Shared // nil: the store serves one process
 	writer  *writer
 	sweeper *time.Ticker
 	done    chan struct{} // closed by Close

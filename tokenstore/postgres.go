@@ -96,7 +96,9 @@ func openPostgres(ctx context.Context, c PostgresConfig, now func() time.Time) (
 	if err != nil {
 		return nil, err
 	}
+	l.shared = newShared(db)
 	l.running.Go(func() { db.follow(l) })
+	l.running.Go(func() { l.shared.run(l.done) })
 	return l, nil
 }
 
