@@ -54,8 +54,9 @@ var (
 	// ErrFsyncOff means that the PostgreSQL server forgets commits when it crashes.
 	ErrFsyncOff = errors.New("tokenstore: the PostgreSQL server runs with fsync = off, so a crash would lose counts; set fsync = on")
 
-	// ErrCopying means that the store is being copied, so that nobody may use it.
-	ErrCopying = errors.New("tokenstore: the store is being copied")
+	// ErrCopying means that the store is being copied, or that a copy into it was
+	// interrupted, see [Copy].
+	ErrCopying = errors.New("tokenstore: the store is being copied, or a copy into it was interrupted; wait for it, or copy again")
 
 	errOffline = errors.New("no contact with the database")
 

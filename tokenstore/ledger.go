@@ -84,6 +84,9 @@ type backend interface {
 	// For what other processes change.
 	disabled() (map[identity]bool, error)
 	readBirth() error
+
+	// unfinished reports whether the store is the target of a copy that was interrupted.
+	unfinished() (bool, error)
 }
 
 // errBroken means that the database must not be used again before a restart.
@@ -97,6 +100,13 @@ func openLedger(db backend, now func() time.Time) (_ *Ledger, err error) {
 		}
 	}()
 
+	unfinished, err := db.unfinished()
+	if err != nil {
+		return nil, fmt.Errorf("looking for a copy: %w", err)
+	}
+	if unfinished {
+		return nil, ErrCopying
+	}
 	revoked, err := db.revocations()
 	if err != nil {
 		return nil, fmt.Errorf("reading revocations: %w", err)

@@ -88,21 +88,29 @@ func OpenPostgres(ctx context.Context, c PostgresConfig) (*Ledger, error) {
 }
 
 func openPostgres(ctx context.Context, c PostgresConfig, now func() time.Time) (*Ledger, error) {
-	db, err := openPostgresDB(ctx, c, now)
+	db, err := newPostgresDB(c, now)
 	if err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
+	follower, err := db.listen(ctx) // first, because it keeps a copy from beginning
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store: %w", err), db.close())
+	}
+	if err := db.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store: %w", err), db.close(), follower.Close(ctx))
+	}
 	l, err := openLedger(db, now)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, follower.Close(ctx))
 	}
 	l.shared = newShared(db)
-	l.running.Go(func() { db.follow(l) })
+	l.running.Go(func() { db.follow(l, follower) })
 	l.running.Go(func() { l.shared.run(l.done) })
 	return l, nil
 }
 
-func openPostgresDB(ctx context.Context, c PostgresConfig, now func() time.Time) (*postgresDB, error) {
+// newPostgresDB connects to nothing yet.
+func newPostgresDB(c PostgresConfig, now func() time.Time) (*postgresDB, error) {
 	if c.MaxOffline == 0 {
 		c.MaxOffline = defaultOffline
 	}
@@ -120,9 +128,6 @@ func openPostgresDB(ctx context.Context, c PostgresConfig, now func() time.Time)
 		inTx: p.inOneTx, announce: announce, lockAll: `LOCK TABLE tokens, counters, usage IN SHARE ROW EXCLUSIVE MODE`,
 	}
 	p.writer = p.pool(1)
-	if err := p.start(ctx); err != nil {
-		return nil, errors.Join(err, p.close())
-	}
 	return p, nil
 }
 

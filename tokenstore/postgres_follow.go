@@ -40,8 +40,9 @@ func announce(tx *sql.Tx, e event) error {
 	return err
 }
 
-// follow applies changes to the ledger until it is closed.
-func (p *postgresDB) follow(l *Ledger) {
+// follow applies changes to the ledger until it is closed, at first with a connection
+// that listens already.
+func (p *postgresDB) follow(l *Ledger, conn *pgx.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -49,23 +50,22 @@ func (p *postgresDB) follow(l *Ledger) {
 		<-l.done
 	}()
 
-	for ctx.Err() == nil {
-		if err := p.followOnce(ctx, l); err != nil {
+	for {
+		err := p.followOn(ctx, conn, l)
+		for err != nil {
 			p.trouble.Store(&err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryEvery):
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(retryEvery):
+			}
+			conn, err = p.listen(ctx)
 		}
 	}
 }
 
-// followOnce follows changes with one connection, until that fails.
-func (p *postgresDB) followOnce(ctx context.Context, l *Ledger) error {
-	conn, err := p.listen(ctx)
-	if err != nil {
-		return err
-	}
+// followOn follows changes with one connection, until that fails.
+func (p *postgresDB) followOn(ctx context.Context, conn *pgx.Conn, l *Ledger) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), retryEvery)
 		defer cancel()
