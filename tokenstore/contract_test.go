@@ -84,6 +84,7 @@ var contract = []struct {
 func TestContract(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel() // both wait for a disk most of the time
 			if k.name == onPostgres.name {
 				k = k.reusing(t)
 			}

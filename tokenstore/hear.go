@@ -31,6 +31,13 @@ func (l *Ledger) hear(events []event) (matches func(*Token) bool, err error) {
 			i := identity{e.issuer, e.id}
 			disabled[i] = r.Status == Disabled
 			l.tokenChanged(i)
+		case eventPruned:
+			pruned, err := l.db.prunedThrough()
+			if err != nil {
+				return nil, fmt.Errorf("reading what was pruned: %w", err)
+			}
+			l.pruned.Store(max(l.pruned.Load(), pruned))
+			l.known.forgetAll()
 		case eventLimit:
 			if err := l.reloadLimits(); err != nil {
 				return nil, err

@@ -160,17 +160,17 @@ func (p *postgresDB) start(ctx context.Context) error {
 	if err := p.migrate(ctx); err != nil {
 		return err
 	}
+	begin := time.Now()
 	if err := p.recognize(ctx); err != nil {
 		return fmt.Errorf("identifying server: %w", err)
 	}
+	p.met(begin)
 	if err := p.born(); err != nil {
 		return fmt.Errorf("reading birth: %w", err)
 	}
 	if err := p.prepare(ctx); err != nil {
 		return fmt.Errorf("preparing statements: %w", err)
 	}
-
-	p.met(time.Now())
 	return nil
 }
 
@@ -213,8 +213,12 @@ func (p *postgresDB) recognize(ctx context.Context) error {
 	})
 }
 
-// inOneTx makes changes in one transaction.
+// inOneTx makes changes in one transaction. Without contact it fails at once: grants
+// would wait meanwhile, and so would a shutdown.
 func (p *postgresDB) inOneTx(changes func(*sql.Tx) error) error {
+	if err := p.ready(); errors.Is(err, errOffline) {
+		return err
+	}
 	ctx, cancel := p.context()
 	defer cancel()
 	tx, err := p.db.BeginTx(ctx, nil)

@@ -48,8 +48,8 @@ func TestPostgres_RefusesFsyncOff(t *testing.T) {
 }
 
 func TestPostgres_RefusesWhenFsyncIsTurnedOff(t *testing.T) {
-	server := pgtest.Start(t)
-	s := node(t, PostgresConfig{DSN: server.DSN(), MaxOffline: time.Second})
+	server := pgtest.Faulty(t)
+	s := node(t, PostgresConfig{DSN: server.NewSchema(t), MaxOffline: time.Second})
 	tok := newToken("a")
 	c := ahead(t, s, tok)
 	for _, tt := range []struct {
@@ -86,14 +86,14 @@ func TestPostgres_RefusesAShortMaxOffline(t *testing.T) {
 }
 
 func TestPostgres_ServesLeasesWhileOfflineAndRecovers(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Faulty(t)
 	for name, away := range map[string]struct{ take, bring func() }{
 		"stopped": {server.Stop, func() { run(t, server) }},
 		"killed":  {server.Kill, func() { run(t, server) }},
 		"paused":  {server.Pause, server.Continue},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const offline = 2 * time.Second
+			const offline = minOffline
 			s := node(t, PostgresConfig{DSN: server.NewSchema(t), MaxOffline: offline})
 			tok := newToken("a")
 			c := ahead(t, s, tok)
@@ -131,8 +131,9 @@ func run(t *testing.T, server *pgtest.Server) {
 }
 
 func TestPostgres_AdmitsNothingAfterAFailoverUntilAccepted(t *testing.T) {
-	server := pgtest.Start(t)
-	s := node(t, PostgresConfig{DSN: server.DSN()})
+	server := pgtest.Faulty(t)
+	dsn := server.NewSchema(t)
+	s := node(t, PostgresConfig{DSN: dsn})
 	tok := newToken("a")
 	c := ahead(t, s, tok)
 	used, err := s.Used(t.Context(), c.Counter)
@@ -144,7 +145,7 @@ func TestPostgres_AdmitsNothingAfterAFailoverUntilAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the refusal", func() bool { return errors.Is(s.charge(t.Context(), tok, []Charge{c}), ErrFailover) })
-	later := node(t, PostgresConfig{DSN: server.DSN()})
+	later := node(t, PostgresConfig{DSN: dsn})
 	for name, l := range map[string]*Ledger{"open before": s, "opened afterwards": later} {
 		if err := l.charge(t.Context(), tok, []Charge{c}); !errors.Is(err, ErrFailover) || !errors.Is(l.Health(), ErrFailover) {
 			t.Errorf("%s: got %v, health %v; want ErrFailover", name, err, l.Health())
@@ -155,7 +156,7 @@ func TestPostgres_AdmitsNothingAfterAFailoverUntilAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := AcceptFailover(t.Context(), server.DSN()); err != nil {
+	if err := AcceptFailover(t.Context(), dsn); err != nil {
 		t.Fatal(err)
 	}
 	for name, l := range map[string]*Ledger{"open before": s, "opened afterwards": later} {
@@ -341,8 +342,21 @@ func TestPostgres_SeveralProcessesShareALimit(t *testing.T) {
 	}
 }
 
+func TestBindPostgres_NumbersParameters(t *testing.T) {
+	for query, want := range map[string]string{
+		`SELECT 1`:                     `SELECT 1`,
+		`INSERT INTO t VALUES (?, ?)`:  `INSERT INTO t VALUES ($1, $2)`,
+		`a = ?2 AND b = ?1 AND c = ?1`: `a = $2 AND b = $1 AND c = $1`,
+		`SET x = max(t.x, ?)`:          `SET x = greatest(t.x, $1)`,
+	} {
+		if got := bindPostgres(query); got != want {
+			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
+	}
+}
+
 func TestPostgres_NeedsNoPrivileges(t *testing.T) {
-	server := pgtest.Start(t)
+	server := pgtest.Faulty(t)
 	if err := pgtest.Exec(server.DSN(), "CREATE ROLE plain LOGIN; CREATE SCHEMA plain AUTHORIZATION plain"); err != nil {
 		t.Fatal(err)
 	}

@@ -82,9 +82,9 @@ func TestTakeRate_CountsTheLastMinute(t *testing.T) {
 }
 
 func TestTakeSlot_HoldsAcrossProcesses(t *testing.T) {
-	for _, limit := range []int64{1, 3, 16} {
+	for _, limit := range []int64{1, 10} {
 		dsn := pgtest.DSN(t)
-		all := sharing(t, dsn, 3)
+		all := sharing(t, dsn, 2)
 		var underWay, most, taken atomic.Int64
 		var wg sync.WaitGroup
 		for _, s := range all {
@@ -155,9 +155,9 @@ func TestTakeSlot_Expires(t *testing.T) {
 }
 
 func TestShared_FailsWithoutContact(t *testing.T) {
-	server := pgtest.Start(t)
-	s := node(t, PostgresConfig{DSN: server.DSN(), MaxOffline: time.Second}).Shared()
-	server.Stop()
+	server := pgtest.Faulty(t)
+	s := node(t, PostgresConfig{DSN: server.NewSchema(t), MaxOffline: time.Second}).Shared()
+	server.Kill()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if r, err := s.TakeRate(ctx, "a", 10); !errors.Is(err, ErrUnavailable) {

@@ -47,6 +47,7 @@ const (
 	eventToken      = "token"
 	eventLimit      = "limit"
 	eventRevocation = "revocation"
+	eventPruned     = "pruned"
 	eventReload     = "reload" // anything may have changed
 )
 
@@ -78,7 +79,7 @@ func (s *tables) exec(e event, query string, args ...any) (rows int64, err error
 		if err != nil {
 			return err
 		}
-		if rows, err = result.RowsAffected(); err != nil {
+		if rows, err = result.RowsAffected(); rows == 0 || err != nil {
 			return err
 		}
 		return s.tell(tx, e)
@@ -87,7 +88,7 @@ func (s *tables) exec(e event, query string, args ...any) (rows int64, err error
 }
 
 func (s *tables) tell(tx *sql.Tx, e event) error {
-	if s.announce == nil {
+	if s.announce == nil || e.kind == "" {
 		return nil
 	}
 	if err := s.announce(tx, e); err != nil {
@@ -437,15 +438,19 @@ func (s *tables) prune(before time.Time) (removed int64, err error) {
 				return err
 			}
 		}
-		return s.tell(tx, event{kind: eventReload})
+		if removed == 0 {
+			return nil
+		}
+		return s.tell(tx, event{kind: eventPruned})
 	})
 	return removed, err
 }
 
 // pruneRevocations implements [backend]. A revocation of a single token holds
-// whenever the token was issued.
+// whenever the token was issued. Other processes need not hear of it: they revoke
+// more, and prune by themselves.
 func (s *tables) pruneRevocations(before time.Time) error {
-	_, err := s.exec(event{kind: eventReload}, `DELETE FROM revocations WHERE made_at < ?1 AND (before < ?1 OR scope = 'token')`, before.Unix())
+	_, err := s.exec(event{}, `DELETE FROM revocations WHERE made_at < ?1 AND (before < ?1 OR scope = 'token')`, before.Unix())
 	return err
 }
 

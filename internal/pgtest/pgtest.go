@@ -122,6 +122,26 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
+// faulty is the server that tests take away.
+var faulty struct {
+	sync.Mutex
+	server *Server
+}
+
+// Faulty returns a running server of which a test may do what it likes, if it is
+// running again when the test ends. Tests take turns.
+func Faulty(t testing.TB) *Server {
+	t.Helper()
+	faulty.Lock()
+	t.Cleanup(faulty.Unlock)
+	if faulty.server == nil {
+		s, err := start("-c", "max_connections=300")
+		must(t, err)
+		faulty.server = s
+	}
+	return faulty.server
+}
+
 func start(args ...string) (*Server, error) {
 	bin, err := programs()
 	if err != nil {

@@ -123,7 +123,7 @@ CREATE TABLE state (
 -- The latest changes, for the other processes. Who lags too far behind reads everything again.
 CREATE TABLE changes (
 	n      BIGINT PRIMARY KEY,
-	kind   TEXT   NOT NULL, -- token, limit, revocation or reload
+	kind   TEXT   NOT NULL, -- token, limit, revocation, pruned or reload
 	scope  TEXT   NOT NULL,
 	issuer TEXT   NOT NULL,
 	id     TEXT   NOT NULL,
