@@ -46,6 +46,7 @@ func crowd(t *testing.T, s *Ledger, tokens int) {
 }
 
 func TestCopy(t *testing.T) {
+	t.Parallel()
 	for _, from := range kinds {
 		for _, to := range kinds {
 			t.Run(from.name+" to "+to.name, func(t *testing.T) { testCopy(t, from, to) })
@@ -107,6 +108,7 @@ func testCopy(t *testing.T, from, to kind) {
 }
 
 func TestCopy_Refuses(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			source, other, empty := filledOf(t, k), filledOf(t, k), k.place(t)
@@ -143,6 +145,7 @@ func TestCopy_Refuses(t *testing.T) {
 
 // A relay that starts during a copy would count what is not copied.
 func TestCopy_KeepsRelaysOut(t *testing.T) {
+	t.Parallel()
 	source, target := filledOf(t, onPostgres), storePath(t)
 	var err error
 	_, failed := Copy(t.Context(), Place{DSN: source}, Place{Path: target}, func(done, all int64) {

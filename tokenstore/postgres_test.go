@@ -41,7 +41,18 @@ func ahead(t testing.TB, s *Ledger, tok *Token) Charge {
 }
 
 func TestPostgres_RefusesFsyncOff(t *testing.T) {
-	server := pgtest.Start(t, "-c", "fsync=off")
+	server := pgtest.Faulty(t)
+	set := func(fsync string) {
+		t.Helper()
+		if err := server.Set("fsync", fsync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("off")
+	defer set("on")
+	waitFor(t, "fsync off", func() bool {
+		return pgtest.Exec(server.DSN(), "DO $$ BEGIN ASSERT current_setting('fsync') = 'off'; END $$") == nil
+	})
 	if s, err := OpenPostgres(t.Context(), PostgresConfig{DSN: server.DSN()}); !errors.Is(err, ErrFsyncOff) {
 		t.Fatalf("got %v, %v; want ErrFsyncOff", s, err)
 	}
@@ -203,6 +214,7 @@ var changesOfOthers = map[string]func(t *testing.T, by *Ledger) error{
 }
 
 func TestPostgres_ChangesReachOtherProcessesWithinASecond(t *testing.T) {
+	t.Parallel()
 	for name, change := range changesOfOthers {
 		t.Run(name, func(t *testing.T) {
 			dsn := pgtest.DSN(t)
@@ -246,6 +258,7 @@ func TestPostgres_ChangesReachOtherProcessesWithinASecond(t *testing.T) {
 
 // A lower limit takes the leases of the other processes back.
 func TestPostgres_ALowerLimitReturnsLeasesEverywhere(t *testing.T) {
+	t.Parallel()
 	subject := func(limit int64) Charge {
 		return Charge{Counter{Scope: ScopeSubject, ID: "acme/user-1", Unit: UnitCalls}, 1, limit}
 	}
@@ -301,6 +314,7 @@ func TestPostgres_ALowerLimitReturnsLeasesEverywhere(t *testing.T) {
 
 // However many processes serve a token, they serve its limit and no more.
 func TestPostgres_SeveralProcessesShareALimit(t *testing.T) {
+	t.Parallel()
 	for _, limit := range []int64{1, 7, 300, 5_000} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			dsn := pgtest.DSN(t)
@@ -357,7 +371,7 @@ func TestBindPostgres_NumbersParameters(t *testing.T) {
 
 func TestPostgres_NeedsNoPrivileges(t *testing.T) {
 	server := pgtest.Faulty(t)
-	if err := pgtest.Exec(server.DSN(), "CREATE ROLE plain LOGIN; CREATE SCHEMA plain AUTHORIZATION plain"); err != nil {
+	if err := pgtest.Exec(server.DSN(), "DROP SCHEMA IF EXISTS plain CASCADE; DROP ROLE IF EXISTS plain; CREATE ROLE plain LOGIN; CREATE SCHEMA plain AUTHORIZATION plain"); err != nil {
 		t.Fatal(err)
 	}
 	s := node(t, PostgresConfig{DSN: server.DSN() + " user=plain"})

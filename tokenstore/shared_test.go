@@ -31,6 +31,7 @@ func sharing(t *testing.T, dsn string, n int) []*Shared {
 }
 
 func TestTakeRate_HoldsAcrossProcesses(t *testing.T) {
+	t.Parallel()
 	for _, limit := range []int64{1, 10, 500} {
 		dsn := pgtest.DSN(t)
 		const processes = 3
@@ -66,6 +67,7 @@ func TestTakeRate_HoldsAcrossProcesses(t *testing.T) {
 }
 
 func TestTakeRate_CountsTheLastMinute(t *testing.T) {
+	t.Parallel()
 	s := sharing(t, pgtest.DSN(t), 1)[0]
 	for _, tt := range []struct {
 		ago   int
@@ -82,6 +84,7 @@ func TestTakeRate_CountsTheLastMinute(t *testing.T) {
 }
 
 func TestTakeSlot_HoldsAcrossProcesses(t *testing.T) {
+	t.Parallel()
 	for _, limit := range []int64{1, 10} {
 		dsn := pgtest.DSN(t)
 		all := sharing(t, dsn, 2)
@@ -136,6 +139,7 @@ func TestTakeSlot_HoldsAcrossProcesses(t *testing.T) {
 
 // What a process held that is gone is free again after a while.
 func TestTakeSlot_Expires(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.DSN(t)
 	all := sharing(t, dsn, 2)
 	slot, err := all[0].TakeSlot(t.Context(), "a", 1)

@@ -176,6 +176,9 @@ func TestTorture(t *testing.T) {
 }
 
 func (h *torture) run(kinds ...string) {
+	if testing.Short() {
+		*tortureFor = min(*tortureFor, 300*time.Millisecond)
+	}
 	h.rounds = make(map[string]int)
 	for i := range h.served {
 		h.served[i] = make(map[uint32]int64)

@@ -31,10 +31,26 @@ import (
 // schemas of their own in its database, and remove them.
 const Variable = "RELAYAPI_TEST_POSTGRES"
 
-// shared is the server of a test binary.
-var shared struct {
-	sync.Mutex
+// The servers of a test binary: the one for all tests, and the one that tests take
+// away. They are started when they are needed. Nobody stops them: they end with this
+// process.
+var shared, faulty lazy
+
+type lazy struct {
+	mu     sync.Mutex
 	server *Server
+}
+
+func (l *lazy) get(t testing.TB) *Server {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.server == nil {
+		s, err := start("-c", "max_connections=300")
+		must(t, err)
+		l.server = s
+	}
+	return l.server
 }
 
 // DSN returns the DSN of an empty schema, which is removed after the test.
@@ -44,15 +60,7 @@ func DSN(t testing.TB) string {
 		return newSchema(t, dsn)
 	}
 
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.server == nil {
-		// Nobody stops it: it ends with this process.
-		s, err := start("-c", "max_connections=300")
-		must(t, err)
-		shared.server = s
-	}
-	return newSchema(t, shared.server.DSN())
+	return newSchema(t, shared.get(t).DSN())
 }
 
 // newSchema makes a schema and returns the DSN that uses it.
@@ -109,37 +117,16 @@ type Server struct {
 	stdin    io.Closer
 }
 
-// Start starts a server of the test's own, with more arguments. The server is
-// removed after the test.
-func Start(t testing.TB, args ...string) *Server {
-	t.Helper()
-	s, err := start(args...)
-	must(t, err)
-	t.Cleanup(func() {
-		s.Stop()
-		_ = os.RemoveAll(s.dir)
-	})
-	return s
-}
-
-// faulty is the server that tests take away.
-var faulty struct {
-	sync.Mutex
-	server *Server
-}
+// turn is held by the test that uses the faulty server.
+var turn sync.Mutex
 
 // Faulty returns a running server of which a test may do what it likes, if it is
 // running again when the test ends. Tests take turns.
 func Faulty(t testing.TB) *Server {
 	t.Helper()
-	faulty.Lock()
-	t.Cleanup(faulty.Unlock)
-	if faulty.server == nil {
-		s, err := start("-c", "max_connections=300")
-		must(t, err)
-		faulty.server = s
-	}
-	return faulty.server
+	turn.Lock()
+	t.Cleanup(turn.Unlock)
+	return faulty.get(t)
 }
 
 func start(args ...string) (*Server, error) {
