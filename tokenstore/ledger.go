@@ -191,7 +191,8 @@ func (l *Ledger) shard(c Counter) *shard {
 	return &l.accounts[maphash.Comparable(l.seed, c)%uint64(len(l.accounts))]
 }
 
-// Used returns how much of a counter is used.
+// Used returns how much of a counter is used. What other processes have leased counts
+// as used.
 func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, unavailable(err)
