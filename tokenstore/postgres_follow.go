@@ -53,7 +53,8 @@ func (p *postgresDB) follow(l *Ledger, conn *pgx.Conn) {
 	for {
 		err := p.followOn(ctx, conn, l)
 		for err != nil {
-			p.trouble.Store(&err)
+			cause := err // which changes below
+			p.trouble.Store(&cause)
 			select {
 			case <-ctx.Done():
 				return
