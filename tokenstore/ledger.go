@@ -83,6 +83,8 @@ type backend interface {
 
 	// For what other processes change.
 	disabled() (map[identity]bool, error)
+	// revokedBefore returns the time of one revocation, or 0 if it is not there.
+	revokedBefore(scope Scope, issuer, id string) (seconds int64, err error)
 	readBirth() error
 
 	// unfinished reports whether the store is the target of a copy that was interrupted.
