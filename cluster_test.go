@@ -274,7 +274,7 @@ func TestCluster_RevocationsEndStreamsEverywhere(t *testing.T) {
 			t.Fatalf("got %v, %v", res, err)
 		}
 		begin := time.Now()
-		if err := ledger.Revoke(t.Context(), tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: "backend", ID: name}); err != nil {
+		if err := ledger.Revoke(t.Context(), tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: "backend", ID: name, Before: forever}); err != nil {
 			t.Fatal(err)
 		}
 		body, _ := io.ReadAll(res.Body)
