@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -174,18 +175,37 @@ type statusEndpoint struct {
 
 // tokenStatus is what the holder of a token is told.
 type tokenStatus struct {
-	ID        string       `json:"id"`
-	Issuer    string       `json:"issuer"`
-	Subject   string       `json:"subject,omitempty"`
-	Provider  string       `json:"provider"`
-	ExpiresAt time.Time    `json:"expires_at"`
-	Calls     *callsStatus `json:"calls,omitempty"` // nil means unlimited
+	ID        string    `json:"id"`
+	Issuer    string    `json:"issuer"`
+	Subject   string    `json:"subject,omitempty"`
+	Provider  string    `json:"provider"`
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// What is left of the token's own limits; nil means unlimited.
+	Calls  *callsStatus           `json:"calls,omitempty"`
+	Tokens *unitStatus[int64]     `json:"tokens,omitempty"`
+	USD    *unitStatus[grant.USD] `json:"usd,omitempty"`
+
+	Limits []limitStatus `json:"limits"` // all limits in force
 }
 
-type callsStatus struct {
-	Limit     int64 `json:"limit"`
-	Used      int64 `json:"used"`
-	Remaining int64 `json:"remaining"`
+type unitStatus[N int64 | grant.USD] struct {
+	Limit     N `json:"limit"`
+	Used      N `json:"used"`
+	Remaining N `json:"remaining"`
+}
+
+type callsStatus = unitStatus[int64]
+
+// limitStatus is a limit in force: the token's own, or one of the operator.
+type limitStatus struct {
+	Scope     tokenstore.Scope  `json:"scope"` // whose use it counts
+	Unit      tokenstore.Unit   `json:"unit"`  // calls, tokens or usd
+	Per       string            `json:"per,omitempty"`
+	Limit     adminapi.Quantity `json:"limit"`
+	Used      adminapi.Quantity `json:"used"`
+	Remaining adminapi.Quantity `json:"remaining"`
+	Ends      time.Time         `json:"ends,omitzero"` // of the day or month
 }
 
 // ServeHTTP answers GET and HEAD, with the token in any carrier.
@@ -233,44 +253,42 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 	if err := permit.ValidAt(c.start); err != nil {
 		return nil, denied(err)
 	}
-	calls, refused := callsOf(c)
-	if refused != nil {
-		return nil, refused
-	}
-	return &tokenStatus{
+	status := &tokenStatus{
 		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
-		ExpiresAt: permit.ExpiresAt.Time().UTC(), Calls: calls,
-	}, nil
+		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: []limitStatus{}, // in JSON an empty list, not null
+	}
+	if err := status.readLimits(c, e.door.app); err != nil {
+		return nil, uncharged(c, err)
+	}
+	return status, nil
 }
 
-// callsOf reads how many of a token's calls are used, under the limit in force.
-func callsOf(c *call) (*callsStatus, *refusal) {
-	p, relay := c.permit, c.relay
-	if err := relay.ledger.Refusal(p.token); err != nil {
-		return nil, uncharged(c, err)
-	}
-
-	limit, limited := p.Calls, p.Calls > 0
-	record, err := relay.ledger.Token(c, p.Issuer, p.ID)
-	switch {
-	case errors.Is(err, tokenstore.ErrUnknown): // the token was not used yet
-	case err != nil:
-		return nil, uncharged(c, err)
-	case record.Status == tokenstore.Disabled:
-		return nil, uncharged(c, tokenstore.ErrDisabled)
-	case record.CallsLimit != nil:
-		limit, limited = *record.CallsLimit, true
-	}
-	if !limited {
-		return nil, nil
-	}
-
-	// Not from the record, which is not exact while the token is in use.
-	used, err := relay.ledger.Used(c, tokenstore.TokenCounter(p.Issuer, p.ID))
+// readLimits reads how much of the limits in force is used. The error is the ledger's.
+func (s *tokenStatus) readLimits(c *call, app *App) error {
+	own, err := c.relay.ledger.LimitsOf(c, c.permit.token)
 	if err != nil {
-		return nil, uncharged(c, err)
+		return err
 	}
-	return &callsStatus{Limit: limit, Used: used, Remaining: max(0, limit-used)}, nil
+	reader := newLimitReader(c, app, c.relay)
+	limits, err := reader.inForce(c.permit, own)
+	if err != nil {
+		return err
+	}
+
+	for _, l := range limits {
+		shown := adminapi.NewLimitUse(l, reader.ends(l.Per))
+		s.Limits = append(s.Limits, limitStatus{shown.Scope, shown.Unit, shown.Per, shown.Amount, shown.Used, shown.Left, shown.Ends})
+		switch {
+		case l.Scope != tokenstore.ScopeToken || l.Per != "":
+		case l.Unit == tokenstore.UnitCalls:
+			s.Calls = &callsStatus{l.Amount, l.Used, l.Left()}
+		case l.Unit == tokenstore.UnitTokens:
+			s.Tokens = &unitStatus[int64]{l.Amount, l.Used, l.Left()}
+		case l.Unit == tokenstore.UnitNanoUSD:
+			s.USD = &unitStatus[grant.USD]{grant.USD(l.Amount), grant.USD(l.Used), grant.USD(l.Left())}
+		}
+	}
+	return nil
 }
 
 const (
