@@ -8,13 +8,11 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
@@ -137,37 +135,13 @@ func runningRelay() (*App, *relay, error) {
 	return app, relay, nil
 }
 
-// parameters returns the parameters of the query. It refuses one that is unknown or
-// given twice, because a filter that is ignored would select too much.
-func (r *adminRequest) parameters(known ...string) (url.Values, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, apiError(http.StatusBadRequest, errors.New("the query does not parse"))
-	}
-	for name, all := range values {
-		if !slices.Contains(known, name) {
-			return nil, apiError(http.StatusBadRequest, fmt.Errorf("unknown query parameter; must be one of %s", strings.Join(known, ", ")))
-		}
-		if len(all) > 1 {
-			return nil, apiError(http.StatusBadRequest, fmt.Errorf("%s is given twice", name))
-		}
-	}
-	return values, nil
-}
-
 func adminMint(r *adminRequest) (any, error) {
 	draft, err := grant.ParseDraft(r.body)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	switch {
-	case draft.Issuer != "" && draft.Issuer != mint.RelayIssuer:
-		return nil, apiError(http.StatusBadRequest, fmt.Errorf("iss: the admin endpoint mints as %q only", mint.RelayIssuer))
-	case draft.Audience != "":
-		return nil, apiError(http.StatusBadRequest, errors.New("aud: leave it out; it is this relay"))
-	case r.app.Providers[draft.Provider] == nil:
-		return nil, apiError(http.StatusBadRequest, fmt.Errorf("unknown provider %q; must be one of %s",
-			draft.Provider, strings.Join(slices.Sorted(maps.Keys(r.app.Providers)), ", ")))
+	if err := adminapi.CheckDraft(draft, slices.Sorted(maps.Keys(r.app.Providers))); err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	m, err := r.relay.minter.Mint(draft, time.Now())
 	if err != nil {
@@ -195,24 +169,13 @@ func (r *adminRequest) open(token string) (*grant.Claims, error) {
 }
 
 func adminKeys(r *adminRequest) (any, error) {
-	if _, err := r.parameters(); err != nil {
-		return nil, err
+	if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	public := r.relay.tokens.opener.Keys()
-	data, err := eccrypto.MarshalJWKS(public...)
+	answer, err := adminapi.NewKeys(public)
 	if err != nil {
 		return nil, err
-	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(data, &set); err != nil {
-		return nil, err
-	}
-
-	var answer adminapi.Keys
-	for i, key := range public {
-		answer.Keys = append(answer.Keys, adminapi.RelayKey{ID: key.ID(), Current: i == 0, JWK: set.Keys[i]})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.app.grants)) {
 		key := r.app.signers[name]
@@ -234,11 +197,7 @@ func apiError(status int, err error) error {
 }
 
 func adminList(r *adminRequest) (any, error) {
-	q, err := r.parameters(adminapi.TokenParameters...)
-	if err != nil {
-		return nil, err
-	}
-	f, err := adminapi.ParseFilter(q)
+	f, err := adminapi.ParseFilter(r.URL.RawQuery)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
@@ -329,11 +288,7 @@ func (l *limitReader) usedOf(c tokenstore.Counter) (int64, error) {
 
 // identity returns the token that the path names.
 func (r *adminRequest) identity() (adminapi.Identity, error) {
-	name := r.PathValue("id")
-	if issuer := r.PathValue("issuer"); issuer != "" {
-		name = issuer + "/" + name
-	}
-	i, err := adminapi.ParseIdentity(name)
+	i, err := adminapi.ParseIdentity(strings.TrimPrefix(r.PathValue("issuer")+"/"+r.PathValue("id"), "/"))
 	if err != nil {
 		return i, apiError(http.StatusBadRequest, err)
 	}
@@ -409,11 +364,7 @@ func adminUpdate(r *adminRequest) (any, error) {
 }
 
 func adminUsage(r *adminRequest) (any, error) {
-	q, err := r.parameters(adminapi.UsageParameters...)
-	if err != nil {
-		return nil, err
-	}
-	f, err := adminapi.ParseUsage(q)
+	f, err := adminapi.ParseUsage(r.URL.RawQuery)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
@@ -423,8 +374,8 @@ func adminUsage(r *adminRequest) (any, error) {
 
 // adminLimits lists the limits of the config, and then those that were set.
 func adminLimits(r *adminRequest) (any, error) {
-	if _, err := r.parameters(); err != nil {
-		return nil, err
+	if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	list := adminapi.Limits{Limits: []adminapi.Limit{}}
 	for _, l := range r.app.Limits {
@@ -453,11 +404,7 @@ func adminSetLimit(r *adminRequest) (any, error) {
 // adminRemoveLimit removes a limit that was set. The limit for all, or that of the
 // config, applies again.
 func adminRemoveLimit(r *adminRequest) (any, error) {
-	query, err := r.parameters("scope", "issuer", "subject", "id", "per", "unit")
-	if err != nil {
-		return nil, err
-	}
-	limit, err := adminapi.ParseLimitKey(query)
+	limit, err := adminapi.ParseLimitKey(r.URL.RawQuery)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
@@ -602,27 +549,13 @@ func (r *adminRequest) revoke(answer adminapi.Revoked, rev tokenstore.Revocation
 		// calls under way.
 		answer.Note = fmt.Sprintf("the config has no issuer %s", rev.Issuer)
 	} else if rev.Scope == tokenstore.ScopeSubject && rev.ID != "" {
-		answer.Note = r.namesakes(rev)
+		namesakes := tokenstore.Filter{Subject: rev.ID, Status: tokenstore.Active, Limit: adminapi.MaxPage}
+		page, _ := r.relay.ledger.Tokens(r.Context(), namesakes) // none, if that fails
+		answer.Note = adminapi.Namesakes(rev, page.Records)
 	}
 	r.app.logger.Info("revoked", zap.String("scope", string(rev.Scope)), zap.String("issuer", rev.Issuer),
 		zap.String("id", rev.ID), zap.Time("before", rev.Before), zap.Int("ended_calls", answer.Ended))
 	return answer, nil
-}
-
-// namesakes warns about same-named subjects of other issuers, whose tokens are not
-// revoked.
-func (r *adminRequest) namesakes(rev tokenstore.Revocation) string {
-	page, _ := r.relay.ledger.Tokens(r.Context(), tokenstore.Filter{Subject: rev.ID, Status: tokenstore.Active, Limit: 1000}) // none, if that fails
-	var issuers []string
-	for _, t := range page.Records {
-		if t.Issuer != rev.Issuer && !slices.Contains(issuers, t.Issuer) {
-			issuers = append(issuers, t.Issuer)
-		}
-	}
-	if len(issuers) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("subject %q also has tokens of %s, which stay valid", rev.ID, strings.Join(issuers, ", "))
 }
 
 // Interface guards

@@ -183,10 +183,10 @@ type tokenStatus struct {
 
 	// What is left of the token's own limits; nil means unlimited.
 	Calls  *callsStatus           `json:"calls,omitempty"`
-	Tokens *unitStatus[int64]     `json:"tokens,omitempty"`
+	Tokens *callsStatus           `json:"tokens,omitempty"`
 	USD    *unitStatus[grant.USD] `json:"usd,omitempty"`
 
-	Limits []limitStatus `json:"limits"` // all limits in force
+	Limits []adminapi.LimitStanding `json:"limits"` // all limits in force
 }
 
 type unitStatus[N int64 | grant.USD] struct {
@@ -196,17 +196,6 @@ type unitStatus[N int64 | grant.USD] struct {
 }
 
 type callsStatus = unitStatus[int64]
-
-// limitStatus is a limit in force: the token's own, or one of the operator.
-type limitStatus struct {
-	Scope     tokenstore.Scope  `json:"scope"` // whose use it counts
-	Unit      tokenstore.Unit   `json:"unit"`  // calls, tokens or usd
-	Per       string            `json:"per,omitempty"`
-	Limit     adminapi.Quantity `json:"limit"`
-	Used      adminapi.Quantity `json:"used"`
-	Remaining adminapi.Quantity `json:"remaining"`
-	Ends      time.Time         `json:"ends,omitzero"` // of the day or month
-}
 
 // ServeHTTP answers GET and HEAD, with the token in any carrier.
 func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -253,42 +242,32 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 	if err := permit.ValidAt(c.start); err != nil {
 		return nil, denied(err)
 	}
-	status := &tokenStatus{
-		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
-		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: []limitStatus{}, // in JSON an empty list, not null
-	}
-	if err := status.readLimits(c, e.door.app); err != nil {
+	own, err := c.relay.ledger.LimitsOf(c, permit.token)
+	if err != nil {
 		return nil, uncharged(c, err)
 	}
-	return status, nil
-}
-
-// readLimits reads how much of the limits in force is used. The error is the ledger's.
-func (s *tokenStatus) readLimits(c *call, app *App) error {
-	own, err := c.relay.ledger.LimitsOf(c, c.permit.token)
+	reader := newLimitReader(c, e.door.app, c.relay)
+	limits, err := reader.inForce(permit, own)
 	if err != nil {
-		return err
-	}
-	reader := newLimitReader(c, app, c.relay)
-	limits, err := reader.inForce(c.permit, own)
-	if err != nil {
-		return err
+		return nil, uncharged(c, err)
 	}
 
+	status := &tokenStatus{
+		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
+		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: adminapi.NewStandings(limits, reader.ends),
+	}
 	for _, l := range limits {
-		shown := adminapi.NewLimitUse(l, reader.ends(l.Per))
-		s.Limits = append(s.Limits, limitStatus{shown.Scope, shown.Unit, shown.Per, shown.Amount, shown.Used, shown.Left, shown.Ends})
 		switch {
 		case l.Scope != tokenstore.ScopeToken || l.Per != "":
 		case l.Unit == tokenstore.UnitCalls:
-			s.Calls = &callsStatus{l.Amount, l.Used, l.Left()}
+			status.Calls = &callsStatus{l.Amount, l.Used, l.Left()}
 		case l.Unit == tokenstore.UnitTokens:
-			s.Tokens = &unitStatus[int64]{l.Amount, l.Used, l.Left()}
+			status.Tokens = &callsStatus{l.Amount, l.Used, l.Left()}
 		case l.Unit == tokenstore.UnitNanoUSD:
-			s.USD = &unitStatus[grant.USD]{grant.USD(l.Amount), grant.USD(l.Used), grant.USD(l.Left())}
+			status.USD = &unitStatus[grant.USD]{grant.USD(l.Amount), grant.USD(l.Used), grant.USD(l.Left())}
 		}
 	}
-	return nil
+	return status, nil
 }
 
 const (

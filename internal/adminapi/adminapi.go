@@ -131,6 +131,24 @@ type Keys struct {
 	Issuers []IssuerKeys `json:"issuers"`
 }
 
+// NewKeys returns the keys that tokens are encrypted to, of which the first is current.
+func NewKeys(public []*eccrypto.PublicKey) (k Keys, err error) {
+	data, err := eccrypto.MarshalJWKS(public...)
+	if err != nil {
+		return k, err
+	}
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(data, &set); err != nil {
+		return k, err
+	}
+	for i, key := range public {
+		k.Keys = append(k.Keys, RelayKey{ID: key.ID(), Current: i == 0, JWK: set.Keys[i]})
+	}
+	return k, nil
+}
+
 // RelayKey is a key that tokens are encrypted to.
 type RelayKey struct {
 	ID      string          `json:"id"`

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,7 +83,11 @@ func ParseLimit(body []byte) (limit tokenstore.Limit, err error) {
 
 // ParseLimitKey reads from a query for whom, in which unit and for which period a limit
 // is.
-func ParseLimitKey(q url.Values) (limit tokenstore.Limit, err error) {
+func ParseLimitKey(query string) (limit tokenstore.Limit, err error) {
+	q, err := ParseQuery(query, "scope", "issuer", "subject", "id", "per", "unit")
+	if err != nil {
+		return limit, err
+	}
 	unit := tokenstore.UnitCalls
 	if q.Has("unit") {
 		if unit, err = ParseUnit(q.Get("unit")); err != nil {
@@ -136,6 +139,19 @@ func parseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 		l.ID = issuer
 	}
 	return l, nil
+}
+
+// CheckDraft checks claims that the admin endpoint is to mint, for one of some providers.
+func CheckDraft(draft *grant.Claims, providers []string) error {
+	switch {
+	case draft.Issuer != "" && draft.Issuer != mint.RelayIssuer:
+		return fmt.Errorf("iss: the admin endpoint mints as %q only", mint.RelayIssuer)
+	case draft.Audience != "":
+		return errors.New("aud: leave it out; it is this relay")
+	case !slices.Contains(providers, draft.Provider):
+		return fmt.Errorf("unknown provider %q; must be one of %s", draft.Provider, strings.Join(providers, ", "))
+	}
+	return nil
 }
 
 // ParseRevocation reads {"scope": …, "issuer": …, "subject": …, "before": …}.
@@ -198,4 +214,20 @@ func parseBefore(text map[string]string, now time.Time) (time.Time, error) {
 		before = whole.Add(time.Second)
 	}
 	return before.UTC(), nil
+}
+
+// Namesakes warns about same-named subjects of other issuers, whose tokens are not
+// revoked. The records are active tokens of subjects of that name. The warning is empty
+// if there are none.
+func Namesakes(rev tokenstore.Revocation, records []tokenstore.Record) string {
+	var issuers []string
+	for _, t := range records {
+		if t.Issuer != rev.Issuer && !slices.Contains(issuers, t.Issuer) {
+			issuers = append(issuers, t.Issuer)
+		}
+	}
+	if len(issuers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("subject %q also has tokens of %s, which stay valid", rev.ID, strings.Join(issuers, ", "))
 }

@@ -12,8 +12,23 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// UsageParameters are the parameters of a usage report.
-var UsageParameters = []string{"by", "provider", "model", "issuer", "subject", "token", "from", "to"}
+// ParseQuery returns the parameters of a query. It refuses one that is unknown or given
+// twice, because a filter that is ignored would select too much.
+func ParseQuery(raw string, known ...string) (url.Values, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, errors.New("the query does not parse")
+	}
+	for name, all := range values {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("unknown query parameter; must be one of %s", strings.Join(known, ", "))
+		}
+		if len(all) > 1 {
+			return nil, fmt.Errorf("%s is given twice", name)
+		}
+	}
+	return values, nil
+}
 
 // UsageReport is what was used, by some dimensions.
 type UsageReport struct {
@@ -49,8 +64,12 @@ func NewUsageReport(f tokenstore.UsageFilter, rows []tokenstore.UsageRow) UsageR
 	return report
 }
 
-// ParseUsage reads [UsageParameters].
-func ParseUsage(q url.Values) (f tokenstore.UsageFilter, err error) {
+// ParseUsage reads the query for a report.
+func ParseUsage(query string) (f tokenstore.UsageFilter, err error) {
+	q, err := ParseQuery(query, "by", "provider", "model", "issuer", "subject", "token", "from", "to")
+	if err != nil {
+		return f, err
+	}
 	f = tokenstore.UsageFilter{
 		Provider: q.Get("provider"), Model: q.Get("model"), Issuer: q.Get("issuer"), Subject: q.Get("subject"),
 	}
@@ -114,11 +133,12 @@ func parseBy(s string) (by []tokenstore.Dimension, err error) {
 	return by, nil
 }
 
-// TokenParameters are the parameters of a list of tokens.
-var TokenParameters = []string{"issuer", "subject", "provider", "status", "after", "limit"}
-
-// ParseFilter reads [TokenParameters].
-func ParseFilter(q url.Values) (f tokenstore.Filter, err error) {
+// ParseFilter reads the query for a list of tokens.
+func ParseFilter(query string) (f tokenstore.Filter, err error) {
+	q, err := ParseQuery(query, "issuer", "subject", "provider", "status", "after", "limit")
+	if err != nil {
+		return f, err
+	}
 	f = tokenstore.Filter{
 		Issuer: q.Get("issuer"), Subject: q.Get("subject"), Provider: q.Get("provider"),
 		Status: tokenstore.Status(q.Get("status")), After: q.Get("after"),
