@@ -219,7 +219,7 @@ type limitReader struct {
 }
 
 func newLimitReader(ctx context.Context, app *App, relay *relay) *limitReader {
-	return &limitReader{ctx, app, relay, relay.limitsInForce(app.Limits), time.Now(), make(map[tokenstore.Counter]int64)}
+	return &limitReader{ctx, app, relay, relay.limitsInForce(), time.Now(), make(map[tokenstore.Counter]int64)}
 }
 
 func (r *adminRequest) limitReader() *limitReader { return newLimitReader(r.Context(), r.app, r.relay) }
@@ -426,7 +426,7 @@ func adminRemoveLimit(r *adminRequest) (any, error) {
 // logs and returns the limit.
 func (r *adminRequest) changed(what string, limit tokenstore.Limit) (any, error) {
 	shown := adminapi.NewLimit(limit, "admin")
-	for _, rule := range r.relay.limitsInForce(r.app.Limits).rules {
+	for _, rule := range r.relay.limitsInForce().rules {
 		if rule.scope != limit.Scope || rule.unit != limit.Unit || rule.per != limit.Per {
 			continue
 		}

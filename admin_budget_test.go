@@ -135,8 +135,7 @@ func nextMonth() string {
 // A page may poll what is left of every limit.
 func TestTokenStatus_Budgets(t *testing.T) {
 	up := newUpstream(t, answerJSON(`{"model":"m","usage":{"prompt_tokens":5,"completion_tokens":5,"total_tokens":10}}`))
-	config := limited(simple(up.URL), testPrices+"\nlimit subject usd 2.5 per month\nlimit issuer tokens 5000")
-	relay := startRelay(t, replaceOnce(t, config, "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\ttoken_status /status\n\t\t}\n"))
+	relay := startRelay(t, simple(up.URL, inApp(testPrices, "limit subject usd 2.5 per month", "limit issuer tokens 5000"), inDirective("token_status /status")))
 	five, thousand := grant.USD(5e9), int64(1000)
 	token := relay.mint(id("t"), func(c *grant.Claims) { c.Limits = &grant.Limits{USD: &five, Tokens: &thousand} })
 	status := func() map[string]json.RawMessage {

@@ -46,6 +46,7 @@ func admin(t *testing.T, method, target, body string) (*httptest.ResponseRecorde
 }
 
 func TestAdminRefuses(t *testing.T) {
+	wording := newGolden(t, "refusals/admin.golden")
 	r := startRelay(t, simple(newUpstream(t, nil).URL))
 	r.do(r.request(bearer(r.mint(id("used")))))
 	secretToken := r.mint()
@@ -55,102 +56,98 @@ func TestAdminRefuses(t *testing.T) {
 		method, path string
 		body         string
 		status       int
-		message      string
+		about        string // is named; of a 405, what is allowed
 	}{
-		{"mint by PUT", "PUT", "tokens", `{}`, 405, "use GET, POST"},
-		{"token by POST", "POST", "tokens/backend/used", `{}`, 405, "use DELETE, GET, PATCH"},
-		{"revocations by GET", "GET", "revocations", ``, 405, "use POST"},
-		{"usage by POST", "POST", "usage", ``, 405, "use GET"},
-		{"limits by POST", "POST", "limits", ``, 405, "use DELETE, GET, PUT"},
-		{"limit: no body", "PUT", "limits", ``, 400, "not a JSON object"},
-		{"limit: unknown member", "PUT", "limits", `{"scope":"issuer","call":1}`, 400, "unknown member"},
-		{"limit: scope", "PUT", "limits", `{"scope":"user","calls":1}`, 400, "must be one of token, subject, issuer"},
-		{"limit: no calls", "PUT", "limits", `{"scope":"issuer"}`, 400, "calls is missing"},
-		{"limit: calls as text", "PUT", "limits", `{"scope":"issuer","calls":"1"}`, 400, "calls must be a whole number"},
-		{"limit: negative", "PUT", "limits", `{"scope":"issuer","calls":-1}`, 400, "from 0"},
-		{"limit: per week", "PUT", "limits", `{"scope":"issuer","calls":1,"per":"week"}`, 400, "must be one of day, month"},
+		{"mint by PUT", "PUT", "tokens", `{}`, 405, "GET, POST"},
+		{"token by POST", "POST", "tokens/backend/used", `{}`, 405, "DELETE, GET, PATCH"},
+		{"revocations by GET", "GET", "revocations", ``, 405, "POST"},
+		{"usage by POST", "POST", "usage", ``, 405, "GET"},
+		{"limits by POST", "POST", "limits", ``, 405, "DELETE, GET, PUT"},
+		{"limit: no body", "PUT", "limits", ``, 400, "body"},
+		{"limit: unknown member", "PUT", "limits", `{"scope":"issuer","call":1}`, 400, "scope, issuer, subject, id, calls, per"},
+		{"limit: scope", "PUT", "limits", `{"scope":"user","calls":1}`, 400, `scope "user"`},
+		{"limit: no calls", "PUT", "limits", `{"scope":"issuer"}`, 400, "calls"},
+		{"limit: calls as text", "PUT", "limits", `{"scope":"issuer","calls":"1"}`, 400, "calls"},
+		{"limit: negative", "PUT", "limits", `{"scope":"issuer","calls":-1}`, 400, "calls"},
+		{"limit: per week", "PUT", "limits", `{"scope":"issuer","calls":1,"per":"week"}`, 400, `per "week"`},
 		{"limit: a token in all", "PUT", "limits", `{"scope":"token","calls":1}`, 400, "PATCH /relayapi/tokens"},
-		{"limit: subject of an issuer", "PUT", "limits", `{"scope":"issuer","subject":"x","calls":1}`, 400, "needs scope subject"},
-		{"limit: id of a subject", "PUT", "limits", `{"scope":"subject","id":"x","calls":1}`, 400, "needs scope token"},
-		{"limit: all of an issuer", "PUT", "limits", `{"scope":"subject","issuer":"backend","calls":1}`, 400, "also give the subject or the id"},
-		{"limit: issuer with a slash", "PUT", "limits", `{"scope":"issuer","issuer":"a/b","calls":1}`, 400, "letters, digits"},
-		{"limit: null", "PUT", "limits", `{"scope":null,"calls":1}`, 400, "must be a text"},
-		{"limit: remove what is not set", "DELETE", "limits?scope=issuer", ``, 404, "no such limit is set"},
-		{"keys by DELETE", "DELETE", "keys", ``, 405, "use GET"},
-		{"inspect by GET", "GET", "inspect", ``, 405, "use POST"},
-		{"long body", "POST", "inspect", strings.Repeat("x", adminapi.MaxBody+1), 413, "longer than"},
+		{"limit: subject of an issuer", "PUT", "limits", `{"scope":"issuer","subject":"x","calls":1}`, 400, "subject:"},
+		{"limit: id of a subject", "PUT", "limits", `{"scope":"subject","id":"x","calls":1}`, 400, "id:"},
+		{"limit: all of an issuer", "PUT", "limits", `{"scope":"subject","issuer":"backend","calls":1}`, 400, "issuer:"},
+		{"limit: issuer with a slash", "PUT", "limits", `{"scope":"issuer","issuer":"a/b","calls":1}`, 400, "issuer"},
+		{"limit: null", "PUT", "limits", `{"scope":null,"calls":1}`, 400, "scope"},
+		{"limit: remove what is not set", "DELETE", "limits?scope=issuer", ``, 404, "GET /relayapi/limits"},
+		{"keys by DELETE", "DELETE", "keys", ``, 405, "GET"},
+		{"inspect by GET", "GET", "inspect", ``, 405, "POST"},
+		{"long body", "POST", "inspect", strings.Repeat("x", adminapi.MaxBody+1), 413, "65536"},
 
-		{"list: unknown parameter", "GET", "tokens?subjekt=x", ``, 400, "must be one of issuer, subject"},
-		{"list: twice", "GET", "tokens?status=active&status=revoked", ``, 400, "status is given twice"},
-		{"list: broken query", "GET", "tokens?status=%zz", ``, 400, "does not parse"},
-		{"list: status", "GET", "tokens?status=Active", ``, 400, "status must be one of active"},
-		{"list: limit 0", "GET", "tokens?limit=0", ``, 400, "from 1 to 1000"},
-		{"list: limit 1001", "GET", "tokens?limit=1001", ``, 400, "from 1 to 1000"},
-		{"list: limit", "GET", "tokens?limit=ten", ``, 400, "from 1 to 1000"},
-		{"list: after", "GET", "tokens?after=used", ``, 400, "must be the `next`"},
+		{"list: unknown parameter", "GET", "tokens?subjekt=x", ``, 400, "issuer, subject, provider, status, after, limit"},
+		{"list: twice", "GET", "tokens?status=active&status=revoked", ``, 400, "status"},
+		{"list: broken query", "GET", "tokens?status=%zz", ``, 400, "query"},
+		{"list: status", "GET", "tokens?status=Active", ``, 400, "status"},
+		{"list: limit 0", "GET", "tokens?limit=0", ``, 400, "limit"},
+		{"list: limit 1001", "GET", "tokens?limit=1001", ``, 400, "limit"},
+		{"list: limit", "GET", "tokens?limit=ten", ``, 400, "limit"},
+		{"list: after", "GET", "tokens?after=used", ``, 400, "after"},
 
-		{"show: unknown", "GET", "tokens/backend/never", ``, 404, "no token backend/never"},
-		{"show: of another issuer", "GET", "tokens/used", ``, 404, "no token relay/used"},
+		{"show: unknown", "GET", "tokens/backend/never", ``, 404, "backend/never"},
+		{"show: of another issuer", "GET", "tokens/used", ``, 404, "relay/used"},
 		{"show: name", "GET", "tokens/backend/a%20b", ``, 400, "[issuer/]id"},
 		{"show: slashes", "GET", "tokens/backend/a%2Fb", ``, 400, "[issuer/]id"},
-		{"show: token", "GET", "tokens/" + secretToken, ``, 400, "a whole token"},
+		{"show: token", "GET", "tokens/" + secretToken, ``, 400, "jti"},
 
-		{"change: unknown", "PATCH", "tokens/backend/never", `{"disabled":true}`, 404, "no token backend/never"},
-		{"enable: unknown", "PATCH", "tokens/backend/never", `{"disabled":false}`, 404, "no token backend/never"},
-		{"change: nothing", "PATCH", "tokens/backend/used", `{}`, 400, "nothing to change"},
-		{"change: no object", "PATCH", "tokens/backend/used", `null`, 400, "not a JSON object"},
-		{"change: empty", "PATCH", "tokens/backend/used", ``, 400, "not a JSON object"},
-		{"change: breaks off", "PATCH", "tokens/backend/used", `{"disabled":true`, 400, "not valid JSON"},
-		{"change: two", "PATCH", "tokens/backend/used", `{"disabled":true}{}`, 400, "after the JSON object"},
-		{"change: unknown member", "PATCH", "tokens/backend/used", `{"disabled":true,"calls":1}`, 400, "unknown member"},
-		{"change: wrong case", "PATCH", "tokens/backend/used", `{"Disabled":true}`, 400, "unknown member"},
-		{"change: twice", "PATCH", "tokens/backend/used", `{"disabled":false,"disabled":true}`, 400, "given twice"},
-		{"change: twice with null", "PATCH", "tokens/backend/used", `{"calls_limit":null,"calls_limit":1}`, 400, "given twice"},
-		{"change: no UTF-8", "PATCH", "tokens/backend/used", "{\"label\":\"\xff\"}", 400, "not valid JSON"},
-		{"limit: negative", "PATCH", "tokens/backend/used", `{"calls_limit":-1}`, 400, "whole number from 0"},
-		{"limit: too large", "PATCH", "tokens/backend/used", `{"calls_limit":9007199254740992}`, 400, "whole number from 0"},
-		{"limit: fraction", "PATCH", "tokens/backend/used", `{"calls_limit":1.5}`, 400, "whole number from 0"},
-		{"limit: text", "PATCH", "tokens/backend/used", `{"calls_limit":"1"}`, 400, "whole number from 0"},
-		{"disabled: null", "PATCH", "tokens/backend/used", `{"disabled":null}`, 400, "true or false"},
-		{"disabled: number", "PATCH", "tokens/backend/used", `{"disabled":1}`, 400, "true or false"},
-		{"label: null", "PATCH", "tokens/backend/used", `{"label":null}`, 400, "200 printable"},
-		{"label: long", "PATCH", "tokens/backend/used", `{"label":"` + strings.Repeat("é", 201) + `"}`, 400, "200 printable"},
-		{"label: control", "PATCH", "tokens/backend/used", `{"label":"\u001b[2J"}`, 400, "200 printable"},
-		{"label: half a character", "PATCH", "tokens/backend/used", `{"label":"\ud800"}`, 400, "not valid JSON"},
+		{"change: unknown", "PATCH", "tokens/backend/never", `{"disabled":true}`, 404, "backend/never"},
+		{"enable: unknown", "PATCH", "tokens/backend/never", `{"disabled":false}`, 404, "backend/never"},
+		{"change: nothing", "PATCH", "tokens/backend/used", `{}`, 400, "calls_limit, disabled or label"},
+		{"change: no object", "PATCH", "tokens/backend/used", `null`, 400, "body"},
+		{"change: empty", "PATCH", "tokens/backend/used", ``, 400, "body"},
+		{"change: unknown member", "PATCH", "tokens/backend/used", `{"disabled":true,"calls":1}`, 400, "calls_limit, disabled, label"},
+		{"change: twice", "PATCH", "tokens/backend/used", `{"disabled":false,"disabled":true}`, 400, "member"},
+		{"change: limit negative", "PATCH", "tokens/backend/used", `{"calls_limit":-1}`, 400, "calls_limit"},
+		{"change: limit too large", "PATCH", "tokens/backend/used", `{"calls_limit":9007199254740992}`, 400, "calls_limit"},
+		{"change: limit fraction", "PATCH", "tokens/backend/used", `{"calls_limit":1.5}`, 400, "calls_limit"},
+		{"change: limit text", "PATCH", "tokens/backend/used", `{"calls_limit":"1"}`, 400, "calls_limit"},
+		{"disabled: null", "PATCH", "tokens/backend/used", `{"disabled":null}`, 400, "disabled"},
+		{"disabled: number", "PATCH", "tokens/backend/used", `{"disabled":1}`, 400, "disabled"},
+		{"label: null", "PATCH", "tokens/backend/used", `{"label":null}`, 400, "label"},
+		{"label: long", "PATCH", "tokens/backend/used", `{"label":"` + strings.Repeat("é", 201) + `"}`, 400, "label"},
+		{"label: control", "PATCH", "tokens/backend/used", `{"label":"\u001b[2J"}`, 400, "label"},
+		{"label: half a character", "PATCH", "tokens/backend/used", `{"label":"\ud800"}`, 400, "body"},
 
 		{"revoke: name", "DELETE", "tokens/backend/a%20b", ``, 400, "[issuer/]id"},
-		{"revoke: token", "DELETE", "tokens/" + secretToken, ``, 400, "a whole token"},
-		{"revocation: no scope", "POST", "revocations", `{"subject":"user-1"}`, 400, "must be one of subject, issuer, all"},
+		{"revoke: token", "DELETE", "tokens/" + secretToken, ``, 400, "jti"},
+		{"revocation: no scope", "POST", "revocations", `{"subject":"user-1"}`, 400, "scope"},
 		{"revocation: scope token", "POST", "revocations", `{"scope":"token","issuer":"backend"}`, 400, "DELETE /relayapi/tokens"},
-		{"revocation: no subject", "POST", "revocations", `{"scope":"subject","issuer":"backend"}`, 400, "subject is missing"},
-		{"revocation: subject null", "POST", "revocations", `{"scope":"subject","subject":null}`, 400, "subject must be a text"},
-		{"revocation: subject", "POST", "revocations", `{"scope":"subject","subject":"a\nb"}`, 400, "must be printable"},
-		{"revocation: no issuer", "POST", "revocations", `{"scope":"issuer"}`, 400, "issuer is missing"},
-		{"revocation: issuer", "POST", "revocations", `{"scope":"issuer","issuer":"a b"}`, 400, "issuer must have 1 to 64"},
-		{"revocation: issuer and subject", "POST", "revocations", `{"scope":"issuer","issuer":"backend","subject":"user-1"}`, 400, "subject: needs scope subject"},
-		{"revocation: all of an issuer", "POST", "revocations", `{"scope":"all","issuer":"backend"}`, 400, "does not go with scope all"},
-		{"revocation: all of a subject", "POST", "revocations", `{"scope":"all","subject":"user-1"}`, 400, "subject: needs scope subject"},
-		{"revocation: before", "POST", "revocations", many + `,"before":"2026-01-31"}`, 400, "RFC 3339"},
-		{"revocation: before 1970", "POST", "revocations", many + `,"before":"1969-01-31T00:00:00Z"}`, 400, "RFC 3339"},
-		{"revocation: future", "POST", "revocations", many + `,"before":"2999-01-31T00:00:00Z"}`, 400, "in the future"},
-		{"revocation: unknown member", "POST", "revocations", many + `,"id":"x"}`, 400, "unknown member"},
-		{"revocation: twice", "POST", "revocations", many + `,"scope":"all"}`, 400, "given twice"},
+		{"revocation: no subject", "POST", "revocations", `{"scope":"subject","issuer":"backend"}`, 400, "subject"},
+		{"revocation: subject null", "POST", "revocations", `{"scope":"subject","subject":null}`, 400, "subject"},
+		{"revocation: subject", "POST", "revocations", `{"scope":"subject","subject":"a\nb"}`, 400, "subject"},
+		{"revocation: no issuer", "POST", "revocations", `{"scope":"issuer"}`, 400, "issuer"},
+		{"revocation: issuer", "POST", "revocations", `{"scope":"issuer","issuer":"a b"}`, 400, "issuer"},
+		{"revocation: issuer and subject", "POST", "revocations", `{"scope":"issuer","issuer":"backend","subject":"user-1"}`, 400, "subject:"},
+		{"revocation: all of an issuer", "POST", "revocations", `{"scope":"all","issuer":"backend"}`, 400, "issuer:"},
+		{"revocation: all of a subject", "POST", "revocations", `{"scope":"all","subject":"user-1"}`, 400, "subject:"},
+		{"revocation: before", "POST", "revocations", many + `,"before":"2026-01-31"}`, 400, "before"},
+		{"revocation: before 1970", "POST", "revocations", many + `,"before":"1969-01-31T00:00:00Z"}`, 400, "before"},
+		{"revocation: future", "POST", "revocations", many + `,"before":"2999-01-31T00:00:00Z"}`, 400, "before"},
+		{"revocation: unknown member", "POST", "revocations", many + `,"id":"x"}`, 400, "scope, issuer, subject, before"},
+		{"revocation: twice", "POST", "revocations", many + `,"scope":"all"}`, 400, "member"},
 
-		{"usage: day", "GET", "usage?from=2026-1-1", ``, 400, "from must be a day"},
-		{"usage: no day", "GET", "usage?to=", ``, 400, "to must be a day"},
+		{"usage: day", "GET", "usage?from=2026-1-1", ``, 400, "from"},
+		{"usage: no day", "GET", "usage?to=", ``, 400, "to"},
 		{"usage: order", "GET", "usage?from=2026-01-02&to=2026-01-01", ``, 400, "to is before from"},
-		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "unknown query parameter"},
-		{"keys: parameter", "GET", "keys?private=1", ``, 400, "unknown query parameter"},
+		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "provider, issuer, subject, from, to"},
+		{"keys: parameter", "GET", "keys?private=1", ``, 400, "parameter"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w, answer := admin(t, test.method, "/relayapi/"+test.path, test.body)
 			message, _ := answer["error"].(string)
-			if w.Code != test.status || !strings.Contains(message, test.message) {
-				t.Errorf("answered %d %q, want %d with %q", w.Code, message, test.status, test.message)
+			wording.says(test.name, message)
+			if w.Code != test.status || !strings.Contains(message, test.about) {
+				t.Errorf("answered %d %q, want %d about %q", w.Code, message, test.status, test.about)
 			}
-			if allow := w.Header().Get("Allow"); (allow != "") != (test.status == 405) || !strings.HasSuffix(message, allow) {
-				t.Errorf("Allow is %q", allow)
+			if allow := w.Header().Get("Allow"); test.status == 405 && allow != test.about || test.status != 405 && allow != "" {
+				t.Errorf("allows %q, status %d", allow, test.status)
 			}
 			if leak(message, secretToken, 16) {
 				t.Error("the message has a piece of the token")
@@ -168,14 +165,9 @@ func TestAdminRefuses(t *testing.T) {
 
 // One list has every kind of limit, and of how a token can stand under it.
 func TestAdminList_LimitsInForce(t *testing.T) {
-	config := replaceOnce(t, simple(newUpstream(t, nil).URL), "issuer backend {", `limit token calls 2 per day
-			issuer small {
-				public_key {dir}/backend.pub.pem
-				providers demo
-				calls 1
-			}
-			issuer backend {`)
-	r := startRelay(t, config)
+	r := startRelay(t, simple(newUpstream(t, nil).URL, inApp("limit token calls 2 per day"), func(c *testConfig) {
+		c.issuers = section("issuer small", "public_key {dir}/backend.pub.pem", "providers demo", "calls 1")
+	}))
 	use := func(issuer, name string, n int, edits ...func(*grant.Claims)) {
 		token := r.mintAs(issuer, append(edits, id(name), func(c *grant.Claims) { c.Subject = "of-" + name })...)
 		for range n {
@@ -327,7 +319,7 @@ func TestAdminKeys(t *testing.T) {
 	r := newTestRelay(t)
 	old := newKey(t)
 	r.writeKeys("old", old)
-	r.load(replaceOnce(t, simple(newUpstream(t, nil).URL), "relay.pem", "relay.pem {dir}/old.pem"))
+	r.load(simple(newUpstream(t, nil).URL, func(c *testConfig) { c.keys = "{dir}/relay.pem {dir}/old.pem" }))
 	w, _ := admin(t, "GET", "/relayapi/keys", "")
 	var got struct {
 		Keys []struct {

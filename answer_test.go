@@ -177,11 +177,7 @@ func TestAnswer_AddressesAreRewritten(t *testing.T) {
 		"with a base path":         {"", "", "/base", ""},
 		"with a prefix and a base": {"prefix /api", "/api/demo", "/base", "/api/demo"},
 	} {
-		config := simple(up.URL + tc.base)
-		if tc.config != "" {
-			config = replaceOnce(t, config, "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\t"+tc.config+"\n\t\t}\n")
-		}
-		relay := startRelay(t, config)
+		relay := startRelay(t, simple(up.URL+tc.base, inDirective(tc.config)))
 		token := relay.mint()
 		for _, row := range []struct{ name, value, want string }{
 			{"X-Goog-Upload-URL", "UP" + tc.base + "/upload/x?upload_id=1&key=abc", relay.URL + tc.prefix + "/upload/x?upload_id=1&key=abc"},

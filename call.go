@@ -67,13 +67,14 @@ type address struct {
 type held struct {
 	slot     ratelimit.Slot[string] // of limits.concurrency
 	cancel   context.CancelCauseFunc
-	parent   context.Context     // of the request; it ends when the client leaves
-	unfollow func() bool         // stops the call from ending with its parent
-	client   clientBody          // the body as the client sends it
-	body     *bodies.Body        // in memory; nil means that it streams
-	reader   *bodies.Reader      // of body, that the next handlers read
-	messages *ws.Guard           // of a WebSocket; nil means that messages are not looked into
-	charges  []tokenstore.Charge // written under the mutex of the registry
+	parent   context.Context                                  // of the request; it ends when the client leaves
+	unfollow func() bool                                      // stops the call from ending with its parent
+	client   clientBody                                       // the body as the client sends it
+	body     *bodies.Body                                     // in memory; nil means that it streams
+	reader   *bodies.Reader                                   // of body, that the next handlers read
+	messages *ws.Guard                                        // of a WebSocket; nil means that messages are not looked into
+	check    func(message []byte) (changed []byte, err error) // of messages
+	charges  []tokenstore.Charge                              // written under the mutex of the registry
 
 	stopInterrupt func() bool // of client when the call ends; nil means that it is not interrupted
 }

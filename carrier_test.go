@@ -176,19 +176,19 @@ func TestTokensAreNotLogged(t *testing.T) {
 // TestBasicCredentialGoesOut has a provider that reads its key in HTTP Basic.
 func TestBasicCredentialGoesOut(t *testing.T) {
 	t.Setenv("TEST_ACCOUNT", "AC0123")
-	for line, want := range map[string]string{
-		"credential basic":                    basic(realKey, ""),
-		"credential basic api":                basic("api", realKey),
-		"credential basic {env.TEST_ACCOUNT}": basic("AC0123", realKey),
+	for place, want := range map[string]string{
+		"basic":                    basic(realKey, ""),
+		"basic api":                basic("api", realKey),
+		"basic {env.TEST_ACCOUNT}": basic("AC0123", realKey),
 	} {
 		t.Run(strings.Map(func(r rune) rune {
 			if strings.ContainsRune("{}", r) { // a directory has the name, and a Caddyfile the directory
 				return -1
 			}
 			return r
-		}, line), func(t *testing.T) {
+		}, place), func(t *testing.T) {
 			up := newUpstream(t, nil)
-			relay := startRelay(t, strings.Replace(simple(up.URL), "credential header Authorization Bearer", line, 1))
+			relay := startRelay(t, simple(up.URL, func(c *testConfig) { c.place = place }))
 			for name, put := range map[string]func(token string) func(*http.Request){
 				"bearer": bearer,
 				"basic":  func(token string) func(*http.Request) { return header("Authorization", basic("AC0123", token)) },

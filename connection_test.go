@@ -77,12 +77,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 				_, _ = io.WriteString(conn, answer)
 				return false
 			})
-			relay := startRelay(t, replaceOnce(t, simple(up.URL), "relayapi\n\t}", `relayapi {
-				transport http {
-					max_response_header 8KiB
-				}
-			}
-		}`))
+			relay := startRelay(t, simple(up.URL, inTransport("max_response_header 8KiB")))
 			res, body := relay.do(relay.request(bearer(relay.mint())))
 			wantRefusal(t, res, body, codeProviderUnreachable)
 			if up.conns.Load() != 1 {
@@ -115,7 +110,7 @@ func TestAnswersAreNotMixed(t *testing.T) {
 		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
 		return rand.IntN(8) > 0
 	})
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "\t\tlog\n", ""))
+	relay := startRelay(t, simple(up.URL, quiet))
 	relay.client.Transport.(*http.Transport).MaxIdleConnsPerHost = clients
 	token := relay.mint()
 	var wg sync.WaitGroup
@@ -230,12 +225,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		_, err := io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
 		return err == nil
 	})
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "relayapi\n\t}", `relayapi {
-			transport http {
-				keepalive 50ms
-			}
-		}
-	}`))
+	relay := startRelay(t, simple(up.URL, inTransport("keepalive 50ms")))
 	for range 2 {
 		if res, body := relay.do(relay.request(bearer(relay.mint()))); res.StatusCode != 204 {
 			t.Fatalf("got %d %s", res.StatusCode, body)

@@ -30,30 +30,21 @@ const (
 
 // minting is a relay as simple, with two back-ends that mint over HTTP. Of
 // them only desk may carry keys, for demo and for other.
-func minting(upstream string) string {
-	config := strings.Replace(simple(upstream), "issuer backend", `issuer shop {
-				secret {env.RELAYAPI_TEST_SECRET}
-				providers demo
-				max_ttl 2h
-			}
-			issuer desk {
-				secret {file.{dir}/desk.secret}
-				providers demo other
-				carried_keys
-			}
-			provider other https://127.0.0.1 {
-				credential header Xi-Api-Key
-				api_key none
-			}
-			issuer backend`, 1)
-	return strings.Replace(config, "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\tmint /mint\n\t\t\ttoken_status /status\n\t\t}\n", 1)
+func minting(upstream string, options ...option) string {
+	base := func(c *testConfig) {
+		c.issuers = section("issuer shop", "secret {env.RELAYAPI_TEST_SECRET}", "providers demo", "max_ttl 2h") +
+			section("issuer desk", "secret {file.{dir}/desk.secret}", "providers demo other", "carried_keys")
+		c.providers = section("provider other https://127.0.0.1", "credential header Xi-Api-Key", "api_key none")
+		c.directive = "mint /mint\ntoken_status /status"
+	}
+	return simple(upstream, append([]option{base}, options...)...)
 }
 
-// startMinting starts a relay from minting, changed by the replacements.
-func startMinting(t *testing.T, up *upstream, replacements ...string) *testRelay {
+// startMinting starts a relay from minting, changed by the options.
+func startMinting(t *testing.T, up *upstream, options ...option) *testRelay {
 	t.Helper()
 	relay := newMinting(t)
-	relay.load(strings.NewReplacer(replacements...).Replace(minting(up.URL)))
+	relay.load(minting(up.URL, options...))
 	return relay
 }
 
@@ -179,6 +170,7 @@ func TestEachSecretHasItsIssuer(t *testing.T) {
 }
 
 func TestMintRefusals(t *testing.T) {
+	wording := newGolden(t, "refusals/mint.golden")
 	relay := startMinting(t, newUpstream(t, nil))
 	now := time.Now().Unix()
 	type edits = []func(*http.Request)
@@ -192,55 +184,58 @@ func TestMintRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		edits edits
 		code  string
-		rule  string
+		about string // is named in the rule
 	}{
-		"no secret":        {edits{asks(`{"provider":"demo"}`)}, codeMintUnauthorized, "no secret"},
-		"a wrong secret":   {as("Authorization", "Bearer "+shopSecret+"x"), codeMintUnauthorized, "not an issuer's"},
-		"a part of it":     {as("Authorization", "Bearer "+shopSecret[:20]), codeMintUnauthorized, "not an issuer's"},
-		"a token":          {as("Authorization", "Bearer "+relay.mint()), codeMintUnauthorized, "not an issuer's"},
-		"without scheme":   {as("Authorization", shopSecret), codeMintUnauthorized, "no secret"},
+		"no secret":        {edits{asks(`{"provider":"demo"}`)}, codeMintUnauthorized, "Authorization"},
+		"a wrong secret":   {as("Authorization", "Bearer "+shopSecret+"x"), codeMintUnauthorized, ""},
+		"a part of it":     {as("Authorization", "Bearer "+shopSecret[:20]), codeMintUnauthorized, ""},
+		"a token":          {as("Authorization", "Bearer "+relay.mint()), codeMintUnauthorized, ""},
+		"without scheme":   {as("Authorization", shopSecret), codeMintUnauthorized, "Authorization"},
 		"GET":              {method("GET"), codeMethodNotAllowed, "POST"},
 		"a preflight":      {method("OPTIONS"), codeMethodNotAllowed, "POST"},
-		"no claims":        {shop(``), codeInvalidRequest, "not a JSON object"},
-		"no provider":      {shop(`{}`), codeInvalidRequest, "provider is missing"},
-		"an unknown claim": {shop(`{"provider":"demo","admin":true}`), codeInvalidRequest, "unknown claim admin"},
-		"another issuer":   {shop(`{"provider":"demo","iss":"desk"}`), string(grant.BeyondGrant), "mints only as shop"},
-		"the relay's own":  {shop(`{"provider":"demo","iss":"relay"}`), string(grant.BeyondGrant), "mints only as shop"},
-		"an audience":      {shop(`{"provider":"demo","aud":"x"}`), codeInvalidRequest, "aud: leave it out"},
+		"no claims":        {shop(``), codeInvalidRequest, "JSON"},
+		"no provider":      {shop(`{}`), codeInvalidRequest, "provider"},
+		"an unknown claim": {shop(`{"provider":"demo","admin":true}`), codeInvalidRequest, "admin"},
+		"another issuer":   {shop(`{"provider":"demo","iss":"desk"}`), string(grant.BeyondGrant), "shop"},
+		"the relay's own":  {shop(`{"provider":"demo","iss":"relay"}`), string(grant.BeyondGrant), "shop"},
+		"an audience":      {shop(`{"provider":"demo","aud":"x"}`), codeInvalidRequest, "aud"},
 		"another provider": {shop(`{"provider":"other"}`), string(grant.NoProvider), "issuer shop may grant providers [demo]"},
-		"a carried key":    {shop(`{"provider":"demo","api_key":"sk-carried-0123456789"}`), string(grant.BeyondGrant), "may not put a key"},
-		"a long life":      {shop(fmt.Sprintf(`{"provider":"demo","exp":%d}`, now+3*3600)), string(grant.BeyondGrant), "lifetime"},
-		"a past life":      {shop(fmt.Sprintf(`{"provider":"demo","iat":%d,"exp":%d}`, now-60, now-30)), codeInvalidRequest, "expired"},
+		"a carried key":    {shop(`{"provider":"demo","api_key":"sk-carried-0123456789"}`), string(grant.BeyondGrant), "issuer shop"},
+		"a long life":      {shop(fmt.Sprintf(`{"provider":"demo","exp":%d}`, now+3*3600)), string(grant.BeyondGrant), "issuer shop"},
+		"a past life":      {shop(fmt.Sprintf(`{"provider":"demo","iat":%d,"exp":%d}`, now-60, now-30)), codeInvalidRequest, ""},
 		"a life to come":   {shop(fmt.Sprintf(`{"provider":"demo","iat":%d}`, now+3600)), codeInvalidRequest, "iat"},
 		"a provider without key": {edits{asks(`{"provider":"other"}`), bearer(deskSecret)}, string(grant.NoProvider),
-			"no key for provider other"},
-		"claims of many bytes": {shop(`{"provider":"` + strings.Repeat("x", maxMintBody) + `"}`), codeTooLarge, "longer than"},
+			"provider other"},
+		"claims of many bytes": {shop(`{"provider":"` + strings.Repeat("x", maxMintBody) + `"}`), codeTooLarge, "65536"},
 		"a token of many bytes": {shop(`{"provider":"demo","allow":{"paths":["/` + strings.Repeat("x", 9000) + `"]}}`), codeInvalidRequest,
-			"is longer than"},
-		"the secret as a claim":    {shop(`{"provider":"demo","` + shopSecret + `":1}`), codeInvalidRequest, "the claims hold the secret"},
-		"the secret in a claim":    {shop(`{"provider":"demo","sub":"` + shopSecret + `"}`), codeInvalidRequest, "the claims hold the secret"},
-		"the secret, escaped":      {shop(`{"provider":"demo","sub":"\u0073` + shopSecret[1:] + `"}`), codeInvalidRequest, "the claims hold the secret"},
-		"the secret, all escaped":  {shop(`{"provider":"demo","sub":"` + escaped(shopSecret) + `"}`), codeInvalidRequest, "the claims hold the secret"},
-		"a piece of the secret":    {shop(`{"provider":"demo","sub":"` + shopSecret[:redact.PieceSize] + `"}`), codeInvalidRequest, "the claims hold the secret"},
-		"the secret in a URL":      {shop(`{"provider":"demo","sub":"x%` + fmt.Sprintf("%x", shopSecret[0]) + shopSecret[1:] + `"}`), codeInvalidRequest, "the claims hold the secret"},
-		"a token as subject":       {shop(`{"provider":"demo","sub":"` + relay.mint() + `"}`), codeInvalidRequest, "the claims hold a token"},
-		"the secret as a provider": {shop(`{"provider":"` + shopSecret + `"}`), codeInvalidRequest, "the claims hold the secret"},
+			"8192"},
+		"the secret as a claim":    {shop(`{"provider":"demo","` + shopSecret + `":1}`), codeInvalidRequest, "secret"},
+		"the secret in a claim":    {shop(`{"provider":"demo","sub":"` + shopSecret + `"}`), codeInvalidRequest, "secret"},
+		"the secret, escaped":      {shop(`{"provider":"demo","sub":"\u0073` + shopSecret[1:] + `"}`), codeInvalidRequest, "secret"},
+		"the secret, all escaped":  {shop(`{"provider":"demo","sub":"` + escaped(shopSecret) + `"}`), codeInvalidRequest, "secret"},
+		"a piece of the secret":    {shop(`{"provider":"demo","sub":"` + shopSecret[:redact.PieceSize] + `"}`), codeInvalidRequest, "secret"},
+		"the secret in a URL":      {shop(`{"provider":"demo","sub":"x%` + fmt.Sprintf("%x", shopSecret[0]) + shopSecret[1:] + `"}`), codeInvalidRequest, "secret"},
+		"a token as subject":       {shop(`{"provider":"demo","sub":"` + relay.mint() + `"}`), codeInvalidRequest, "token"},
+		"the secret as a provider": {shop(`{"provider":"` + shopSecret + `"}`), codeInvalidRequest, "secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			activeApp(t).ledger.guesses = ratelimit.New[netip.Prefix](time.Minute, guessClients)
+			rules := len(relay.rules())
 			res, body := relay.do(relay.request(tc.edits...))
-			wantRefusal(t, res, body, tc.code)
+			message := wantRefusal(t, res, body, tc.code).Error.Message
 			if res.Header.Get("Cache-Control") != "no-store" || hasCORS(res.Header) {
 				t.Errorf("the refusal has headers %v", res.Header)
 			}
 			if tc.code == codeMethodNotAllowed && res.Header.Get("Allow") != "POST" {
 				t.Errorf("allows %q", res.Header.Get("Allow"))
 			}
-			if answers[tc.code].detail && !strings.Contains(body, tc.rule) {
-				t.Errorf("%s does not tell the rule", body)
+			if !relay.logged(`"refused"`, `"code":"`+tc.code+`"`) || len(relay.rules()) != rules+1 {
+				t.Fatalf("the log tells of %d refusals, want 1 with %s", len(relay.rules())-rules, tc.code)
 			}
-			if !relay.logged(`"refused"`, tc.code, tc.rule) {
-				t.Errorf("no line in the log with %q", tc.rule)
+			rule := relay.rules()[rules]
+			wording.says(name, rule)
+			if !strings.Contains(rule, tc.about) || answers[tc.code].detail && !strings.Contains(message, rule) {
+				t.Errorf("the rule is %q, want one about %q; the client is told %q", rule, tc.about, message)
 			}
 			if leak(body, shopSecret, 8) {
 				t.Error("the answer holds a piece of the secret")
@@ -252,7 +247,7 @@ func TestMintRefusals(t *testing.T) {
 
 // A secret that is put in another place mints nothing, and is in no log.
 func TestMintSecretInWrongPlaces(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "log\n\t\trelayapi", "log {\n\t\t\toutput file {dir}/access\n\t\t}\n\t\trelayapi")
+	relay := startMinting(t, newUpstream(t, nil), func(c *testConfig) { c.accessLog = section("log", "output file {dir}/access") })
 	claims := asks(`{"provider":"demo"}`)
 	query := func(q string) func(*http.Request) { return func(r *http.Request) { r.URL.RawQuery = q } }
 	escaped := strings.NewReplacer("/", "%2f", "-", "%2D").Replace(shopSecret)
@@ -304,7 +299,7 @@ func TestMintSecretInWrongPlaces(t *testing.T) {
 // With log_credentials the access log would show Authorization, so that it
 // shows no request that holds a secret or a token there.
 func TestMintWithLogCredentials(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\nlog_credentials\n}", "log\n", "log\nrespond /plain 204\n")
+	relay := startMinting(t, newUpstream(t, nil), inServers("log_credentials"), inSite("respond /plain 204"))
 	m := relay.mintsAs(shopSecret, `{"provider":"demo"}`)
 	relay.status(bearer(m.Token))
 	relay.do(relay.request(asks(`{}`), bearer("another-secret-0123456789")))
@@ -318,7 +313,7 @@ func TestMintWithLogCredentials(t *testing.T) {
 // Who guesses is locked out, also with the right secret, whatever address it
 // says that it comes from. Claims that are refused are no guesses.
 func TestMintGuessesAreBounded(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\ntrusted_proxies static private_ranges\n}")
+	relay := startMinting(t, newUpstream(t, nil), inServers("trusted_proxies static private_ranges"))
 	for range maxGuesses + 5 {
 		res, body := relay.do(relay.request(asks(`{}`), bearer(shopSecret)))
 		wantRefusal(t, res, body, codeInvalidRequest)
@@ -349,7 +344,7 @@ func TestMintGuessesAreBounded(t *testing.T) {
 
 // Behind a proxy that is believed strictly, clients are told apart.
 func TestMintGuessesBehindStrictProxy(t *testing.T) {
-	relay := startMinting(t, newUpstream(t, nil), "{global}", "{global}\nservers {\ntrusted_proxies static private_ranges\ntrusted_proxies_strict\n}")
+	relay := startMinting(t, newUpstream(t, nil), inServers("trusted_proxies static private_ranges", "trusted_proxies_strict"))
 	from := func(i int) func(*http.Request) {
 		return header("X-Forwarded-For", fmt.Sprintf("198.51.100.%d, 203.0.113.%d", i, i%2)) // the proxy adds the last
 	}
@@ -383,7 +378,7 @@ func TestMintIsPaced(t *testing.T) {
 	secrets.Find(shopSecret).Pace.SetBurst(0)
 	res, body := relay.do(relay.request(asks(`{"provider":"demo"}`), bearer(shopSecret)))
 	wantRefusal(t, res, body, codeRateLimited)
-	if res.Header.Get("Retry-After") != "1" || !strings.Contains(body, "more than 100 tokens per second") {
+	if res.Header.Get("Retry-After") != "1" || !strings.Contains(body, "100 ") {
 		t.Errorf("got %s, %v", body, res.Header)
 	}
 	relay.mintsAs(deskSecret, `{"provider":"demo"}`) // of another issuer
@@ -408,41 +403,49 @@ func TestClientOf(t *testing.T) {
 // What a config says wrong of a secret keeps the relay from starting, and is
 // not quoted.
 func TestMintConfigRefused(t *testing.T) {
+	wording := newGolden(t, "refusals/mint_config.golden")
 	up := newUpstream(t, nil)
-	for name, tc := range map[string]struct{ secret, old, new, says string }{
-		"not set":                {"", "", "", "{env.RELAYAPI_TEST_SECRET} is not set or empty"},
-		"blank":                  {" \n", "", "", "{env.RELAYAPI_TEST_SECRET} is not set or empty"},
-		"short":                  {"sk-literal-0123", "", "", "fewer than 16 characters"},
-		"two words":              {"sk-literal-01234 sk-literal", "", "", "one word of printable ASCII"},
-		"shared":                 {deskSecret, "", "", "issuer shop: {env.RELAYAPI_TEST_SECRET} holds the same secret as that of issuer desk"},
-		"no file":                {shopSecret, "desk.secret", "none.secret", "none.secret} is not set or empty"},
-		"none at all":            {shopSecret, "\t\t\tmint /mint\n", "", ""},
-		"literal":                {shopSecret, `"{env.RELAYAPI_TEST_SECRET}"`, `"sk-literal-0123456789"`, "issuer shop: secret must be a placeholder"},
-		"and a key":              {shopSecret, `"secret":`, `"public_key":"x","secret":`, "remove one"},
-		"neither":                {shopSecret, `"secret":"{env.RELAYAPI_TEST_SECRET}",`, ``, "public_key is missing"},
-		"the relay's":            {shopSecret, `"shop":{`, `"relay":{`, "the relay's own issuer"},
-		"mint without an issuer": {shopSecret, "", "", "mint: no issuer has a secret"},
+	asItIs := func(*testConfig) {}
+	for name, tc := range map[string]struct {
+		secret   string
+		option   option
+		old, new string // of the JSON, where the Caddyfile would be refused before it is run
+		about    string // is named in the error; empty: there is none
+	}{
+		"not set":                {"", asItIs, "", "", "{env.RELAYAPI_TEST_SECRET}"},
+		"blank":                  {" \n", asItIs, "", "", "{env.RELAYAPI_TEST_SECRET}"},
+		"short":                  {"sk-literal-0123", asItIs, "", "", "issuer shop"},
+		"two words":              {"sk-literal-01234 sk-literal", asItIs, "", "", "issuer shop"},
+		"shared":                 {deskSecret, asItIs, "", "", "issuer desk"},
+		"no file":                {shopSecret, asItIs, "desk.secret", "none.secret", "none.secret}"},
+		"none at all":            {shopSecret, func(c *testConfig) { c.directive = "token_status /status" }, "", "", ""},
+		"literal":                {shopSecret, asItIs, `"{env.RELAYAPI_TEST_SECRET}"`, `"sk-literal-0123456789"`, "issuer shop: secret"},
+		"and a key":              {shopSecret, asItIs, `"secret":`, `"public_key":"x","secret":`, "issuer desk"},
+		"neither":                {shopSecret, asItIs, `"secret":"{env.RELAYAPI_TEST_SECRET}",`, ``, "issuer shop: public_key"},
+		"the relay's":            {shopSecret, asItIs, `"shop":{`, `"relay":{`, "issuer relay"},
+		"mint without an issuer": {shopSecret, func(c *testConfig) { c.issuers = "" }, "", "", "mint:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			relay := newMinting(t)
 			t.Setenv("RELAYAPI_TEST_SECRET", tc.secret)
-			source := strings.Replace(minting(up.URL), tc.old, tc.new, 1) // or it stands in the JSON
-			if name == "mint without an issuer" {
-				source = replaceOnce(t, simple(up.URL), "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\tmint /mint\n\t\t}\n")
-			}
-			config, err := adapt(relay.fill(source))
+			config, err := adapt(relay.fill(minting(up.URL, tc.option)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = relay.run([]byte(strings.Replace(string(config), tc.old, tc.new, 1)))
-			if tc.says == "" {
+			err = relay.run([]byte(replaceOnce(t, string(config), tc.old, tc.new)))
+			if tc.about == "" {
 				if err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "sk-literal") || leak(err.Error(), deskSecret, 12) {
-				t.Errorf("says %v, want %q", err, tc.says)
+			if err == nil {
+				t.Fatal("the relay starts")
+			}
+			message := strings.ReplaceAll(err.Error(), relay.dir, "{dir}")
+			wording.says(name, message[max(0, strings.LastIndex(message, "provision ")):]) // before it is what Caddy says
+			if !strings.Contains(err.Error(), tc.about) || strings.Contains(err.Error(), "sk-literal") || leak(err.Error(), deskSecret, 12) {
+				t.Errorf("says %v, want an error about %q", err, tc.about)
 			}
 		})
 	}

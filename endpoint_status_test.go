@@ -33,8 +33,7 @@ func (r *testRelay) status(edits ...func(*http.Request)) tokenStatus {
 // startStatus starts a relay with the status of tokens at /status.
 func startStatus(t *testing.T, up *upstream, lines ...string) *testRelay {
 	t.Helper()
-	return startRelay(t, replaceOnce(t, withOtherPlacements(simple(up.URL)), "log\n\t\trelayapi\n",
-		"log\n\t\trelayapi {\n\t\t\ttoken_status /status\n"+strings.Join(lines, "\n")+"\n\t\t}\n"))
+	return startRelay(t, simple(up.URL, withOtherPlacements, inDirective("token_status /status"), inDirective(lines...)))
 }
 
 // The status tells what is left and costs nothing: no call, and no row.
@@ -72,12 +71,14 @@ func TestTokenStatus(t *testing.T) {
 	}
 }
 
-func TestTokenStatusInEveryCarrier(t *testing.T) {
+// The endpoint takes the token from where the relay does, see TestTokenInEveryCarrier.
+func TestTokenStatusInOtherCarriers(t *testing.T) {
 	relay := startStatus(t, newUpstream(t, nil))
 	token := relay.mint(id("t1"))
-	for name, put := range everyCarrier(token) {
+	carriers := everyCarrier(token)
+	for _, name := range []string{"Authorization: Bearer", "a configured provider's header", "a configured provider's parameter", "WebSocket subprotocol", "two places"} {
 		t.Run(name, func(t *testing.T) {
-			res, body := relay.do(relay.request(put, polls))
+			res, body := relay.do(relay.request(carriers[name], polls))
 			var got map[string]any
 			if err := json.Unmarshal([]byte(body), &got); err != nil || res.StatusCode != 200 || got["id"] != "t1" {
 				t.Fatalf("got %d %s", res.StatusCode, body)

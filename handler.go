@@ -16,6 +16,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -303,7 +304,7 @@ func (h *Handler) outlive(c *call, r *http.Request) *refusal {
 	metered := c.spending.limited() || c.permit.provider.dialect.Specific(c.asked(r))
 	if h.OnDisconnect != "cancel" && !c.target.socket && metered {
 		c.waits = true
-		c.outlive(lingers)
+		c.outlive(metering.Linger)
 	}
 	return nil
 }

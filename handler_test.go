@@ -23,7 +23,7 @@ func header(name, value string) func(*http.Request) {
 // provider sees exactly the real key and nothing of the token.
 func TestTokenInEveryCarrier(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, withOtherPlacements(simple(up.URL)))
+	relay := startRelay(t, simple(up.URL, withOtherPlacements))
 	token := relay.mint()
 	for name, put := range everyCarrier(token) {
 		t.Run(name, func(t *testing.T) {
@@ -39,16 +39,9 @@ func TestTokenInEveryCarrier(t *testing.T) {
 }
 
 // withOtherPlacements adds providers that read their keys elsewhere.
-func withOtherPlacements(config string) string {
-	return strings.Replace(config, "provider demo", `provider other https://127.0.0.1 {
-				credential header Xi-Api-Key
-				api_key none
-			}
-			provider another https://127.0.0.1 {
-				credential query auth
-				api_key none
-			}
-			provider demo`, 1)
+func withOtherPlacements(c *testConfig) {
+	c.providers += section("provider other https://127.0.0.1", "credential header Xi-Api-Key", "api_key none") +
+		section("provider another https://127.0.0.1", "credential query auth", "api_key none")
 }
 
 // everyCarrier returns every way to put a token in a request to a relay of
@@ -106,7 +99,7 @@ func TestStrippedFromRequest(t *testing.T) {
 		header("X-Api-Key", "mine"), header("X-Forwarded-For", "1.2.3.4"), header("Forwarded", "for=1.2.3.4"),
 		header("X-Real-Ip", "1.2.3.4"), header("Via", "1.1 mine"),
 		header("Connection", "X-Secret, close"), header("X-Secret", "s"),
-		header("X-Kept", "yes"), asking("POST", "/v1/x?b=2&key=plain&a=1%2f+&c")))
+		header("X-Kept", "yes"), header("Idempotency-Key", "yes"), asking("POST", "/v1/x?b=2&key=plain&a=1%2f+&c")))
 	got := up.one(t)
 	checkCredential(t, got, token)
 	for _, name := range []string{"Cookie", "Proxy-Authorization", "Openai-Organization", "Openai-Project", "X-Goog-User-Project",
@@ -116,8 +109,10 @@ func TestStrippedFromRequest(t *testing.T) {
 			t.Errorf("%s reaches the provider", name)
 		}
 	}
-	if got.Header.Get("X-Kept") != "yes" {
-		t.Error("an ordinary header does not pass")
+	for _, name := range []string{"X-Kept", "Idempotency-Key"} {
+		if value := got.Header.Get(name); value != "yes" {
+			t.Errorf("the provider received %s %q, want \"yes\"", name, value)
+		}
 	}
 	// "key" is neither the token nor this provider's credential: it is the API's own.
 	if want := "/v1/x?b=2&key=plain&a=1%2f+&c"; got.RequestURI != want {
@@ -131,8 +126,9 @@ func TestStrippedFromRequest(t *testing.T) {
 // Each refusal reaches the client with its status, code and headers, leaves one
 // line in the log that names the broken rule, and is counted.
 func TestRefusals(t *testing.T) {
+	wording := newGolden(t, "refusals/handler.golden")
 	up := newUpstream(t, nil)
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "{\n\t\t\t\tcredential", "{\n\t\t\t\tpaths \"POST /v1/*\"\n\t\t\t\tcredential"))
+	relay := startRelay(t, simple(up.URL, func(c *testConfig) { c.routes = `paths "POST /v1/*"` }))
 	now := time.Now()
 	stranger := *relay
 	stranger.issuerKey = newKey(t)
@@ -151,42 +147,43 @@ func TestRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		edits []func(*http.Request)
 		code  string
-		rule  string
+		about string // is named in the rule
 	}{
-		"no token":         {nil, "invalid_token", "no token"},
-		"not a token":      {[]func(*http.Request){bearer("sk-1234")}, "invalid_token", "no token"},
-		"two tokens":       {[]func(*http.Request){bearer(relay.mint()), header("X-Api-Token", relay.mint())}, "invalid_token", "two different tokens"},
+		"no token":         {nil, "invalid_token", ""},
+		"not a token":      {[]func(*http.Request){bearer("sk-1234")}, "invalid_token", ""},
+		"two tokens":       {[]func(*http.Request){bearer(relay.mint()), header("X-Api-Token", relay.mint())}, "invalid_token", "X-Api-Token"},
 		"shape of a token": {[]func(*http.Request){bearer("eyJhIjoxfQ..AAAA.AAAA.AAAA")}, "invalid_token", ""},
-		"unknown issuer":   {[]func(*http.Request){bearer(stranger.mint())}, "invalid_token", "signature"},
+		"unknown issuer":   {[]func(*http.Request){bearer(stranger.mint())}, "invalid_token", ""},
 		"another relay's":  {[]func(*http.Request){bearer(elsewhere.mint())}, "invalid_token", "kid"},
-		"unknown claim":    {[]func(*http.Request){bearer(raw(`,"admin":true`))}, "invalid_token", "unknown claim admin"},
-		"method not its":   {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Methods: []string{"GET"}})))}, "method_not_permitted", "the method POST"},
-		"address not its":  {[]func(*http.Request){bearer(edit(allowing(grant.Allow{IPs: []string{"192.0.2.0/24"}})))}, "ip_not_permitted", "the address 127.0.0.1"},
+		"unknown claim":    {[]func(*http.Request){bearer(raw(`,"admin":true`))}, "invalid_token", "admin"},
+		"method not its":   {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Methods: []string{"GET"}})))}, "method_not_permitted", "POST"},
+		"address not its":  {[]func(*http.Request){bearer(edit(allowing(grant.Allow{IPs: []string{"192.0.2.0/24"}})))}, "ip_not_permitted", "127.0.0.1"},
 		"forged address": {[]func(*http.Request){bearer(edit(allowing(grant.Allow{IPs: []string{"192.0.2.0/24"}}))), header("X-Forwarded-For", "192.0.2.1")},
-			"ip_not_permitted", "the address 127.0.0.1"},
-		"no origin": {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Origins: []string{"https://a.example"}})))}, "origin_not_permitted", "without Origin"},
+			"ip_not_permitted", "127.0.0.1"},
+		"no origin": {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Origins: []string{"https://a.example"}})))}, "origin_not_permitted", "Origin"},
 		"another origin": {[]func(*http.Request){bearer(edit(allowing(grant.Allow{Origins: []string{"https://a.example"}}))), header("Origin", "https://b.example")},
-			"origin_not_permitted", "b.example"},
-		"expired":               {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.IssuedAt, c.ExpiresAt = ago(now, 60), ago(now, 1) }))}, "token_expired", "expired at"},
-		"not yet valid":         {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.NotBefore = ago(now, -600) }))}, "token_not_yet_valid", "not valid before"},
-		"lives too long":        {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.ExpiresAt = ago(now, -31*86400) }))}, "issuer_not_permitted", "lifetime"},
-		"provider unknown":      {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.Provider = "openai" }))}, "provider_not_permitted", "may not grant provider"},
-		"path closed":           {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v2/x")}, "path_not_permitted", "POST /v2/x is not open"},
-		"method closed":         {[]func(*http.Request){bearer(relay.mint()), asking("DELETE", "/v1/x")}, "path_not_permitted", "DELETE /v1/x is not open"},
-		"path not allowed":      {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.Allow = &grant.Allow{Paths: []string{"/v1/y"}} }))}, "path_not_permitted", "the token does not allow"},
-		"dots in the path":      {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/%2e%2e/v2")}, "invalid_request", "dot segment"},
-		"slash in the path":     {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/a%2fb")}, "invalid_request", "encoded slash"},
-		"double encoding":       {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/%252e%252e/v2")}, "invalid_request", "encoded"},
+			"origin_not_permitted", "https://b.example"},
+		"expired":               {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.IssuedAt, c.ExpiresAt = ago(now, 60), ago(now, 1) }))}, "token_expired", ""},
+		"not yet valid":         {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.NotBefore = ago(now, -600) }))}, "token_not_yet_valid", ""},
+		"lives too long":        {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.ExpiresAt = ago(now, -31*86400) }))}, "issuer_not_permitted", "issuer backend"},
+		"provider unknown":      {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.Provider = "openai" }))}, "provider_not_permitted", "issuer backend may not grant provider openai"},
+		"path closed":           {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v2/x")}, "path_not_permitted", "POST /v2/x"},
+		"method closed":         {[]func(*http.Request){bearer(relay.mint()), asking("DELETE", "/v1/x")}, "path_not_permitted", "DELETE /v1/x"},
+		"path not allowed":      {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { c.Allow = &grant.Allow{Paths: []string{"/v1/y"}} }))}, "path_not_permitted", "POST /v1/chat/completions"},
+		"dots in the path":      {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/%2e%2e/v2")}, "invalid_request", ""},
+		"slash in the path":     {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/a%2fb")}, "invalid_request", "provider demo"},
+		"double encoding":       {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/%252e%252e/v2")}, "invalid_request", ""},
 		"broken query":          {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/x?a=%zz")}, "invalid_request", "query"},
 		"query that ends twice": {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/x"), func(r *http.Request) { r.URL.RawQuery = "a=1#&key=2" }}, "invalid_request", "query"},
 		"semicolon query":       {[]func(*http.Request){bearer(relay.mint()), asking("POST", "/v1/x?a=1;key=2")}, "invalid_request", "query"},
-		"calls used up":         {[]func(*http.Request){bearer(used)}, "calls_exhausted", "all 1 calls"},
-		"other claims":          {[]func(*http.Request){bearer(relay.mint(id("conflict"), calls(50)))}, "token_conflict", "other claims"},
+		"calls used up":         {[]func(*http.Request){bearer(used)}, "calls_exhausted", "1"},
+		"other claims":          {[]func(*http.Request){bearer(relay.mint(id("conflict"), calls(50)))}, "token_conflict", ""},
 		"before the store": {[]func(*http.Request){bearer(edit(func(c *grant.Claims) { calls(5)(c); c.IssuedAt = ago(now, 3600) }))},
-			"token_predates_store", "before the store"},
+			"token_predates_store", "iat"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			count := len(up.requests())
+			rules := len(relay.rules())
 			before := testutil.ToFloat64(refusals.WithLabelValues(tc.code))
 			res, body := relay.do(relay.request(tc.edits...))
 			wantRefusal(t, res, body, tc.code)
@@ -197,8 +194,13 @@ func TestRefusals(t *testing.T) {
 			if got := testutil.ToFloat64(refusals.WithLabelValues(tc.code)); got != before+1 {
 				t.Errorf("counted %v times", got-before)
 			}
-			if !relay.logged(`"refused"`, tc.code, tc.rule) {
-				t.Errorf("no line in the log with %q", tc.rule)
+			if !relay.logged(`"refused"`, `"code":"`+tc.code+`"`) || len(relay.rules()) != rules+1 {
+				t.Fatalf("the log tells of %d refusals, want 1 with %s", len(relay.rules())-rules, tc.code)
+			}
+			rule := relay.rules()[rules]
+			wording.says(name, strings.Replace(rule, "in X-Api-Token and in Authorization", "in Authorization and in X-Api-Token", 1)) // in any order
+			if !strings.Contains(rule, tc.about) {
+				t.Errorf("the rule is %q, want one about %q", rule, tc.about)
 			}
 			if len(up.requests()) != count {
 				t.Error("the provider received the request")
@@ -243,8 +245,7 @@ func TestEveryReasonOfTheGrantHasAnAnswer(t *testing.T) {
 
 func TestPrefixNamesTheProvider(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, replaceOnce(t, simple(up.URL+"/base"),
-		"log\n\t\trelayapi", "log\n\t\trelayapi {\n\t\t\tprefix /api\n\t\t}"))
+	relay := startRelay(t, simple(up.URL+"/base", inDirective("prefix /api")))
 	token := relay.mint()
 	for path, want := range map[string]string{
 		"/api/demo/v1/x":         "/base/v1/x",
@@ -351,7 +352,7 @@ func TestKeyPoolTakesTurnsAndRestsRefusedKeys(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}
 	})
-	relay := startRelay(t, replaceOnce(t, simple(up.URL), "{env.RELAYAPI_TEST_KEY}", "{env.RELAYAPI_TEST_KEY} {env.RELAYAPI_TEST_KEY_2}"))
+	relay := startRelay(t, simple(up.URL, func(c *testConfig) { c.apiKey = "{env.RELAYAPI_TEST_KEY} {env.RELAYAPI_TEST_KEY_2}" }))
 	token := relay.mint()
 	for range 6 {
 		relay.do(relay.request(bearer(token)))
@@ -394,11 +395,7 @@ func TestEndpoints(t *testing.T) {
 
 // A request that comes before the app has started is told to come again.
 func TestBeforeStart(t *testing.T) {
-	slow(t)
-	h := &Handler{app: new(App), carriers: carriersOf(nil)}
-	relay := startRelay(t, simple(newUpstream(t, nil).URL))
-	_ = relay
-	h.logger, h.access = nopLogger(), nopLogger()
+	h := &Handler{app: new(App), carriers: carriersOf(nil), logger: nopLogger(), access: nopLogger()}
 	rec := newRecorder()
 	if err := h.ServeHTTP(rec, newServerRequest(t), nil); err != nil {
 		t.Fatal(err)

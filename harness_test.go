@@ -44,22 +44,6 @@ type testRelay struct {
 	lastConfig string // the Caddyfile that was loaded last, not filled in
 }
 
-// global options that every test relay has. The log is at DEBUG so that leak
-// checks see everything.
-const testGlobal = `
-	admin off
-	metrics
-	auto_https disable_redirects
-	skip_install_trust
-	persist_config off
-	storage file_system {dir}/caddy
-	grace_period 2s
-	log {
-		level DEBUG
-		output file {dir}/log
-	}
-`
-
 // newTestRelay prepares a relay's keys; load starts it.
 func newTestRelay(t *testing.T) *testRelay {
 	t.Helper()
@@ -77,8 +61,7 @@ func newTestRelay(t *testing.T) *testRelay {
 	return r
 }
 
-// startRelay starts a relay from a Caddyfile in which {port}, {dir} and {global}
-// are filled in.
+// startRelay starts a relay from a Caddyfile in which {port} and {dir} are filled in.
 func startRelay(t *testing.T, caddyfile string) *testRelay {
 	t.Helper()
 	r := newTestRelay(t)
@@ -123,37 +106,11 @@ func (r *testRelay) run(config []byte) error {
 }
 
 func (r *testRelay) fill(caddyfile string) string {
-	caddyfile = strings.ReplaceAll(caddyfile, "{global}", testGlobal)
 	return strings.NewReplacer("{port}", r.port, "{dir}", r.dir).Replace(caddyfile)
 }
 
-// simple is a relay with one custom provider at an upstream, a back-end that
-// may mint for it, and all paths open.
-func simple(upstream string) string {
-	return `{
-		{global}
-		relayapi {
-			store sqlite {dir}/relayapi.db
-			private_key {dir}/relay.pem
-			issuer backend {
-				public_key {dir}/backend.pub.pem
-				providers demo
-				carried_keys
-			}
-			provider demo ` + upstream + ` {
-				credential header Authorization Bearer
-				api_key {env.RELAYAPI_TEST_KEY}
-			}
-		}
-	}
-	http://127.0.0.1:{port} {
-		log
-		relayapi
-	}`
-}
-
-// replaceOnce replaces the first place where a text stands in s. The test fails if
-// there is none: an edit of a config that has changed must not be lost in silence.
+// replaceOnce replaces the first place where a text stands in s, and fails the test if
+// there is none.
 func replaceOnce(t testing.TB, s, old, new string) string {
 	t.Helper()
 	if !strings.Contains(s, old) {
@@ -327,6 +284,19 @@ func (r *testRelay) logged(texts ...string) bool {
 		}
 		return false
 	})
+}
+
+// rules returns the broken rules of the refusals in the log so far.
+func (r *testRelay) rules() []string {
+	r.t.Helper()
+	var rules []string
+	for line := range strings.Lines(r.log()) {
+		var entry struct{ Msg, Rule string }
+		if strings.Contains(line, `"refused"`) && json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "refused" {
+			rules = append(rules, entry.Rule)
+		}
+	}
+	return rules
 }
 
 // eventually polls a condition for some seconds.

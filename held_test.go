@@ -50,7 +50,7 @@ func TestHeldBodiesAreNotMixed(t *testing.T) {
 		fmt.Fprint(w, "ok")
 	}))
 	t.Cleanup(up.Close)
-	relay := startRelay(t, replaceOnce(t, modelConfig(up.URL), "\t\tlog\n", ""))
+	relay := startRelay(t, modelConfig(up.URL, quiet))
 	set := func(c *grant.Claims) { c.Set = &grant.Set{Model: "small"} }
 	kinds := []struct {
 		token, path, start string

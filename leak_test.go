@@ -55,8 +55,7 @@ func TestNothingLeaks(t *testing.T) {
 	})
 	relay := newTestRelay(t)
 	output := new(lockedBuffer)
-	caddyfile := withOtherPlacements(simple(up.URL))
-	caddyfile = replaceOnce(t, caddyfile, "{global}", replaceOnce(t, testGlobal, "output file {dir}/log", "output stdout"))
+	caddyfile := simple(up.URL, withOtherPlacements, func(c *testConfig) { c.logOutput = "stdout" })
 	stop := startProcess(t, relay, relay.fill(caddyfile), output)
 
 	var answers strings.Builder

@@ -15,15 +15,11 @@ import (
 
 func subject(s string) func(*grant.Claims) { return func(c *grant.Claims) { c.Subject = s } }
 
-func limited(config, lines string) string {
-	return strings.Replace(config, "issuer backend", lines+"\n\t\t\tissuer backend", 1)
-}
-
 // The operator's limits hold over all tokens of a subject or an issuer, and a
 // call that one of them refuses costs nothing of the others.
 func TestLimits(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, limited(simple(up.URL), "limit subject calls 2 per day\nlimit issuer calls 3"))
+	relay := startRelay(t, simple(up.URL, inApp("limit subject calls 2 per day", "limit issuer calls 3")))
 	alice, again, bob, eve := relay.mint(subject("alice"), calls(9), id("a1")), relay.mint(subject("alice")), relay.mint(subject("bob")), relay.mint(subject("eve"))
 	for i, step := range []struct {
 		token string
@@ -92,7 +88,7 @@ func TestLimitWindows_FirstOfAMonth(t *testing.T) {
 // outlives a restart; one for a subject goes before that for all.
 func TestLimitsThatAreSet(t *testing.T) {
 	up := newUpstream(t, nil)
-	relay := startRelay(t, limited(simple(up.URL), "limit subject calls 1 per day"))
+	relay := startRelay(t, simple(up.URL, inApp("limit subject calls 1 per day")))
 	tokens := map[string]string{"alice": relay.mint(subject("alice")), "bob": relay.mint(subject("bob")), "eve": relay.mint(subject("eve"))}
 	call := func(who, refusal string) {
 		t.Helper()

@@ -179,11 +179,11 @@ func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, cost tokens
 
 // limitsInForce returns the rules. They are made anew after a limit was set or
 // removed.
-func (relay *relay) limitsInForce(config []Limit) *limitRules {
+func (relay *relay) limitsInForce() *limitRules {
 	set := relay.ledger.Limits()
 	rules := relay.limits.Load()
 	if rules == nil || rules.version != set.Version {
-		rules = newLimitRules(config, set)
+		rules = newLimitRules(relay.config, set)
 		relay.limits.Store(rules)
 	}
 	return rules

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -24,10 +23,17 @@ type spending struct {
 	model    string           // that the request names; empty if unknown
 	quote    *metering.Quote  // the most that it can use; nil means that no budget applies
 	reserved metering.Amounts // of the budgets
-	remains  [3]int64         // of each of [tokenstore.Units] after the charge; -1 means unlimited
+	remains  [3]remains       // of each of [tokenstore.Units] after the charge
 	capped   string           // the cap that the relay has set, as field=tokens
 	asks     bool             // the relay asked for the usage, and withholds it
-	answer   *meteredBody     // nil means that the answer tells no usage
+	answer   *metering.Reader // nil means that the answer tells no usage
+	socket   *metering.Socket // nil means that it is none, or that its messages tell no usage
+}
+
+// remains is the least that remains of the limits in a unit.
+type remains struct {
+	limited bool
+	left    int64
 }
 
 // limited reports whether a budget applies to the call.
@@ -40,7 +46,7 @@ func (h *Handler) findBudgets(c *call, _ *http.Request) *refusal {
 	if err != nil {
 		return uncharged(c, err)
 	}
-	rules := c.relay.limitsInForce(h.app.Limits)
+	rules := c.relay.limitsInForce()
 	c.spending.tokens = own.Tokens != nil || rules.limits(c.permit, tokenstore.UnitTokens)
 	c.spending.dollars = own.NanoUSD != nil || rules.limits(c.permit, tokenstore.UnitNanoUSD)
 	return nil
@@ -48,11 +54,13 @@ func (h *Handler) findBudgets(c *call, _ *http.Request) *refusal {
 
 // bound bounds what a call under a budget can use, and asks for its usage.
 func (h *Handler) bound(c *call, r *http.Request) *refusal {
-	s, p := &c.spending, c.permit.provider
-	if !s.limited() && !h.app.MeterAlways {
+	s, p, request := &c.spending, c.permit.provider, c.asked(r)
+	switch {
+	case c.target.socket:
+		return h.meterSocket(c, r, request)
+	case !s.limited() && !h.app.MeterAlways:
 		return nil
 	}
-	request := c.asked(r)
 	if s.limited() {
 		if refused := c.quote(request); refused != nil {
 			return refused
@@ -73,82 +81,89 @@ func (h *Handler) bound(c *call, r *http.Request) *refusal {
 // quote finds the most that a request can use.
 func (c *call) quote(request *dialect.Request) *refusal {
 	s, p := &c.spending, c.permit.provider
-	if request.WebSocket {
-		return refuse(codeCostUnbounded, "a WebSocket's messages have no bounded cost; send HTTP requests, or use a token without a budget")
-	}
 	named, err := c.permit.namedBy(request)
 	if err != nil {
 		return unclear(err)
 	}
 	s.model = named.Model
 	bound, err := p.dialect.Bound(request)
-	var unbounded *dialect.Unbounded
-	switch {
-	case errors.As(err, &unbounded):
-		return refuse(codeCostUnbounded, err.Error())
-	case err != nil:
-		return refuse(codeInvalidRequest, err.Error())
+	if err == nil {
+		s.quote, err = p.tariff.Quote(bound, named.Model, s.dollars, c.start)
 	}
-
-	var noPrice *metering.NoPrice
-	s.quote, err = p.tariff.Quote(bound, named.Model, s.dollars, c.start)
-	switch {
-	case errors.As(err, &noPrice):
-		return refuse(codeModelUnpriced, err.Error())
-	case err != nil:
-		return refuse(codeCostUnbounded, err.Error())
+	if err != nil {
+		return unquoted(err)
 	}
 	return nil
 }
 
-// charge makes the token known to the ledger and takes the most that the call can use.
-// If its budgets do not pay for the whole output, it lowers the cap of the output.
-func (h *Handler) charge(c *call, r *http.Request) *refusal {
-	s, limit := &c.spending, int64(0)
-	if s.quote != nil {
-		limit = s.quote.Wanted()
+// unquoted turns an error of bounding or pricing into a refusal.
+func unquoted(err error) *refusal {
+	var refused *refusal
+	var ambiguous *dialect.Unclear
+	var noPrice *metering.NoPrice
+	var unpaid *metering.Unpaid
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.As(err, &ambiguous):
+		return refuse(codeInvalidRequest, err.Error())
+	case errors.As(err, &noPrice):
+		return refuse(codeModelUnpriced, err.Error())
+	case errors.As(err, &unpaid):
+		return refuse(codeBudgetExhausted, err.Error())
 	}
+	return refuse(codeCostUnbounded, err.Error())
+}
 
-	for tries := 0; ; tries++ {
-		charges, err := h.tryCharge(c, limit)
-		if err == nil {
-			c.relay.ledger.live.charged(c, charges)
-			return h.writeCap(c, r, limit)
-		}
-		var used *tokenstore.ExhaustedError
-		if !errors.As(err, &used) || s.quote == nil || tries == maxLowered {
-			return uncharged(c, err)
-		}
-		fitting, ok := c.lower(used, limit)
-		if !ok {
-			return uncharged(c, err)
-		}
-		limit = fitting
+// charge makes the token known to the ledger and takes the most that the call can use.
+func (h *Handler) charge(c *call, r *http.Request) *refusal {
+	paid, ends, err := c.pay(c.spending.quote, 1, c.target.countedAt)
+	if err != nil {
+		return uncharged(c, err)
 	}
+	c.target.windowEnds = ends
+	c.relay.ledger.live.charged(c, paid.Charges)
+	c.spending.reserved = paid.Amounts
+	return h.writeCap(c, r, paid.Limit)
 }
 
 // maxLowered is how often a call is tried again with a lower cap. Other calls may take
 // what is left meanwhile.
 const maxLowered = 16
 
-// tryCharge charges the call with a cap of its output.
-func (h *Handler) tryCharge(c *call, limit int64) ([]tokenstore.Charge, error) {
-	s, cost := &c.spending, tokenstore.Amounts{Calls: 1}
-	if s.quote != nil {
-		var err error
-		if s.reserved, err = s.quote.Amounts(limit); err != nil {
-			return nil, err
-		}
-		cost.Tokens, cost.NanoUSD = s.reserved.Tokens, s.reserved.NanoUSD
+// pay charges calls and the most that a quote says. If the budgets do not pay for the
+// whole output, it lowers the cap of the output. A nil quote costs nothing. It returns
+// when the first of the windows ends that were charged; zero means never.
+func (c *call) pay(q *metering.Quote, calls int64, now time.Time) (paid metering.Reservation, ends time.Time, err error) {
+	if q != nil {
+		paid.Limit = q.Wanted()
 	}
+	for tries := 0; ; tries++ {
+		cost := tokenstore.Amounts{Calls: calls}
+		if q != nil {
+			if paid.Amounts, err = q.Amounts(paid.Limit); err != nil {
+				return paid, ends, err
+			}
+			cost.Tokens, cost.NanoUSD = paid.Amounts.Tokens, paid.Amounts.NanoUSD
+		}
+		var others []tokenstore.Charge
+		others, ends = c.relay.limitsInForce().charges(nil, c.permit, cost, now)
+		paid.Charges, err = c.relay.ledger.Admit(c, c.permit.token, cost, others)
 
-	var others []tokenstore.Charge
-	others, c.target.windowEnds = c.relay.limitsInForce(h.app.Limits).charges(nil, c.permit, cost, c.target.countedAt)
-	return c.relay.ledger.Admit(c, c.permit.token, cost, others)
+		var used *tokenstore.ExhaustedError
+		if err == nil || q == nil || tries == maxLowered || !errors.As(err, &used) {
+			return paid, ends, err
+		}
+		fitting, ok := c.lower(q, used, paid.Limit)
+		if !ok {
+			return paid, ends, err
+		}
+		paid.Limit = fitting
+	}
 }
 
-// lower returns the highest cap, below some limit, that a used-up counter pays for.
-func (c *call) lower(used *tokenstore.ExhaustedError, limit int64) (fitting int64, ok bool) {
+// lower returns the highest cap up to some limit that a used-up counter pays for.
+func (c *call) lower(q *metering.Quote, used *tokenstore.ExhaustedError, limit int64) (fitting int64, ok bool) {
 	spent, err := c.relay.ledger.Used(c, used.Counter)
 	if err != nil {
 		return 0, false
@@ -162,11 +177,7 @@ func (c *call) lower(used *tokenstore.ExhaustedError, limit int64) (fitting int6
 	default:
 		return 0, false
 	}
-	fitting, ok = c.spending.quote.Fit(limit, left)
-	if fitting == limit { // another call has returned what it had reserved
-		return limit, ok
-	}
-	return fitting, ok
+	return q.Fit(limit, left)
 }
 
 // writeCap writes the cap into the request if it is not the request's own.
@@ -191,15 +202,14 @@ func (h *Handler) writeCap(c *call, r *http.Request, limit int64) *refusal {
 
 // noteRemains notes the least that remains in each unit, for the header of the answer.
 func (c *call) noteRemains() {
-	c.spending.remains = [...]int64{-1, -1, -1}
 	for _, charge := range c.held.charges {
 		left, known := c.relay.ledger.Left(charge)
 		if !known {
 			continue
 		}
 		for i, unit := range tokenstore.Units {
-			if least := &c.spending.remains[i]; unit == charge.Counter.Unit && (*least < 0 || left < *least) {
-				*least = left
+			if least := &c.spending.remains[i]; unit == charge.Counter.Unit && (!least.limited || left < least.left) {
+				*least = remains{true, left}
 			}
 		}
 	}
@@ -219,13 +229,13 @@ func (s *spending) announce(header http.Header) {
 	if s.capped != "" {
 		header.Set(cappedHeader, s.capped)
 	}
-	for i, left := range s.remains {
+	for i, r := range s.remains {
 		switch {
-		case left < 0:
+		case !r.limited:
 		case tokenstore.Units[i] == tokenstore.UnitNanoUSD:
-			header.Set(remainsNames[i], grant.USD(left).String())
+			header.Set(remainsNames[i], grant.USD(r.left).String())
 		default:
-			header.Set(remainsNames[i], strconv.FormatInt(left, 10))
+			header.Set(remainsNames[i], strconv.FormatInt(r.left, 10))
 		}
 	}
 }
@@ -234,8 +244,11 @@ func (s *spending) announce(header http.Header) {
 func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *http.Response) {
 	s, d := &c.spending, c.permit.provider.dialect
 	kind := res.Header.Get("Content-Type")
+	if c.target.socket {
+		return
+	}
 	meter := d.NewMeter(request, dialect.Answer{Status: res.StatusCode, ContentType: kind, Header: res.Header})
-	if meter == nil || c.target.socket {
+	if meter == nil {
 		return
 	}
 	if s.model == "" && d.AnswersUnnamed(request) {
@@ -243,75 +256,15 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 		s.model = named.Model
 	}
 
-	s.answer = &meteredBody{ReadCloser: res.Body, meter: meter, ctx: ctx, waits: c.waits}
+	s.answer = metering.NewReader(res.Body, meter, s.asks)
+	if c.waits {
+		s.answer.Lingers = func() bool { return ended(ctx) == nil }
+	}
 	if s.asks {
-		s.answer.withholder = new(dialect.Withholder)
 		delete(res.Header, "Content-Length")
 		res.ContentLength = -1
 	}
 	res.Body = s.answer
-}
-
-// meteredBody is the body of an answer whose usage is read.
-type meteredBody struct {
-	io.ReadCloser
-	meter      *dialect.Meter
-	withholder *dialect.Withholder // nil means that nothing is withheld
-	ctx        context.Context     // of the call
-	waits      bool                // the rest is read when the client is gone
-
-	begun bool   // a byte was read
-	whole bool   // the body was read to its end
-	raw   []byte // as read, before withholding
-	rest  []byte // to be passed on
-}
-
-// Read implements [io.Reader].
-func (b *meteredBody) Read(p []byte) (n int, err error) {
-	if b.withholder == nil {
-		return b.read(p)
-	}
-	for len(b.rest) == 0 && err == nil {
-		if b.raw == nil {
-			b.raw = make([]byte, 32<<10)
-		}
-		n, err = b.read(b.raw)
-		if b.rest = b.withholder.Filter(b.rest[:0], b.raw[:n]); err != nil {
-			b.rest = b.withholder.Rest(b.rest)
-		}
-	}
-	n = copy(p, b.rest)
-	if b.rest = b.rest[n:]; len(b.rest) > 0 {
-		err = nil // it comes again
-	} else if b.whole {
-		err = io.EOF
-	}
-	return n, err
-}
-
-func (b *meteredBody) read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	_, _ = b.meter.Write(p[:n]) // it never fails
-	b.begun = b.begun || n > 0
-	b.whole = b.whole || err == io.EOF
-	return n, err
-}
-
-// lingers is how long the rest of an answer is read for its usage when the client is
-// gone.
-const lingers = 10 * time.Second
-
-// Close reads the rest of the answer if the client left before its end, and closes it.
-func (b *meteredBody) Close() error {
-	if b.waits && !b.whole && ended(b.ctx) == nil {
-		overdue := time.AfterFunc(lingers, func() { b.ReadCloser.Close() })
-		defer overdue.Stop()
-		scrap := make([]byte, 4<<10)
-		for err := error(nil); err == nil && !b.meter.Reading().Done; {
-			_, err = b.read(scrap)
-		}
-	}
-	return b.ReadCloser.Close()
 }
 
 // used returns what a call is charged, and what is reported of it.
@@ -321,6 +274,10 @@ func (c *call) used() (tokenstore.Amounts, metering.Bill) {
 		return tokenstore.Amounts{}, metering.Bill{}
 	}
 	charged := tokenstore.Amounts{Calls: 1}
+	if s.socket != nil {
+		s.socket.Close() // each response was settled by itself
+		return charged, metering.Bill{Usage: tokenstore.Usage{Calls: 1}}
+	}
 	if s.answer == nil { // refused by the provider, or an answer that tells no usage
 		bill := metering.Bill{Usage: tokenstore.Usage{Calls: 1}}
 		if status := out.provider; s.quote != nil && 200 <= status && status < 300 {
@@ -330,7 +287,7 @@ func (c *call) used() (tokenstore.Amounts, metering.Bill) {
 		return charged, bill
 	}
 
-	reading := s.answer.meter.Reading()
+	reading := s.answer.Reading()
 	bill := c.permit.provider.tariff.Bill(&reading, s.model, c.start)
 	bill.Usage.Calls = 1
 	if !reading.Known || !reading.Done && s.quote != nil {
@@ -343,7 +300,7 @@ func (c *call) used() (tokenstore.Amounts, metering.Bill) {
 	switch {
 	case reading.Known && reading.Done && (bill.Priced || !s.dollars):
 		charged.Tokens, charged.NanoUSD = bill.Tokens, bill.Usage.Cost
-	case !s.answer.begun: // the provider can only bill what it had read
+	case !s.answer.Begun(): // the provider can only bill what it had read
 		input, _ := s.quote.Amounts(0) // it was computed before with more
 		charged.Tokens, charged.NanoUSD = input.Tokens, input.NanoUSD
 	default: // what is unknown is charged as reserved

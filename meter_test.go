@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/ws"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
@@ -31,7 +33,7 @@ const (
 func metered(t *testing.T, lines string, respond http.HandlerFunc) (*testRelay, *upstream) {
 	t.Helper()
 	up := newUpstream(t, respond)
-	return startRelay(t, limited(simple(up.URL), testPrices+"\n"+lines)), up
+	return startRelay(t, simple(up.URL, inApp(testPrices, lines))), up
 }
 
 func dollars(usd string) func(*grant.Claims) {
@@ -113,6 +115,7 @@ func TestBudget_Settles(t *testing.T) {
 	aborts := func(events ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			answerEvents(events...)(w, r)
+			tell(w, "")
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -127,10 +130,10 @@ func TestBudget_Settles(t *testing.T) {
 		"an explicit zero":           {answerJSON(`{"model":"m","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}`), askBody, 0},
 		"more than was reserved":     {answerJSON(`{"model":"m","usage":{"prompt_tokens":1000,"completion_tokens":500,"total_tokens":1500}}`), askBody, 1000*inputNano + 500*outputNano},
 		"JSON without usage":         {answerJSON(`{"model":"m"}`), askBody, asReserved(askBody)},
-		"a stream without usage":     {answerEvents(chunk, "[DONE]"), streamBody, asReserved(streamBody) + extra},
-		"a stream that breaks":       {aborts(chunk), streamBody, asReserved(streamBody) + extra},
-		"an error in a stream":       {answerEvents(chunk, `{"error":{"message":"overloaded"}}`), streamBody, asReserved(streamBody) + extra},
-		"a stream without a byte":    {aborts(), streamBody, int64(len(streamBody))*inputNano + extra},
+		"a stream without usage":     {answerEvents(chunk, "[DONE]"), streamBody, asReserved(streamBody)},
+		"a stream that breaks":       {aborts(chunk), streamBody, asReserved(streamBody)},
+		"an error in a stream":       {answerEvents(chunk, `{"error":{"message":"overloaded"}}`), streamBody, asReserved(streamBody)},
+		"a stream without a byte":    {aborts(), streamBody, int64(len(streamBody)) * inputNano},
 		"an answer of 500":           {refuses(500), askBody, 0},
 		"an answer of 429":           {refuses(429), askBody, 0},
 		"an answer of 400":           {refuses(400), askBody, 0},
@@ -146,10 +149,6 @@ func TestBudget_Settles(t *testing.T) {
 	}
 }
 
-// extra is what the relay adds to a stream's request, which the provider reads as well.
-// The relay reserves before it adds that, because it is no prompt.
-const extra = 0
-
 func gzipped(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -160,12 +159,25 @@ func gzipped(body string) http.HandlerFunc {
 	}
 }
 
+// usage returns what a token has used so far.
+func (r *testRelay) usage(id string) (all tokenstore.Usage) {
+	r.t.Helper()
+	rows, err := activeApp(r.t.(*testing.T)).ledger.UsageReport(r.t.Context(), tokenstore.UsageFilter{Token: id, By: []tokenstore.Dimension{tokenstore.ByToken}})
+	switch {
+	case err != nil:
+		r.t.Fatal(err)
+	case len(rows) == 1:
+		all = rows[0].Usage
+	}
+	return all
+}
+
 // wantCalls waits until the calls of a token have been settled.
 func (r *testRelay) wantCalls(id string, n int64) {
 	r.t.Helper()
 	if !eventually(func() bool {
-		record, err := activeApp(r.t.(*testing.T)).ledger.Token(r.t.Context(), "backend", id)
-		return err == nil && record.Usage.Succeeded+record.Usage.ClientErrors+record.Usage.ProviderErrors == n
+		used := r.usage(id)
+		return used.Succeeded+used.ClientErrors+used.ProviderErrors == n
 	}) {
 		r.t.Errorf("the token's %d calls are not settled", n)
 	}
@@ -217,9 +229,8 @@ func TestBudget_HidesUsageThatNobodyAskedFor(t *testing.T) {
 				t.Errorf("the client reads\n%s\nwant\n%s", got, tc.want)
 			}
 			relay.wantCalls("t", 1)
-			record, err := activeApp(t).ledger.Token(t.Context(), "backend", "t")
-			if used := record.Usage; err != nil || used.Input+used.Output != tc.usage || (tc.usage == 0) != (used.Unmetered == 1) {
-				t.Errorf("input %d, output %d, unmetered %d, %v; want %d tokens", used.Input, used.Output, used.Unmetered, err, tc.usage)
+			if used := relay.usage("t"); used.Input+used.Output != tc.usage || (tc.usage == 0) != (used.Unmetered == 1) {
+				t.Errorf("input %d, output %d, unmetered %d; want %d tokens", used.Input, used.Output, used.Unmetered, tc.usage)
 			}
 		})
 	}
@@ -253,8 +264,7 @@ func TestBudget_ClientLeaves(t *testing.T) {
 					tell(w, "data: "+e+"\n\n")
 				}
 			})
-			config := limited(simple(up.URL), testPrices)
-			relay := startRelay(t, replaceOnce(t, config, "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n"+tc.config+"\n}\n"))
+			relay := startRelay(t, simple(up.URL, inApp(testPrices), inDirective(tc.config)))
 			res, err := relay.client.Do(relay.request(bearer(relay.mint(dollars("1"), id("t"))), chatting(streamBody)))
 			if err != nil {
 				t.Fatal(err)
@@ -292,11 +302,11 @@ func TestBudget_Refuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := newUpstream(t, answerJSON(`{}`))
-			config := limited(simple(up.URL), testPrices+"\n"+tc.lines)
-			if name == "an issuer's ceiling" {
-				config = replaceOnce(t, config, "carried_keys", "carried_keys\nusd 0.00001")
-			}
-			relay := startRelay(t, config)
+			relay := startRelay(t, simple(up.URL, inApp(testPrices, tc.lines), func(c *testConfig) {
+				if name == "an issuer's ceiling" {
+					c.issuer = "usd 0.00001"
+				}
+			}))
 			res, body := relay.do(relay.request(bearer(relay.mint(id("t"), tc.edit)), chatting(tc.body)))
 			refused := wantRefusal(t, res, body, tc.code)
 			if !strings.Contains(refused.Error.Message, tc.says) {
@@ -364,7 +374,7 @@ func TestRemainingHeaders(t *testing.T) {
 			t.Errorf("call %d: remaining %q, want %q: %s", i, got, want, body)
 		}
 	}
-	res, _ := relay.do(relay.request(bearer(relay.mint(subject("other"))), asking("POST", "/v1/x")))
+	res, _ := relay.do(relay.request(bearer(relay.mint(subject("other"))), chatting(askBody)))
 	for name := range res.Header {
 		if strings.HasPrefix(name, "Relayapi-Remaining-Usd") {
 			t.Errorf("%s is told without a budget", name)
@@ -385,7 +395,7 @@ func TestBudget_HoldsUnderLoad(t *testing.T) {
 		_ = json.Unmarshal(body, &asked)
 		n := seed.Add(1)
 		if n%7 == 0 {
-			http.Error(w, "{}", 503)
+			http.Error(w, "{}", http.StatusServiceUnavailable)
 			return
 		}
 		output := asked.Max * int64(1+n%4) / 4
@@ -422,4 +432,114 @@ func TestBudget_HoldsUnderLoad(t *testing.T) {
 		t.Errorf("the provider bills $%s of a budget of $1.00", grant.USD(got))
 	}
 	wantSpent(t, "t", tokenstore.UnitNanoUSD, billed.Load())
+}
+
+// responses answers each message on a WebSocket with an event that tells usage. It keeps
+// what the client said.
+func responses(t *testing.T, said chan<- string, event string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.CloseNow()
+		for n := 0; ; n++ {
+			_, data, err := conn.Read(r.Context())
+			if err != nil {
+				return
+			}
+			said <- string(data)
+			if err := conn.Write(r.Context(), websocket.MessageText, []byte(strings.ReplaceAll(event, "ID", fmt.Sprint("r", n)))); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Each response on a WebSocket is paid for before it is asked for, and settled with
+// what it used. The one that the budget does not pay for ends the connection.
+func TestBudget_PaysForResponsesOnWebSockets(t *testing.T) {
+	const create = `{"type":"response.create","model":"m","max_output_tokens":100,"input":"hi"}`
+	const completed = `{"type":"response.completed","response":{"id":"ID","model":"m","status":"completed","usage":{"input_tokens":10,"output_tokens":5,"total_tokens":15}}}`
+	const each = 10*inputNano + 5*outputNano
+	said := make(chan string, 9)
+	relay, _ := metered(t, "", responses(t, said, completed))
+	// Two responses in full, a third with a cap that is lower by 7, and none after that.
+	budget := each + int64(len(create))*inputNano + 100*outputNano
+	conn, _, err := relay.dial("/v1/responses", wsBearer(relay.mint(dollars(grant.USD(budget).String()), id("t"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for n, want := range []string{`"max_output_tokens":100`, `"max_output_tokens":100`, `"max_output_tokens":93`} {
+		say(t, conn, create)
+		if _, _, err := conn.Read(t.Context()); err != nil {
+			t.Fatalf("response %d: %v", n, err)
+		}
+		if got := <-said; !strings.Contains(got, want) {
+			t.Errorf("response %d: the provider was told %s, want %s", n, got, want)
+		}
+		wantSpent(t, "t", tokenstore.UnitNanoUSD, int64(n+1)*each)
+	}
+	say(t, conn, strings.Replace(create, "hi", strings.Repeat("hi", 400), 1))
+	_, _, err = conn.Read(t.Context())
+	wantClose(t, err, ws.ClosePolicy, codeBudgetExhausted+": "+answers[codeBudgetExhausted].message)
+	relay.wantCalls("t", 1)
+	wantSpent(t, "t", tokenstore.UnitNanoUSD, 3*each)
+	if used := relay.usage("t"); used.Calls != 1 || used.Requests != 3 || used.Input != 30 || used.Output != 15 || used.Cost != 3*each {
+		t.Errorf("usage %+v, want 3 responses in 1 call", used)
+	}
+}
+
+// Without a budget, the usage on a WebSocket is read and nothing is changed.
+func TestWebSocketUsage(t *testing.T) {
+	const done = `{"type":"response.done","response":{"id":"ID","status":"completed","usage":{"total_tokens":1010,"input_tokens":1000,"output_tokens":10,"input_token_details":{"text_tokens":0,"audio_tokens":1000,"cached_tokens":800,"cached_tokens_details":{"text_tokens":0,"audio_tokens":800}},"output_token_details":{"text_tokens":10,"audio_tokens":0}}}}`
+	said := make(chan string, 9)
+	relay, _ := metered(t, "price demo r input 4 output 16 audio_input 32 audio_cache_read 0.4", responses(t, said, done))
+	conn, _, err := relay.dial("/v1/realtime?model=r", wsBearer(relay.mint(id("t"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const create = `{"type":"response.create","surprise":true}`
+	say(t, conn, create)
+	if _, data, err := conn.Read(t.Context()); err != nil || string(data) != strings.Replace(done, "ID", "r0", 1) {
+		t.Errorf("heard %s, %v", data, err)
+	}
+	if got := <-said; got != create {
+		t.Errorf("the provider was told %s, want %s", got, create)
+	}
+	_ = conn.Close(websocket.StatusNormalClosure, "")
+	relay.wantCalls("t", 1)
+	want := int64(200*32_000 + 800*400 + 10*16_000)
+	if used := relay.usage("t"); used.AudioInput != 200 || used.CacheRead != 800 || used.Output != 10 || used.Cost != want {
+		t.Errorf("usage %+v, want a cost of %d", used, want)
+	}
+}
+
+// What the relay cannot bound on a WebSocket is refused, and says why.
+func TestBudget_RefusesOnWebSockets(t *testing.T) {
+	for name, tc := range map[string]struct{ uri, message, code string }{
+		"a stored response":     {"/v1/responses", `{"type":"response.create","model":"m","previous_response_id":"resp_1","input":"hi"}`, codeCostUnbounded},
+		"an unknown message":    {"/v1/responses", `{"type":"response.surprise","model":"m"}`, codeCostUnbounded},
+		"a model without price": {"/v1/responses", `{"type":"response.create","model":"new","input":"hi"}`, codeModelUnpriced},
+		"audio without a cap":   {"/v1/realtime?model=m", `{"type":"input_audio_buffer.append","audio":"AAAA"}`, codeCostUnbounded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := make(chan string, 9)
+			relay, _ := metered(t, "", responses(t, said, `{}`))
+			conn, _, err := relay.dial(tc.uri, wsBearer(relay.mint(dollars("1"), id("t"))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			say(t, conn, tc.message)
+			_, _, err = conn.Read(t.Context())
+			wantClose(t, err, ws.ClosePolicy, tc.code+": "+answers[tc.code].message)
+			relay.wantCalls("t", 1)
+			wantSpent(t, "t", tokenstore.UnitNanoUSD, 0)
+			if len(said) > 0 {
+				t.Errorf("the provider was told %s", <-said)
+			}
+		})
+	}
 }

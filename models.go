@@ -76,28 +76,44 @@ func (h *Handler) checkModels(c *call, r *http.Request) *refusal {
 	}
 
 	if request.WebSocket && d.ReadsMessages() {
-		c.held.messages = ws.NewGuard(c.messageCheck(request.Path), c.relay.ledger.shareOf(p))
-		delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
+		c.guardMessages(r, c.checkMessageModels(request.Path))
 	}
 	return nil
 }
 
-// messageCheck returns a check of what the client says on a WebSocket. It refuses
+// guardMessages holds what the client says until each message is complete and has passed
+// some checks.
+func (c *call) guardMessages(r *http.Request, check func(message []byte) ([]byte, error)) {
+	if before := c.held.check; before != nil {
+		next := check
+		check = func(message []byte) ([]byte, error) {
+			if _, err := before(message); err != nil {
+				return nil, err
+			}
+			return next(message)
+		}
+	}
+	c.held.check = check
+	c.held.messages = ws.NewGuard(check, c.relay.ledger.shareOf(c.permit))
+	delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
+}
+
+// checkMessageModels returns a check of what the client says on a WebSocket. It refuses
 // models that the token does not permit, and everything before a model is named.
-func (c *call) messageCheck(path string) func(message []byte) error {
+func (c *call) checkMessageModels(path string) func(message []byte) ([]byte, error) {
 	named := !c.target.unnamed
-	return func(message []byte) error {
+	return func(message []byte) ([]byte, error) {
 		models, names, err := c.permit.provider.dialect.ReadMessageOn(path, message)
 		switch named = named || names; {
 		case err != nil:
-			return unclear(err)
+			return nil, unclear(err)
 		case !named:
-			return refuse(string(grant.NoModel), "neither the handshake nor the first message names a model")
+			return nil, refuse(string(grant.NoModel), "neither the handshake nor the first message names a model")
 		}
 		if refused := c.permit.permitNames(models...); refused != nil {
-			return refused
+			return nil, refused
 		}
-		return nil
+		return nil, nil
 	}
 }
 

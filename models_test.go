@@ -19,37 +19,17 @@ import (
 
 // modelConfig has a provider for each dialect, all at one upstream, and an issuer
 // whose tokens may name small models only.
-func modelConfig(upstream string) string {
-	var providers, names strings.Builder
-	for _, name := range dialect.Names() {
-		names.WriteString(" " + name)
-		providers.WriteString(`
-			provider ` + name + ` ` + upstream + ` {
-				credential header Authorization Bearer
-				api_key {env.RELAYAPI_TEST_KEY}
-				dialect ` + name + `
-			}`)
-	}
-	return `{
-		{global}
-		relayapi {
-			store sqlite {dir}/relayapi.db
-			private_key {dir}/relay.pem
-			issuer backend {
-				public_key {dir}/backend.pub.pem
-				providers` + names.String() + `
-			}
-			issuer narrow {
-				public_key {dir}/backend.pub.pem
-				providers` + names.String() + `
-				models small small-*
-			}` + providers.String() + `
+func modelConfig(upstream string, options ...option) string {
+	names := strings.Join(dialect.Names(), " ")
+	base := func(c *testConfig) {
+		c.grants, c.issuer, c.provider = names, "", ""
+		c.issuers = section("issuer narrow", "public_key {dir}/backend.pub.pem", "providers "+names, "models small small-*")
+		for _, name := range dialect.Names() {
+			c.providers += section("provider "+name+" "+upstream,
+				"credential header Authorization Bearer", "api_key {env.RELAYAPI_TEST_KEY}", "dialect "+name)
 		}
 	}
-	http://127.0.0.1:{port} {
-		log
-		relayapi
-	}`
+	return simple("", append([]option{base}, options...)...)
 }
 
 func models(names ...string) func(*grant.Claims) { return allowing(grant.Allow{Models: names}) }

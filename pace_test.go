@@ -128,8 +128,7 @@ func TestSlotsAreFreedOnEveryWayOut(t *testing.T) {
 			w.WriteHeader(401)
 		}
 	})
-	config := replaceOnce(t, replaceOnce(t, simple(up.URL), "{global}", testGlobal), "level DEBUG", "level ERROR")
-	relay := startRelay(t, config)
+	relay := startRelay(t, simple(up.URL, func(c *testConfig) { c.logLevel = "ERROR" }))
 	token := relay.mint(concurrency(2), id("t1"))
 	const requests = 10_000
 	var wg sync.WaitGroup
@@ -170,7 +169,7 @@ func TestOperatorsRateLimits(t *testing.T) {
 	up := newUpstream(t, nil)
 	for name, line := range map[string]string{"client": "rate_limit client 3 per hour", "total": "rate_limit total 3 per hour"} {
 		t.Run(name, func(t *testing.T) {
-			relay := startRelay(t, limited(simple(up.URL), "rate_limit total 100 per second\n"+line))
+			relay := startRelay(t, simple(up.URL, inApp("rate_limit total 100 per second", line)))
 			token := relay.mint()
 			for range 2 {
 				if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
@@ -205,8 +204,7 @@ func TestAddressesBehindATrustedProxy(t *testing.T) {
 		"a proxy that is looked behind": {"trusted_proxies static 127.0.0.0/8\ntrusted_proxies_strict", "rate_limit client 100 per minute", grant.Allow{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := replaceOnce(t, simple(newUpstream(t, nil).URL), "{global}", "{global}\nservers {\n"+tc.servers+"\n}")
-			relay := startRelay(t, replaceOnce(t, config, "relayapi {", "relayapi {\n"+tc.app))
+			relay := startRelay(t, simple(newUpstream(t, nil).URL, inServers(tc.servers), inApp(tc.app)))
 			token := relay.mint(allowing(tc.allow))
 			for range 2 {
 				relay.do(relay.request(bearer(token), header("X-Forwarded-For", "203.0.113.9")))

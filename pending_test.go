@@ -75,7 +75,7 @@ func overBothToProviders(t *testing.T, test func(t *testing.T, relay *testRelay,
 	for _, http2 := range []bool{false, true} {
 		t.Run(fmt.Sprintf("http2=%v", http2), func(t *testing.T) {
 			url, calls := counting(t, http2)
-			test(t, startRelay(t, replaceOnce(t, simple(url), "log\n\t\trelayapi\n", "log\n\t\trelayapi {\n\t\t\ttransport http {\n\t\t\t\ttls_insecure_skip_verify\n\t\t\t}\n\t\t}\n")), calls)
+			test(t, startRelay(t, simple(url, inTransport("tls_insecure_skip_verify"))), calls)
 		})
 	}
 }

@@ -104,6 +104,7 @@ type relay struct {
 	minter  *mint.Minter // of the relay's own issuer
 	secrets *mint.SecretIssuers
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
+	config  []Limit                            // of the app
 	limits  atomic.Pointer[limitRules]
 }
 
@@ -354,7 +355,7 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	return &relay{
 		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
-		rates: a.ledger.rates.of(a.RateLimits),
+		rates: a.ledger.rates.of(a.RateLimits), config: a.Limits,
 	}, nil
 }
 

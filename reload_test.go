@@ -51,26 +51,20 @@ func TestRestartKeepsCounts(t *testing.T) {
 // whole: it still has its keys, its store and its counts.
 func TestFailedReloadLeavesTheRelayWhole(t *testing.T) {
 	up := newUpstream(t, nil)
-	for name, spoil := range map[string]func(config string, relay *testRelay) string{
-		"adapting":     func(c string, _ *testRelay) string { return replaceOnce(t, c, "provider demo", "provider") },
-		"provisioning": func(c string, _ *testRelay) string { return replaceOnce(t, c, "RELAYAPI_TEST_KEY", "NOT_SET") },
-		"another app's provisioning": func(c string, _ *testRelay) string {
-			return replaceOnce(t, c, "relayapi\n\t}", "relayapi\n\t\treverse_proxy /x localhost:1 {\n\t\t\ttrusted_proxies nonsense\n\t\t}\n\t}")
-		},
-		"starting": func(c string, relay *testRelay) string {
-			// Another app takes an address that is in use; the relay may have started.
-			return c + "\nhttp://127.0.0.1:" + strings.TrimPrefix(up.URL, "http://127.0.0.1:") + " {\n}\n"
-		},
-		"starting the relay": func(c string, relay *testRelay) string {
-			return replaceOnce(t, c, "{dir}/relayapi.db", filepath.Join(relay.dir, "log", "relayapi.db"))
-		},
+	for name, spoil := range map[string]option{
+		"adapting":                   func(c *testConfig) { c.provider = "two words" },
+		"provisioning":               func(c *testConfig) { c.apiKey = "{env.NOT_SET}" },
+		"another app's provisioning": inSite(section("reverse_proxy /x localhost:1", "trusted_proxies nonsense")),
+		// Another app takes an address that is in use; the relay may have started.
+		"starting":           func(c *testConfig) { c.sites = up.URL + " {\n}\n" },
+		"starting the relay": func(c *testConfig) { c.store = "{dir}/log/relayapi.db" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			relay := startRelay(t, simple(up.URL))
 			token := relay.mint(calls(2))
 			relay.do(relay.request(bearer(token)))
 			good := relay.lastConfig
-			if err := relay.tryLoad(spoil(good, relay)); err == nil {
+			if err := relay.tryLoad(simple(up.URL, spoil)); err == nil {
 				t.Fatal("the config loads")
 			}
 			if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
@@ -96,7 +90,7 @@ func TestStreamOutlivesItsConfig(t *testing.T) {
 	})
 	// The old servers wait for their requests only this long.
 	relay := newTestRelay(t)
-	relay.load(strings.ReplaceAll(replaceOnce(t, simple(up.URL), "{global}", testGlobal), "grace_period 2s", "grace_period 1ms"))
+	relay.load(simple(up.URL, func(c *testConfig) { c.grace = "1ms" }))
 	res, err := relay.client.Do(relay.request(bearer(relay.mint(calls(1)))))
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +173,7 @@ func TestLateRequestHoldsTheStore(t *testing.T) {
 
 func TestMissingKeysAreMadeOnce(t *testing.T) {
 	up := newUpstream(t, nil)
-	config := replaceOnce(t, simple(up.URL), "private_key {dir}/relay.pem", "")
+	config := simple(up.URL, func(c *testConfig) { c.keys = "" })
 	relay := startRelay(t, config)
 	before := relay.keyFiles()
 	if len(before) != 4 {
@@ -201,7 +195,7 @@ func TestMissingKeysAreMadeOnce(t *testing.T) {
 // were minted for it would be refused.
 func TestPublicKeyFileFollowsThePrivateOne(t *testing.T) {
 	up := newUpstream(t, nil)
-	config := replaceOnce(t, simple(up.URL), "private_key {dir}/relay.pem", "")
+	config := simple(up.URL, func(c *testConfig) { c.keys = "" })
 	for name, spoil := range map[string]func(*testRelay) error{
 		"missing": func(r *testRelay) error { return os.Remove(keyfile.PublicPath(r.dir, keyfile.Encryption)) },
 		"another key's": func(r *testRelay) error {
@@ -296,13 +290,14 @@ func reloadsUnderLoad(t *testing.T, http2 bool) {
 	const clients, connections, reloads = 1000, 100, 20
 	up := newUpstream(t, nil)
 	socket := filepath.Join(t.TempDir(), "relay.sock")
-	config := strings.NewReplacer("level DEBUG", "level ERROR", "\t\tlog\n\t\trelayapi\n", "\t\tbind unix/"+socket+"\n\t\trelayapi\n").
-		Replace(replaceOnce(t, simple(up.URL), "{global}", testGlobal))
 	relay := newTestRelay(t)
-	if http2 {
-		config = replaceOnce(t, config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\ttls internal")
-		relay.URL = "https://localhost:" + relay.port
-	}
+	config := simple(up.URL, quiet, inSite("bind unix/"+socket), func(c *testConfig) {
+		c.logLevel = "ERROR"
+		if http2 {
+			c.address, relay.URL = "https://localhost:{port}", "https://localhost:"+relay.port
+			inSite("tls internal")(c)
+		}
+	})
 	relay.load(config)
 	relay.client.Transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -71,34 +71,19 @@ func (s *smuggler) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // smugglingConfig is a relay with all endpoints and with other handlers before
-// it; {idle} is a line of the server's timeouts.
-func smugglingConfig(t *testing.T, upstream, idle string) string {
-	config := simple(upstream)
-	if idle != "" {
-		config = replaceOnce(t, config, "{global}", "{global}\n\t\tservers {\n\t\t\ttimeouts {\n\t\t\t\tread_body_idle "+idle+"\n\t\t\t}\n\t\t}")
-	}
-	config = replaceOnce(t, config, "provider demo ", `issuer office {
-				secret {env.RELAYAPI_TEST_SECRET}
-				providers demo
-			}
-			provider demo `)
-	return replaceOnce(t, config, "log\n\t\trelayapi\n", `log
-		basic_auth /v1/auth {
-			a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG
-		}
-		respond /v1/respond 403
-		request_body /v1/limited {
-			max_size 100KB
-		}
-		relayapi {
-			token_status /token
-			mint /mint
-			transport http {
-				tls_insecure_skip_verify
-				write_timeout 1s
-			}
-		}
-`)
+// it; idle is the server's read_body_idle, or empty.
+func smugglingConfig(upstream, idle string) string {
+	return simple(upstream,
+		inServers(section("timeouts", line("read_body_idle", idle))),
+		func(c *testConfig) {
+			c.issuers = section("issuer office", "secret {env.RELAYAPI_TEST_SECRET}", "providers demo")
+		},
+		inSite(
+			section("basic_auth /v1/auth", "a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG"),
+			"respond /v1/respond 403",
+			section("request_body /v1/limited", "max_size 100KB")),
+		inDirective("token_status /token", "mint /mint"),
+		inTransport("tls_insecure_skip_verify", "write_timeout 1s"))
 }
 
 // Over HTTP/1.1, whatever ends a request before its body was read to the end,
@@ -111,7 +96,7 @@ func TestConnectionStaysInStep(t *testing.T) {
 		for _, http2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("read_body_idle=%s/http2=%v", idle, http2), func(t *testing.T) {
 				up := newSmuggler(t, http2)
-				relay := startRelay(t, smugglingConfig(t, up.URL, idle))
+				relay := startRelay(t, smugglingConfig(up.URL, idle))
 				for _, way := range waysOut(relay) {
 					if way.over1 && http2 {
 						continue

@@ -7,7 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/relayapi/caddy-relayapi/dialect"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/ws"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"go.uber.org/zap"
 )
 
 // tapConn is the tap of a WebSocket. reverse_proxy reads from it what the provider
@@ -36,8 +40,84 @@ func newTapConn(t *tap, res *http.Response) *tapConn {
 	c := &tapConn{tap: t, conn: conn, left: make(chan struct{})}
 	finder := t.call.target.key.Finder()
 	c.said.Payload = func(p []byte) { c.holdsKey = c.holdsKey || finder.Find(p) }
+	if socket := t.call.spending.socket; socket != nil && res.Header.Get("Sec-Websocket-Extensions") == "" {
+		c.said.Data, c.said.Message = socket.Provider, socket.EndMessage
+	}
 	return c
 }
+
+// meterSocket meters the messages of a WebSocket, and bounds them under a budget.
+func (h *Handler) meterSocket(c *call, r *http.Request, request *dialect.Request) *refusal {
+	s, p := &c.spending, c.permit.provider
+	meter := p.dialect.NewSocketMeter(request)
+	if meter == nil && !s.limited() {
+		return nil
+	}
+
+	var session *dialect.Session
+	if s.limited() {
+		var err error
+		if session, err = p.dialect.NewSession(request); err != nil {
+			return unquoted(err)
+		}
+	}
+	s.socket = metering.NewSocket(account{h, c}, p.tariff, meter, session, s.dollars)
+	named, _ := c.permit.namedBy(request) // an unclear one has no price
+	s.socket.Named(named.Model)
+	if session != nil {
+		c.guardMessages(r, c.checkMessageCost(request.Path))
+	}
+	return nil
+}
+
+// checkMessageCost returns a check of what the client says on a WebSocket under a
+// budget. It reserves what each message can cost.
+func (c *call) checkMessageCost(path string) func(message []byte) ([]byte, error) {
+	return func(message []byte) ([]byte, error) {
+		models, named, err := c.permit.provider.dialect.ReadMessageOn(path, message)
+		if err != nil {
+			return nil, unclear(err)
+		}
+		if named && len(models) > 0 {
+			c.spending.socket.Named(models[len(models)-1])
+		}
+		changed, err := c.spending.socket.Client(message)
+		if err != nil {
+			return nil, unquoted(err)
+		}
+		return changed, nil
+	}
+}
+
+// account charges what a WebSocket's responses cost to the budgets of its call.
+type account struct {
+	h *Handler
+	c *call
+}
+
+// Reserve implements [metering.Account].
+func (a account) Reserve(q *metering.Quote) (metering.Reservation, error) {
+	r, _, err := a.c.pay(q, 0, time.Now())
+	if err != nil {
+		return r, uncharged(a.c, err)
+	}
+	return r, nil
+}
+
+// Settle implements [metering.Account].
+func (a account) Settle(r metering.Reservation, used metering.Amounts) {
+	if err := a.c.relay.ledger.Settle(r.Charges, tokenstore.Amounts{Tokens: used.Tokens, NanoUSD: used.NanoUSD}); err != nil {
+		a.h.logger.Error("settling a response", zap.String("token_id", a.c.permit.ID), zap.Error(err))
+	}
+}
+
+// Observe implements [metering.Account].
+func (a account) Observe(b metering.Bill) {
+	a.c.relay.ledger.Observe(a.c.permit.token, b.Model, b.Usage)
+}
+
+// End implements [metering.Account].
+func (a account) End(why error) { a.c.end(unquoted(why)) }
 
 // afterFarewell is how long a client may take to answer a close frame. If its
 // connection were closed at once, it could lose the frame.

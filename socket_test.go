@@ -51,7 +51,7 @@ func TestModelsOnWebSockets(t *testing.T) {
 	} {
 		for scheme, start := range map[string]func(string) *testRelay{
 			"ws":  func(upstream string) *testRelay { return startRelay(t, modelConfig(upstream)) },
-			"wss": func(upstream string) *testRelay { return startTLS(t, modelConfig(upstream), "h1 h2") },
+			"wss": func(upstream string) *testRelay { return startTLS(t, modelConfig(upstream, overTLS("h1 h2"))) },
 		} {
 			t.Run(name+" "+scheme, func(t *testing.T) {
 				over := make(chan error, 1)

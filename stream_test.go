@@ -39,13 +39,13 @@ func onAllWays(t *testing.T, test func(t *testing.T, start func(upstream string)
 // called by a client that prefers HTTP/2.
 func startTLSRelay(t *testing.T, upstream string) *testRelay {
 	t.Helper()
-	return startTLS(t, simple(upstream), "h1 h2")
+	return startTLS(t, simple(upstream, overTLS("h1 h2")))
 }
 
-func startTLS(t *testing.T, config, protocols string) *testRelay {
+// startTLS starts a relay whose config has [overTLS].
+func startTLS(t *testing.T, config string) *testRelay {
 	t.Helper()
-	config = replaceOnce(t, config, "http://127.0.0.1:{port} {", "https://localhost:{port} {\n\t\tbind 127.0.0.1\n\t\ttls internal")
-	r := startRelay(t, replaceOnce(t, config, "{global}", "{global}\n\t\tservers {\n\t\t\tprotocols "+protocols+"\n\t\t}"))
+	r := startRelay(t, config)
 	r.URL = "https://localhost:" + r.port
 	r.client = newClient(t) // the other one has settled what it speaks
 	transport := r.client.Transport.(*http.Transport)
@@ -818,8 +818,7 @@ func tunnel(t *testing.T, speak func(conn *net.TCPConn, r io.Reader)) http.Handl
 // log or metrics: Caddy's wrapper of the connection cannot be half closed.)
 func TestHalfClose(t *testing.T) {
 	start := func(t *testing.T, respond http.HandlerFunc) *testRelay {
-		config := replaceOnce(t, simple(newUpstream(t, respond).URL), "log\n\t\trelayapi", "relayapi")
-		return startRelay(t, replaceOnce(t, config, "{global}", replaceOnce(t, testGlobal, "\tmetrics\n", "")))
+		return startRelay(t, simple(newUpstream(t, respond).URL, quiet, func(c *testConfig) { c.metrics = "" }))
 	}
 	t.Run("by the client", func(t *testing.T) {
 		relay := start(t, tunnel(t, func(conn *net.TCPConn, r io.Reader) {
@@ -865,9 +864,9 @@ func TestAnswerThroughOtherHandlers(t *testing.T) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 		_, _ = io.WriteString(w, text)
 	})
-	for name, handler := range map[string]string{"encode": "encode gzip", "templates": "templates {\n\t\t\tmime text/plain\n\t\t}"} {
+	for name, handler := range map[string]string{"encode": "encode gzip", "templates": section("templates", "mime text/plain")} {
 		t.Run(name, func(t *testing.T) {
-			relay := startRelay(t, replaceOnce(t, simple(up.URL), "log\n\t\trelayapi", handler+"\n\t\trelayapi"))
+			relay := startRelay(t, simple(up.URL, quiet, inSite(handler)))
 			res, body := relay.do(relay.request(bearer(relay.mint()), header("Accept-Encoding", "gzip")))
 			if res.Header.Get("Content-Encoding") == "gzip" {
 				unzipped, err := gzip.NewReader(strings.NewReader(body))

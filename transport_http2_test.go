@@ -93,23 +93,21 @@ func reset(conn net.Conn, received *atomic.Int64) {
 // (https://go.dev/issue/47635).
 func TestNoReplayAfterAReset(t *testing.T) {
 	t.Setenv("RELAYAPI_TEST_KEY", realKey)
-	bodiless := func(r *http.Request) { r.Body, r.ContentLength = http.NoBody, 0 }
 	for over, transport := range map[string]string{"TLS": "tls_insecure_skip_verify", "h2c": "versions h2c"} {
 		for name, edits := range map[string][]func(*http.Request){
 			"short":                 {},
 			"with a key to repeat":  {header("Idempotency-Key", "k")},
 			"long":                  {text(strings.Repeat("x", 2*smallBody))},
-			"without a body":        {bodiless},
-			"deleting":              {asking("DELETE", "/v1/x"), bodiless},
-			"reading":               {asking("GET", "/v1/x"), bodiless},
+			"without a body":        {noBody},
+			"deleting":              {asking("DELETE", "/v1/x"), noBody},
+			"reading":               {asking("GET", "/v1/x"), noBody},
 			"reading, with a body":  {asking("GET", "/v1/x")},
 			"held, for its model":   {text(`{"model":"small"}`)},
 			"held, and a long body": {text(`{"model":"small","x":"` + strings.Repeat("x", 2*smallBody) + `"}`)},
 		} {
 			t.Run(name+" over "+over, func(t *testing.T) {
 				address, received := resetting(t, over == "TLS")
-				relay := startRelay(t, replaceOnce(t, simple(address), "relayapi\n\t}",
-					"relayapi {\n\t\t\ttransport http {\n\t\t\t\t"+transport+"\n\t\t\t}\n\t\t}\n\t}"))
+				relay := startRelay(t, simple(address, inTransport(transport)))
 				claims := []func(*grant.Claims){calls(10)}
 				if strings.HasPrefix(name, "held") {
 					claims = append(claims, models("small"))

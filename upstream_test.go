@@ -15,6 +15,7 @@ import (
 // What is wrong with a provider is said when the relay starts, and in words
 // that name what to write instead. No error quotes a key.
 func TestProvisionProviderRefuses(t *testing.T) {
+	wording := newGolden(t, "refusals/provider.golden")
 	file := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(file, []byte("two words"), 0o600); err != nil {
 		t.Fatal(err)
@@ -24,47 +25,51 @@ func TestProvisionProviderRefuses(t *testing.T) {
 	t.Setenv("TEST_KEY_COLON", "a:"+realKey)
 	t.Setenv("OPENAI_API_KEY", "")
 	for name, tc := range map[string]struct {
-		name string
-		p    Provider
-		says string
+		name  string
+		p     Provider
+		about string // is named
 	}{
-		"preset without its variable": {"openai", Provider{}, "{env.OPENAI_API_KEY} is not set"},
-		"variable that is not set":    {"openai", Provider{APIKeys: []string{"{env.NO_SUCH}"}}, "{env.NO_SUCH} is not set"},
-		"file that is not there":      {"openai", Provider{APIKeys: []string{"{file./no/such}"}}, "{file./no/such} is not set"},
-		"file with more than a key":   {"openai", Provider{APIKeys: []string{"{file." + file + "}"}}, "one word"},
-		"literal key":                 {"openai", Provider{APIKeys: []string{realKey}}, "must be a placeholder"},
-		"placeholder of another kind": {"openai", Provider{APIKeys: []string{"{http.request.header.X}"}}, "must be a placeholder"},
-		"the same key twice":          {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}", "{env.TEST_KEY_AGAIN}"}}, "the same key"},
-		"keys and none":               {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, NoAPIKey: true}, "either none or keys"},
-		"unknown preset":              {"x", Provider{Preset: "opnai"}, "did you mean openai"},
-		"neither preset nor place":    {"x", Provider{BaseURL: "https://x.example"}, "credential header"},
-		"two places":                  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Query: "b"}}, "either header, query or basic"},
-		"a header and basic":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Basic: true}}, "either header, query or basic"},
-		"no place":                    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{User: "a"}}, "either header, query or basic"},
-		"a user in a header":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", User: "u"}}, "only basic has a user"},
-		"a prefix in the query":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Query: "a", Prefix: "Bearer"}}, "only a header has a prefix"},
-		"a user with a colon":         {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: realKey + ":x"}}, "without spaces, colons"},
-		"a user that is not set":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.NO_SUCH}"}}, "{env.NO_SUCH} is not set"},
-		"a user of two placeholders":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.A}{env.B}"}}, "without spaces, colons"},
-		"a key with a colon as user":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true}, APIKeys: []string{"{env.TEST_KEY_COLON}"}}, "has a colon"},
-		"no base URL":                 {"openai-compatible", Provider{NoAPIKey: true}, "no base URL"},
-		"no key for a custom one":     {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a"}}, "api_key {env.NAME}"},
+		"preset without its variable": {"openai", Provider{}, "{env.OPENAI_API_KEY}"},
+		"variable that is not set":    {"openai", Provider{APIKeys: []string{"{env.NO_SUCH}"}}, "{env.NO_SUCH}"},
+		"file that is not there":      {"openai", Provider{APIKeys: []string{"{file./no/such}"}}, "{file./no/such}"},
+		"file with more than a key":   {"openai", Provider{APIKeys: []string{"{file." + file + "}"}}, "{file."},
+		"literal key":                 {"openai", Provider{APIKeys: []string{realKey}}, "api_key"},
+		"placeholder of another kind": {"openai", Provider{APIKeys: []string{"{http.request.header.X}"}}, "api_key"},
+		"the same key twice":          {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}", "{env.TEST_KEY_AGAIN}"}}, "{env.TEST_KEY_AGAIN}"},
+		"keys and none":               {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, NoAPIKey: true}, "api_key"},
+		"unknown preset":              {"x", Provider{Preset: "opnai"}, "did you mean openai?"},
+		"neither preset nor place":    {"x", Provider{BaseURL: "https://x.example"}, `"x"`},
+		"two places":                  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Query: "b"}}, "credential"},
+		"a header and basic":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Basic: true}}, "credential"},
+		"no place":                    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{User: "a"}}, "credential"},
+		"a user in a header":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", User: "u"}}, "credential"},
+		"a prefix in the query":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Query: "a", Prefix: "Bearer"}}, "credential"},
+		"a user with a colon":         {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: realKey + ":x"}}, "credential basic"},
+		"a user that is not set":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.NO_SUCH}"}}, "{env.NO_SUCH}"},
+		"a user of two placeholders":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.A}{env.B}"}}, "credential basic"},
+		"a key with a colon as user":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true}, APIKeys: []string{"{env.TEST_KEY_COLON}"}}, "{env.TEST_KEY_COLON}"},
+		"no base URL":                 {"openai-compatible", Provider{NoAPIKey: true}, "provider openai-compatible"},
+		"no key for a custom one":     {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a"}}, "api_key"},
 		"no account":                  {"azure-openai", Provider{}, "resource"},
-		"account with a slash":        {"azure-openai", Provider{Preset: "azure-openai", Accounts: []string{"evil.example/"}}, "account"},
-		"another scheme":              {"openai", Provider{BaseURL: "ftp://x.example"}, "base URL must be"},
-		"user in the base URL":        {"openai", Provider{BaseURL: "https://a:b@x.example"}, "must not have a user"},
-		"query in the base URL":       {"openai", Provider{BaseURL: "https://x.example?a"}, "must not have a user, a query"},
-		"a header with a colon":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key:"}}, "without a colon"},
-		"a prefix with a new line":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key", Prefix: "a\nb"}}, "no header"},
-		"base URL as SDKs have it":    {"openai", Provider{BaseURL: "https://x.example/v1/", APIKeys: []string{"{env.TEST_KEY}"}}, "requests go to /v1/v1"},
-		"bad path":                    {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, Paths: []string{"x"}}, "does not start with a slash"},
+		"account with a slash":        {"azure-openai", Provider{Preset: "azure-openai", Accounts: []string{"evil.example/"}}, `account "evil.example/"`},
+		"another scheme":              {"openai", Provider{BaseURL: "ftp://x.example"}, "base URL"},
+		"user in the base URL":        {"openai", Provider{BaseURL: "https://a:b@x.example"}, "base URL"},
+		"query in the base URL":       {"openai", Provider{BaseURL: "https://x.example?a"}, "base URL"},
+		"a header with a colon":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key:"}}, "credential"},
+		"a prefix with a new line":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key", Prefix: "a\nb"}}, "credential"},
+		"base URL as SDKs have it":    {"openai", Provider{BaseURL: "https://x.example/v1/", APIKeys: []string{"{env.TEST_KEY}"}}, "/v1/v1"},
+		"bad path":                    {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, Paths: []string{"x"}}, `"x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := tc.p.provision(tc.name, zap.NewNop())
-			if err == nil || !strings.Contains(err.Error(), tc.says) {
-				t.Errorf("says %v, want %q", err, tc.says)
+			if err == nil {
+				t.Fatal("it provisions")
 			}
-			if err != nil && leak(err.Error(), realKey, realkey.PieceSize) {
+			wording.says(name, strings.ReplaceAll(err.Error(), file, "{dir}/key"))
+			if !strings.Contains(err.Error(), tc.about) {
+				t.Errorf("says %v, want an error about %q", err, tc.about)
+			}
+			if leak(err.Error(), realKey, realkey.PieceSize) {
 				t.Error("quotes the key")
 			}
 		})
@@ -123,7 +128,7 @@ func TestProvidersFromEnvironment(t *testing.T) {
 		}
 	}
 	relay := newTestRelay(t)
-	oneLine := "{\n{global}\nrelayapi {\nstore sqlite {dir}/relayapi.db\n}\n}\nhttp://127.0.0.1:{port} {\n\trelayapi\n}"
+	oneLine := simple("", quiet, func(c *testConfig) { c.keys, c.grants, c.provider = "", "", "" })
 	if err := relay.tryLoad(oneLine); err == nil || !strings.Contains(err.Error(), "no provider") {
 		t.Errorf("without any variable: %v", err)
 	}

@@ -18,16 +18,18 @@ func BenchmarkAdmit(b *testing.B) {
 		{"three charges", append(one, subjectTokens(100, 1<<53),
 			Charge{Counter{Scope: ScopeIssuer, ID: "acme", Unit: UnitNanoUSD}, 10, 1 << 53})},
 	} {
-		b.Run(bb.name, func(b *testing.B) {
-			s := openNew(b)
-			admit(b, s, tok)
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := s.charge(ctx, tok, bb.charges); err != nil {
-					b.Fatal(err)
+		for _, k := range kinds {
+			b.Run(bb.name+"/"+k.name, func(b *testing.B) {
+				s := k.openNew(b)
+				admit(b, s, tok)
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := s.charge(ctx, tok, bb.charges); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 	b.Run("one charge, in parallel", func(b *testing.B) {
 		s := openNew(b)

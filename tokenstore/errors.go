@@ -46,6 +46,20 @@ var (
 	// ErrWorldWritable means that anybody on the machine could change the counts.
 	ErrWorldWritable = errors.New("tokenstore: the store's file is world-writable")
 
+	// ErrFailover means that the PostgreSQL server is not the one that the store was
+	// on, or was restored from a backup. It may lack what was counted last, see
+	// [AcceptFailover].
+	ErrFailover = errors.New("tokenstore: the database failed over to another server or was restored, and may lack what was counted last")
+
+	// ErrFsyncOff means that the PostgreSQL server forgets commits when it crashes.
+	ErrFsyncOff = errors.New("tokenstore: the PostgreSQL server runs with fsync = off, so a crash would lose counts; set fsync = on")
+
+	// ErrCopying means that the store is being copied, or that a copy into it was
+	// interrupted, see [Copy].
+	ErrCopying = errors.New("tokenstore: the store is being copied, or a copy into it was interrupted; wait for it, or copy again")
+
+	errOffline = errors.New("no contact with the database")
+
 	errClosed = errors.New("the store is closed")
 )
 

@@ -20,32 +20,15 @@ func storePath(t testing.TB) string {
 	return filepath.Join(t.TempDir(), "relay.db")
 }
 
+// openAt opens a store of SQLite.
 func openAt(t testing.TB, path string) *Ledger {
 	t.Helper()
-	s, err := openSQLite(context.Background(), path, atNoon)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return onSQLite.openAt(t, path)
 }
 
 func openNew(t testing.TB) *Ledger {
 	t.Helper()
-	return openAt(t, storePath(t))
-}
-
-// reopen closes a store and opens it again.
-func reopen(t testing.TB, s *Ledger, path string) *Ledger {
-	t.Helper()
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return openAt(t, path)
+	return onSQLite.openNew(t)
 }
 
 func newToken(id string) *Token {
@@ -95,7 +78,7 @@ func row(t testing.TB, s *Ledger, tok *Token) (got *Token, firstSeen time.Time, 
 	t.Helper()
 	got = new(Token)
 	rows, err := raw(s).Query(`SELECT issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen
-		FROM tokens WHERE issuer = ? AND id = ?`, tok.Issuer, tok.ID)
+		FROM tokens WHERE issuer = $1 AND id = $2`, tok.Issuer, tok.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,16 +104,26 @@ func (t *Token) same(as *Token) bool {
 }
 
 // raw is the database under a ledger.
-func raw(s *Ledger) *sql.DB { return s.db.(*sqliteDB).db }
+func raw(s *Ledger) *sql.DB {
+	if p, ok := s.db.(*postgresDB); ok {
+		return p.db
+	}
+	return s.db.(*sqliteDB).db
+}
 
-// block keeps the ledger's writer from its one connection until release.
+// block keeps the ledger's writer from writing until release.
 func block(t testing.TB, s *Ledger) (release func()) {
 	t.Helper()
-	conn, err := raw(s).Conn(context.Background())
+	tx, err := raw(s).Begin() // SQLite has one connection only
+	if err == nil {
+		if _, ok := s.db.(*postgresDB); ok {
+			_, err = tx.Exec(`LOCK TABLE tokens, counters`)
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func() { _ = conn.Close() }
+	return func() { _ = tx.Rollback() }
 }
 
 // charge admits a call that takes charges only, so that a test names every limit.

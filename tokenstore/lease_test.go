@@ -51,6 +51,7 @@ type committed struct {
 
 func (f *fakeDB) birthday() time.Time { return noon }
 func (f *fakeDB) close() error        { return nil }
+func (f *fakeDB) ready() error        { return nil }
 
 func (f *fakeDB) used(c Counter) (int64, error) {
 	f.mu.Lock()
@@ -1187,12 +1188,12 @@ func TestImpossibleCallLeasesNothing(t *testing.T) {
 
 // ---- many at once ----
 
-func TestThousandGoroutinesGetExactlyTheLimit(t *testing.T) {
+func contractThousandGoroutinesGetExactlyTheLimit(t *testing.T, k kind) {
 	for _, limit := range []int64{1, 7, 100, 20_000} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			t.Parallel()
-			path := storePath(t)
-			s := openAt(t, path)
+			path := k.place(t)
+			s := k.openAt(t, path)
 			tok := newToken("a")
 			var served atomic.Int64
 			var wg sync.WaitGroup
@@ -1214,7 +1215,7 @@ func TestThousandGoroutinesGetExactlyTheLimit(t *testing.T) {
 			if served.Load() != limit {
 				t.Errorf("served %d, want %d", served.Load(), limit)
 			}
-			s = reopen(t, s, path)
+			s = k.reopen(t, s, path)
 			if n, err := s.db.used(counterOf("a")); n != limit || err != nil {
 				t.Errorf("%d durable, %v", n, err)
 			}
@@ -1223,12 +1224,12 @@ func TestThousandGoroutinesGetExactlyTheLimit(t *testing.T) {
 }
 
 // The limit goes up and down while a thousand goroutines call.
-func TestLimitsThatChangeUnderLoad(t *testing.T) {
+func contractLimitsThatChangeUnderLoad(t *testing.T, k kind) {
 	for _, limits := range [][]int64{{1, 7, 3, 9}, {100, 50, 120, 60, 150}, {20_000, 500, 3_000, 20_000, 10_000}} {
 		t.Run(fmt.Sprint(limits), func(t *testing.T) {
 			t.Parallel()
-			path := storePath(t)
-			s := openAt(t, path)
+			path := k.place(t)
+			s := k.openAt(t, path)
 			tok := newToken("a")
 			highest := slices.Max(limits)
 			var served, limit atomic.Int64
@@ -1272,7 +1273,7 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 			close(stop)
 			wg.Wait()
-			s = reopen(t, s, path)
+			s = k.reopen(t, s, path)
 			n, err := s.db.used(counterOf("a"))
 			if err != nil || n != highest || served.Load() != highest {
 				t.Errorf("%d durable, %v, %d served; want %d", n, err, served.Load(), highest)

@@ -29,6 +29,7 @@ type Ledger struct {
 	pruned       atomic.Int64 // tokens that expired by then are forgotten; unix seconds
 	observations observations
 
+	shared  *Shared // nil: the store serves one process
 	writer  *writer
 	sweeper *time.Ticker
 	done    chan struct{} // closed by Close
@@ -57,6 +58,8 @@ type backend interface {
 	commit(b *batch) error
 	// try rewrites a value to find out whether a commit could succeed.
 	try() error
+	// ready returns why nothing may be admitted now, not even from leases, or nil.
+	ready() error
 	// used returns what is durable on a counter, including leases.
 	used(c Counter) (int64, error)
 	birthday() time.Time
@@ -77,6 +80,13 @@ type backend interface {
 	pruneRevocations(before time.Time) error
 	prunedThrough() (seconds int64, err error)
 	acceptSince(t time.Time) error
+
+	// For what other processes change.
+	disabled() (map[identity]bool, error)
+	readBirth() error
+
+	// unfinished reports whether the store is the target of a copy that was interrupted.
+	unfinished() (bool, error)
 }
 
 // errBroken means that the database must not be used again before a restart.
@@ -90,6 +100,13 @@ func openLedger(db backend, now func() time.Time) (_ *Ledger, err error) {
 		}
 	}()
 
+	unfinished, err := db.unfinished()
+	if err != nil {
+		return nil, fmt.Errorf("looking for a copy: %w", err)
+	}
+	if unfinished {
+		return nil, ErrCopying
+	}
 	revoked, err := db.revocations()
 	if err != nil {
 		return nil, fmt.Errorf("reading revocations: %w", err)
@@ -225,10 +242,16 @@ func (l *Ledger) Err() error { return l.stopped() }
 // error of [Ledger.Err], or of the last commit. It retries a failed commit about
 // every second.
 func (l *Ledger) Health() error {
-	if err := l.failing.Load(); err != nil && l.Err() == nil {
+	if err := l.Err(); err != nil {
+		return err
+	}
+	if err := l.db.ready(); err != nil {
+		return unavailable(err)
+	}
+	if err := l.failing.Load(); err != nil {
 		return unavailable(*err)
 	}
-	return l.Err()
+	return nil
 }
 
 func (l *Ledger) stop(cause error) { l.down.CompareAndSwap(nil, &cause) }

@@ -24,7 +24,7 @@ func BenchmarkLedger(b *testing.B) {
 	// First, because what a disk does when files were removed takes seconds.
 	for _, limit := range []int64{1_000_000, 50} {
 		b.Run(fmt.Sprintf("latency/2000 calls a second, limits of %d", limit), func(b *testing.B) {
-			benchLatency(b, limit)
+			benchLatency(b, onSQLite, limit)
 		})
 	}
 	var baseline float64
@@ -37,7 +37,7 @@ func BenchmarkLedger(b *testing.B) {
 		report(b, baseline, "calls/s")
 	})
 	b.Run("rate/leases, one token", func(b *testing.B) {
-		s := openNow(b)
+		s := onSQLite.openNow(b)
 		call := admitting(b, s, benchTokens("a", 1), large)
 		var got float64
 		for range b.N {
@@ -47,7 +47,7 @@ func BenchmarkLedger(b *testing.B) {
 		report(b, got/baseline, "x-baseline")
 	})
 	b.Run("rate/leases, 2000 tokens", func(b *testing.B) {
-		call := admitting(b, openNow(b), benchTokens("a", 2000), large)
+		call := admitting(b, onSQLite.openNow(b), benchTokens("a", 2000), large)
 		var got float64
 		for range b.N {
 			got = rate(b, call)
@@ -58,22 +58,11 @@ func BenchmarkLedger(b *testing.B) {
 	b.Run("rate/leases, 2000 of a million tokens", func(b *testing.B) { benchMillion(b, large) })
 }
 
-// openNow opens a new store whose clock runs.
-func openNow(b *testing.B) *Ledger {
-	b.Helper()
-	s, err := openSQLite(context.Background(), storePath(b), time.Now)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { s.Close() })
-	return s
-}
-
 // benchMillion compares 2 000 active tokens that are all there is with as many
 // among a million: next to each other in the tables, and anywhere. They take
 // turns, because the machine is not the same from one second to the next.
 func benchMillion(b *testing.B, limit int64) {
-	large := openNow(b)
+	large := onSQLite.openNow(b)
 	million(b, large)
 	row, anywhere := make([]*Token, 2000), make([]*Token, 2000)
 	for i, n := range rand.Perm(500_000)[:len(row)] {
@@ -83,7 +72,7 @@ func benchMillion(b *testing.B, limit int64) {
 	}
 	const rounds = 4
 	got := make(map[string][]float64)
-	small := openNow(b)
+	small := onSQLite.openNow(b)
 	parts := []struct {
 		name string
 		s    *Ledger
@@ -291,11 +280,11 @@ func (t *timedDB) commit(b *batch) error {
 // benchLatency offers 2 000 calls a second over 100 tokens, however long each
 // takes, in rounds: one slow moment of a disk decides the 99th percentile of the
 // round that it falls into. Reported are medians, and the worst round.
-func benchLatency(b *testing.B, limit int64) {
+func benchLatency(b *testing.B, k kind, limit int64) {
 	const rounds = 5
 	got := make(map[string][]float64)
 	for range rounds * b.N {
-		calls, commits := offer(b, limit)
+		calls, commits := offer(b, k, limit)
 		p99, sum := at(calls, 0.99), time.Duration(0)
 		for _, took := range commits {
 			sum += took
@@ -326,15 +315,14 @@ func at(sorted []time.Duration, part float64) float64 {
 
 // offer makes one round of calls, and returns how long they and the commits took,
 // in order of size. A token that is used up is followed by another.
-func offer(b *testing.B, limit int64) (latencies, commits []time.Duration) {
+func offer(b *testing.B, k kind, limit int64) (latencies, commits []time.Duration) {
 	const perSecond, tokens = 2000, 100
-	db, err := openDB(context.Background(), storePath(b), time.Now)
-	if err != nil {
-		b.Fatal(err)
-	}
-	timed := &timedDB{backend: db}
-	s := newLedger(timed, time.Now)
+	s := k.openNow(b)
 	defer s.Close()
+	timed := &timedDB{backend: s.db}
+	s.writer.flushing.Lock()
+	s.db = timed
+	s.writer.flushing.Unlock()
 	var mu sync.Mutex
 	warm := perSecond // the first second is not measured
 	total := warm + int(ledgerFor.Seconds()*perSecond)

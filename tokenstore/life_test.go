@@ -9,13 +9,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3"
 )
 
 func ptr[T any](v T) *T { return &v }
 
 // The operator's override replaces the token's own limit, in each unit by itself.
-func TestAdmit_AppliesTheLimitInForce(t *testing.T) {
-	s := openNew(t)
+func contractAdmitAppliesTheLimitInForce(t *testing.T, k kind) {
+	s := k.openNew(t)
 	ctx := t.Context()
 	tok := newToken("a")
 	tok.Limits = Limits{Calls: ptr(int64(3)), NanoUSD: ptr(int64(1_000))}
@@ -90,11 +92,11 @@ func TestAdmit_AppliesTheLimitInForce(t *testing.T) {
 
 // An override that the process does not know yet is applied in the transaction that
 // reads it: neither more nor less than it permits is granted.
-func TestAdmit_AppliesAnOverrideAtTheFirstUse(t *testing.T) {
+func contractAdmitAppliesAnOverrideAtTheFirstUse(t *testing.T, k kind) {
 	for _, tt := range []struct{ own, override, want int64 }{{3, 2, 2}, {2, 3, 3}, {1_000_000, 1, 1}, {5, 0, 0}} {
 		t.Run(fmt.Sprint(tt), func(t *testing.T) {
-			path := storePath(t)
-			s := openAt(t, path)
+			path := k.place(t)
+			s := k.openAt(t, path)
 			tok := newToken("a")
 			tok.Limits.Calls = &tt.own
 			admit(t, s, tok)
@@ -102,7 +104,7 @@ func TestAdmit_AppliesAnOverrideAtTheFirstUse(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			s = reopen(t, s, path)
+			s = k.reopen(t, s, path)
 			var served int64
 			for ; served <= tt.want; served++ {
 				_, err := s.Admit(t.Context(), tok, Amounts{Calls: 1}, nil)
@@ -122,9 +124,9 @@ func TestAdmit_AppliesAnOverrideAtTheFirstUse(t *testing.T) {
 	}
 }
 
-func TestRevocationsMatchAndLast(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractRevocationsMatchAndLast(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	token := func(issuer, id, subject string, issued time.Time) *Token {
 		tok := newToken(id)
 		tok.Issuer, tok.Subject, tok.IssuedAt = issuer, subject, issued
@@ -167,12 +169,12 @@ func TestRevocationsMatchAndLast(t *testing.T) {
 		}
 	}
 	check("at once")
-	s = reopen(t, s, path)
+	s = k.reopen(t, s, path)
 	check("reopened")
 }
 
-func TestTokensAreListedInPages(t *testing.T) {
-	s := openNew(t)
+func contractTokensAreListedInPages(t *testing.T, k kind) {
+	s := k.openNew(t)
 	for i := range 25 {
 		tok := newToken(fmt.Sprintf("t%02d", i))
 		tok.Subject = []string{"alice", "bob"}[i%2]
@@ -225,9 +227,9 @@ func TestTokensAreListedInPages(t *testing.T) {
 	}
 }
 
-func TestUsageAddsUp(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractUsageAddsUp(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	a, b := newToken("a"), newToken("b")
 	admit(t, s, a)
 	admit(t, s, b)
@@ -240,7 +242,7 @@ func TestUsageAddsUp(t *testing.T) {
 		}
 	}
 	s.Observe(a, "", Usage{Calls: 1, ProviderErrors: 1})
-	s = reopen(t, s, path) // closing writes what is left
+	s = k.reopen(t, s, path) // closing writes what is left
 	r, err := s.Token(t.Context(), "acme", "a")
 	want := Usage{Calls: 4, Succeeded: 3, ProviderErrors: 1, BytesIn: 6, BytesOut: 9, Duration: 3 * time.Millisecond}
 	if err != nil || r.Usage != want || !r.LastSeen.Equal(noon) {
@@ -258,8 +260,8 @@ func TestUsageAddsUp(t *testing.T) {
 }
 
 // What is written in pieces is written whole, and once.
-func TestUsageOfManyTokens(t *testing.T) {
-	s := openNew(t)
+func contractUsageOfManyTokens(t *testing.T, k kind) {
+	s := k.openNew(t)
 	const tokens = 3*usagePiece + 1
 	for i := range tokens {
 		tok := newToken(fmt.Sprint(i))
@@ -282,8 +284,8 @@ func TestUsageOfManyTokens(t *testing.T) {
 }
 
 // What cannot be written is kept, and not counted twice.
-func TestUsageSurvivesAFailedWrite(t *testing.T) {
-	s := openNew(t)
+func contractUsageSurvivesAFailedWrite(t *testing.T, k kind) {
+	s := k.openNew(t)
 	tok := newToken("a")
 	admit(t, s, tok)
 	if _, err := raw(s).Exec(`ALTER TABLE usage RENAME TO elsewhere`); err != nil {
@@ -305,9 +307,9 @@ func TestUsageSurvivesAFailedWrite(t *testing.T) {
 	}
 }
 
-func TestPrunedTokensStayRefused(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractPrunedTokensStayRefused(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	old, young := newToken("old"), newToken("young")
 	young.ExpiresAt = noon.Add(48 * time.Hour)
 	admit(t, s, old, old.calls(1, 1))
@@ -326,15 +328,15 @@ func TestPrunedTokensStayRefused(t *testing.T) {
 		}
 	}
 	check()
-	s = reopen(t, s, path)
+	s = k.reopen(t, s, path)
 	check()
 	wantUsed(t, s, TokenCounter("acme", "young"), 3)
 }
 
 // The holder of a token and of its refresh waits with the second until the first
 // is forgotten.
-func TestCountsAreKeptForRefreshes(t *testing.T) {
-	s := openNew(t)
+func contractCountsAreKeptForRefreshes(t *testing.T, k kind) {
+	s := k.openNew(t)
 	const ttl = 30 * 24 * time.Hour
 	s.LongestTTL(ttl)
 	token, refresh := newToken("a"), newToken("a")
@@ -359,9 +361,9 @@ func TestCountsAreKeptForRefreshes(t *testing.T) {
 	}
 }
 
-func TestRevocationsAreKeptUntilNoTokenNeedsThem(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractRevocationsAreKeptUntilNoTokenNeedsThem(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	at := noon.Add(time.Minute)
 	all := []Revocation{
 		{Scope: ScopeToken, Issuer: "acme", ID: "a", Before: noon.AddDate(1000, 0, 0)},
@@ -468,7 +470,7 @@ func TestOpen_BringsTheFifthSchemaForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := migrations(db)
+	p, err := migrations(db, goose.DialectSQLite3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -577,9 +579,9 @@ func TestCheckAndBackupOfAStoreInUse(t *testing.T) {
 	}
 }
 
-func TestAcceptIssuedSince(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractAcceptIssuedSince(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	old := newToken("old")
 	old.IssuedAt = noon.Add(-time.Hour)
 	wantRefused(t, s, ErrPredates, old, old.calls(1, 10))
@@ -590,13 +592,13 @@ func TestAcceptIssuedSince(t *testing.T) {
 		t.Fatal(err)
 	}
 	admit(t, s, old, old.calls(1, 10))
-	s = reopen(t, s, path)
+	s = k.reopen(t, s, path)
 	admit(t, s, old, old.calls(1, 10))
 }
 
 // What a token has at hand of one store is nothing to another.
-func TestOneTokenOnTwoStores(t *testing.T) {
-	one, other := openNew(t), openNew(t)
+func contractOneTokenOnTwoStores(t *testing.T, k kind) {
+	one, other := k.openNew(t), k.openNew(t)
 	tok := newToken("a")
 	for _, s := range []*Ledger{one, one, other, other} {
 		admit(t, s, tok, tok.calls(1, 2))
@@ -610,8 +612,8 @@ func TestOneTokenOnTwoStores(t *testing.T) {
 	}
 }
 
-func TestDisabledTokenStaysRefused(t *testing.T) {
-	s := openNew(t)
+func contractDisabledTokenStaysRefused(t *testing.T, k kind) {
+	s := k.openNew(t)
 	tok := newToken("a")
 	admit(t, s, tok)
 	disabled := true

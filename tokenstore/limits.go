@@ -50,6 +50,7 @@ func (l *Ledger) SetLimit(ctx context.Context, limit Limit) error {
 			return fmt.Errorf("storing limit: %w", err)
 		}
 		l.limits.Store(l.limits.Load().with(limit, false))
+		l.giveUp(limit.event().limits)
 		return nil
 	})
 }
@@ -61,6 +62,7 @@ func (l *Ledger) RemoveLimit(ctx context.Context, limit Limit) error {
 			return fmt.Errorf("removing limit: %w", err)
 		}
 		l.limits.Store(l.limits.Load().with(limit, true))
+		l.giveUp(limit.event().limits)
 		return nil
 	})
 }

@@ -117,12 +117,3 @@ func (l *Ledger) AcceptIssuedSince(ctx context.Context, t time.Time) error {
 	}
 	return l.change(ctx, func() error { return l.db.acceptSince(t) })
 }
-
-// acceptSince implements [backend].
-func (s *sqliteDB) acceptSince(t time.Time) error {
-	_, err := s.exec(`UPDATE meta SET value = ? WHERE key = 'birth'`, t.Unix())
-	if err == nil {
-		s.birth.Store(t.Unix())
-	}
-	return err
-}

@@ -10,25 +10,26 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*/*.sql
 var migrationFiles embed.FS
 
 // migrations returns what brings the tables of a database up to date.
-func migrations(db *sql.DB) (*goose.Provider, error) {
-	files, err := fs.Sub(migrationFiles, "migrations")
+func migrations(db *sql.DB, dialect goose.Dialect) (*goose.Provider, error) {
+	dir := map[goose.Dialect]string{goose.DialectSQLite3: "migrations/sqlite", goose.DialectPostgres: "migrations/postgres"}[dialect]
+	files, err := fs.Sub(migrationFiles, dir)
 	if err != nil {
 		return nil, err
 	}
 
 	// Other code in the same binary may use goose too: share nothing with it.
-	return goose.NewProvider(goose.DialectSQLite3, db, files,
+	return goose.NewProvider(dialect, db, files,
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 }
 
 // migrate brings the tables up to this version. Each step is a transaction, so an
 // interrupted step is repeated at the next start.
-func migrate(ctx context.Context, db *sql.DB) error {
-	p, err := migrations(db)
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect) error {
+	p, err := migrations(db, dialect)
 	if err != nil {
 		return fmt.Errorf("preparing migrations: %w", err)
 	}

@@ -234,7 +234,7 @@ func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Recor
 		if err := l.db.update(issuer, id, c); err != nil {
 			return fmt.Errorf("updating token: %w", err)
 		}
-		l.known.forget(identity{issuer, id})
+		l.tokenChanged(identity{issuer, id})
 		return nil
 	})
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 )
 
 // Every field of a Usage is summed, stored and read again.
-func TestUsage_KeepsEveryKind(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractUsageKeepsEveryKind(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	tok := newToken("a")
 	admit(t, s, tok)
 	var one, twice Usage
@@ -25,7 +25,7 @@ func TestUsage_KeepsEveryKind(t *testing.T) {
 	s.Observe(tok, "gpt", one)
 	s.Observe(tok, "gpt", one)
 
-	s = reopen(t, s, path)
+	s = k.reopen(t, s, path)
 	if r, err := s.Token(t.Context(), "acme", "a"); err != nil || r.Usage != twice {
 		t.Errorf("token: got %+v, %v; want %+v", r.Usage, err, twice)
 	}
@@ -53,9 +53,9 @@ func observeAll(t *testing.T, s *Ledger, c *clock) {
 	}
 }
 
-func TestUsageReport_GroupsAndFilters(t *testing.T) {
+func contractUsageReportGroupsAndFilters(t *testing.T, k kind) {
 	c := new(clock)
-	s, err := openSQLite(t.Context(), storePath(t), c.now)
+	s, err := k.open(t.Context(), k.place(t), c.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,8 +104,8 @@ func rowsText(rows []UsageRow) string {
 	return strings.Join(all, ", ")
 }
 
-func TestObserve_BoundsTheNameOfAModel(t *testing.T) {
-	s := openNew(t)
+func contractObserveBoundsTheNameOfAModel(t *testing.T, k kind) {
+	s := k.openNew(t)
 	tok := newToken("a")
 	admit(t, s, tok)
 	s.Observe(tok, strings.Repeat("m", maxModel), Usage{Calls: 1})
@@ -117,9 +117,9 @@ func TestObserve_BoundsTheNameOfAModel(t *testing.T) {
 }
 
 // After two months, rows lose their token and keep everything else.
-func TestPrune_MergesUsageOverTokens(t *testing.T) {
+func contractPruneMergesUsageOverTokens(t *testing.T, k kind) {
 	c := new(clock)
-	s, err := openSQLite(t.Context(), storePath(t), c.now)
+	s, err := k.open(t.Context(), k.place(t), c.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,9 +160,9 @@ func TestPrune_MergesUsageOverTokens(t *testing.T) {
 	}
 }
 
-func TestLimits_HaveAVersion(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractLimitsHaveAVersion(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	calls := Limit{Scope: ScopeSubject, Unit: UnitCalls, Per: "day", Amount: 3}
 	money := Limit{Scope: ScopeSubject, Unit: UnitNanoUSD, Per: "day", Amount: 4}
 	last := s.Limits()
@@ -188,7 +188,7 @@ func TestLimits_HaveAVersion(t *testing.T) {
 	calls.Amount = 5
 	set(calls)
 	changed(money, calls)
-	if s = reopen(t, s, path); !slices.Equal(s.Limits().Limits, []Limit{calls, money}) {
+	if s = k.reopen(t, s, path); !slices.Equal(s.Limits().Limits, []Limit{calls, money}) {
 		t.Errorf("reopened: got %+v", s.Limits())
 	}
 	last = s.Limits()

@@ -9,24 +9,22 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // sqliteDB is a database in one file, for one process.
 type sqliteDB struct {
-	db    *sql.DB
+	tables
 	stmts statements
 	lock  *flock.Flock
 	path  string
-	file  os.FileInfo  // what path was when it was opened
-	log   os.FileInfo  // and its write-ahead log
-	birth atomic.Int64 // unix seconds
-	now   func() time.Time
+	file  os.FileInfo // what path was when it was opened
+	log   os.FileInfo // and its write-ahead log
 }
 
 // OpenSQLite opens the store at path. It makes the file, its directory and its tables
@@ -61,7 +59,8 @@ func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB
 		return nil, err
 	}
 
-	s := &sqliteDB{lock: lock, path: path, now: now}
+	s := &sqliteDB{lock: lock, path: path}
+	s.tables = tables{now: now, inTx: s.write, bind: func(query string) string { return query }}
 	if err := protect(path); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -95,16 +94,16 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 	if s.file, err = os.Stat(path); err != nil {
 		return err
 	}
-	if err := migrate(ctx, db); err != nil {
+	if err := migrate(ctx, db, goose.DialectSQLite3); err != nil {
 		return err
 	}
-	if err := s.born(ctx); err != nil {
-		return fmt.Errorf("reading birth: %w", err)
-	}
-	if s.log, err = os.Stat(path + "-wal"); err != nil { // born wrote, so it exists
+	if s.log, err = os.Stat(path + "-wal"); err != nil { // migrate wrote, so it exists
 		return fmt.Errorf("looking for log: %w", err)
 	}
-	if err := s.stmts.prepare(ctx, db); err != nil {
+	if err := s.born(); err != nil {
+		return fmt.Errorf("reading birth: %w", err)
+	}
+	if err := errors.Join(s.stmts.prepare(ctx, db), s.tables.prepare(ctx)); err != nil {
 		return fmt.Errorf("preparing statements: %w", err)
 	}
 	return nil
@@ -138,22 +137,6 @@ func fileURL(path string, options url.Values) string {
 	u := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
 	return u.String()
 }
-
-// born reads the store's birth, and sets it if the store is new.
-func (s *sqliteDB) born(ctx context.Context) error {
-	_, err := s.db.ExecContext(ctx,
-		`INSERT INTO meta (key, value) VALUES ('birth', ?) ON CONFLICT (key) DO NOTHING`, s.now().Unix())
-	if err != nil {
-		return err
-	}
-	var seconds int64
-	err = s.db.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'birth'`).Scan(&seconds)
-	s.birth.Store(seconds)
-	return err
-}
-
-// birthday implements [backend].
-func (s *sqliteDB) birthday() time.Time { return time.Unix(s.birth.Load(), 0) }
 
 // close moves everything into the one file and lets others open it.
 func (s *sqliteDB) close() error {
@@ -209,19 +192,6 @@ func (s *sqliteDB) write(changes func(*sql.Tx) error) error {
 	}
 
 	return s.present() // otherwise it was committed to a file that nobody will read
-}
-
-// exec runs one statement in a transaction and returns how many rows it changed.
-func (s *sqliteDB) exec(query string, args ...any) (rows int64, err error) {
-	err = s.write(func(tx *sql.Tx) error {
-		result, err := tx.Exec(query, args...)
-		if err != nil {
-			return err
-		}
-		rows, err = result.RowsAffected()
-		return err
-	})
-	return rows, err
 }
 
 // present checks that the open files are still those that a restart would open.

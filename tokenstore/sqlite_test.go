@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-func TestStoreSurvivesReopening(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "deep", "er", "relay.db")
-	s := openAt(t, path)
+func contractStoreSurvivesReopening(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	tok := newToken("a")
 	admit(t, s, tok, tok.calls(3, 5))
 	if !s.Birth().Equal(noon) {
@@ -26,7 +26,7 @@ func TestStoreSurvivesReopening(t *testing.T) {
 	}
 	tomorrow := func() time.Time { return noon.Add(24 * time.Hour) }
 	for range 2 {
-		again, err := openSQLite(context.Background(), path, tomorrow)
+		again, err := k.open(context.Background(), path, tomorrow)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,11 +81,11 @@ func TestSecondOpenerInTheSameProcessIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, want ErrLocked", name, err)
 		}
 	}
-	reopen(t, s, path)
+	onSQLite.reopen(t, s, path)
 }
 
-func TestClosedStoreRefusesEverything(t *testing.T) {
-	s := openNew(t)
+func contractClosedStoreRefusesEverything(t *testing.T, k kind) {
+	s := k.openNew(t)
 	ctx := context.Background()
 	tok := newToken("a")
 	admit(t, s, tok)
@@ -111,9 +111,9 @@ func TestClosedStoreRefusesEverything(t *testing.T) {
 	}
 }
 
-func TestCloseWaitsForWhatIsUnderWay(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractCloseWaitsForWhatIsUnderWay(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	tok := newToken("a")
 	var admitted int64
 	var mu sync.Mutex
@@ -142,23 +142,23 @@ func TestCloseWaitsForWhatIsUnderWay(t *testing.T) {
 		t.Error(err)
 	}
 	wg.Wait()
-	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) { // of PostgreSQL there is none
 		t.Errorf("the log was not brought in: %v", err)
 	}
-	wantUsed(t, openAt(t, path), TokenCounter("acme", "a"), admitted)
+	wantUsed(t, k.openAt(t, path), TokenCounter("acme", "a"), admitted)
 }
 
-func TestNewerStoreIsRefused(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
-	if _, err := raw(s).Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`); err != nil {
+func contractNewerStoreIsRefused(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
+	if _, err := raw(s).Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the refusal leaves no lock behind
-		_, err := OpenSQLite(context.Background(), path)
+		_, err := k.open(context.Background(), path, atNoon)
 		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "99") {
 			t.Errorf("error %v, want ErrNewer with the version", err)
 		}
@@ -295,7 +295,7 @@ func TestClientThatHangsUpLeavesTheStoreAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = reopen(t, s, path)
+	s = onSQLite.reopen(t, s, path)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	_, _ = s.Tokens(ctx, Filter{Subject: "nobody"}) // looks at all of them
@@ -305,8 +305,8 @@ func TestClientThatHangsUpLeavesTheStoreAlone(t *testing.T) {
 
 // A change that its client has hung up on is made or not, and the database and
 // memory agree on which.
-func TestChangesThatAreGivenUp(t *testing.T) {
-	s := openNew(t)
+func contractChangesThatAreGivenUp(t *testing.T, k kind) {
+	s := k.openNew(t)
 	tok := newToken("a")
 	admit(t, s, tok)
 	limit := Limit{Scope: ScopeIssuer, ID: "acme", Unit: UnitCalls, Amount: 5}

@@ -42,6 +42,9 @@ func (l *Ledger) record(t *Token) (r record, known bool, err error) {
 	if err := l.stopped(); err != nil {
 		return record{}, false, err
 	}
+	if err := l.db.ready(); err != nil {
+		return record{}, false, unavailable(err)
+	}
 	if l.revoked.Load().match(t) {
 		return record{}, false, ErrRevoked
 	}

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-func TestFirstUseMakesATokenKnown(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractFirstUseMakesATokenKnown(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	tok := newToken("a")
 	admit(t, s, tok)
-	s = reopen(t, s, path)
+	s = k.reopen(t, s, path)
 	got, seen, known := row(t, s, tok)
 	if !known || !got.same(tok) || !seen.Equal(noon) {
 		t.Errorf("row %+v, first seen %v; want %+v, %v", got, seen, tok, noon)
 	}
 }
 
-func TestOneIdentityBelongsToOneToken(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractOneIdentityBelongsToOneToken(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	tok := newToken("a")
 	admit(t, s, tok, tok.calls(1, 10))
 
@@ -38,11 +38,11 @@ func TestOneIdentityBelongsToOneToken(t *testing.T) {
 	check("remembered")
 	s.known.forgetAll()
 	check("forgotten")
-	s = reopen(t, s, path)
+	s = k.reopen(t, s, path)
 	check("reopened")
 }
 
-func TestRefreshLivesToTheLatestExpiry(t *testing.T) {
+func contractRefreshLivesToTheLatestExpiry(t *testing.T, k kind) {
 	tests := []struct {
 		name    string
 		by      time.Duration
@@ -59,7 +59,7 @@ func TestRefreshLivesToTheLatestExpiry(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := openNew(t)
+			s := k.openNew(t)
 			tok := newToken("a")
 			admit(t, s, tok, tok.calls(1, 10))
 			if tt.forget {
@@ -84,8 +84,8 @@ func TestRefreshLivesToTheLatestExpiry(t *testing.T) {
 	}
 }
 
-func TestDatabaseNeverShortensALife(t *testing.T) {
-	s := openNew(t)
+func contractDatabaseNeverShortensALife(t *testing.T, k kind) {
+	s := k.openNew(t)
 	tok := newToken("a")
 	admit(t, s, tok)
 	earlier := newToken("a")
@@ -97,7 +97,7 @@ func TestDatabaseNeverShortensALife(t *testing.T) {
 	}
 }
 
-func TestLimitedTokenFromBeforeTheStoreIsRefused(t *testing.T) {
+func contractLimitedTokenFromBeforeTheStoreIsRefused(t *testing.T, k kind) {
 	tests := []struct {
 		name    string
 		issued  time.Duration // after the store's birth
@@ -113,7 +113,7 @@ func TestLimitedTokenFromBeforeTheStoreIsRefused(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := openNew(t)
+			s := k.openNew(t)
 			tok := newToken("a")
 			tok.IssuedAt = s.Birth().Add(tt.issued)
 			var charges []Charge

@@ -2,12 +2,13 @@
 //
 // # Guide
 //
-// [OpenSQLite] opens a store. For each call, [Ledger.Admit] makes the token
-// known, applies its limits and charges the call, all or nothing. When the call
-// is over, [Ledger.Settle] refunds what it did not use and [Ledger.Observe]
-// records statistics. The remaining methods are for the operator: [Ledger.Update],
-// [Ledger.Revoke] and [Ledger.SetLimit] change what is permitted, and
-// [Ledger.Tokens] and [Ledger.UsageReport] show what was used.
+// [OpenSQLite] opens a store in a file, for one process, and [OpenPostgres] opens one
+// in a database, for several. Both keep the same contract. For each call,
+// [Ledger.Admit] makes the token known, applies its limits and charges the call, all
+// or nothing. When the call is over, [Ledger.Settle] refunds what it did not use and
+// [Ledger.Observe] records statistics. The remaining methods are for the operator:
+// [Ledger.Update], [Ledger.Revoke] and [Ledger.SetLimit] change what is permitted,
+// and [Ledger.Tokens] and [Ledger.UsageReport] show what was used.
 //
 //	charges, err := ledger.Admit(ctx, token, tokenstore.Amounts{Calls: 1, NanoUSD: bound}, others)
 //	if err != nil {
@@ -29,10 +30,11 @@
 //  1. A grant is durable first and in memory second. Calls are served only from
 //     a lease, so the durable count is never less than what was served, whenever
 //     the process dies.
-//  2. The transaction that adds a grant holds the only write lock. It sizes the
-//     grant by the durable count and the limit in force, so the durable count
-//     never passes the limit in force. Lowering a limit returns what the lease
-//     holds beyond it, in the same transaction as the next grant.
+//  2. The transaction that adds a grant has locked the counter, whichever process
+//     it is from. It sizes the grant by the durable count and the limit in force,
+//     so the durable count never passes the limit in force. Lowering a limit
+//     returns what the lease holds beyond it, in the same transaction as the next
+//     grant.
 //  3. A return leaves memory first and reaches the database second, at most
 //     once. A lost return loses units; it never grants a unit twice.
 //
@@ -56,6 +58,12 @@
 // The next commit may succeed, for example when a full disk has room again. After
 // a failed fsync or a corrupt page nothing is granted until the store is opened
 // again, because nobody knows what the disk holds.
+//
+// With PostgreSQL each process has leases of its own. A change that one process makes
+// reaches the others within a second, and a process without contact to the database
+// admits calls for [PostgresConfig].MaxOffline at most. So a lower limit and a
+// revocation take effect everywhere within that time. See [ErrFailover] for what is
+// lost with a server.
 //
 // A ledger can vouch only for what it has seen. A new store, for example after
 // the previous one was lost, would let every token start again from zero.

@@ -26,6 +26,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/relayapi/caddy-relayapi/internal/pgtest"
 )
 
 var (
@@ -46,6 +48,7 @@ func init() { roles["torture"] = roleTorture }
 
 // torturePlan is what the parent tells a child.
 type torturePlan struct {
+	DSN       string        // of a store in PostgreSQL
 	Offset    time.Duration // of the clock
 	Jumps     bool          // it jumps forward and back
 	FileLimit bool          // now and then files cannot grow
@@ -68,7 +71,11 @@ func roleTorture(path string) error {
 	}
 	var jump atomic.Int64
 	opened := time.Now()
-	s, err := openSQLite(context.Background(), path, func() time.Time {
+	k := onSQLite
+	if plan.DSN != "" {
+		k, path = onPostgres, plan.DSN
+	}
+	s, err := k.open(context.Background(), path, func() time.Time {
 		return noon.Add(plan.Offset + time.Since(opened) + time.Duration(jump.Load()))
 	})
 	if err != nil {
@@ -139,8 +146,13 @@ func tortureFileLimit(path string) error {
 
 // torture is what the parent knows.
 type torture struct {
-	t       *testing.T
-	path    string
+	t         *testing.T
+	path      string         // of a store of SQLite
+	server    *pgtest.Server // of one in PostgreSQL
+	dsn       string         // and its schema
+	processes int            // that serve at the same time
+
+	mu      sync.Mutex // guards served and next
 	served  [len(tortureLimits)]map[uint32]int64
 	next    [len(tortureLimits)]uint32
 	rounds  map[string]int // by what was done to them
@@ -149,72 +161,117 @@ type torture struct {
 	durable [len(tortureLimits)]int64
 }
 
-// Processes are killed, deprived of their disk and their file, and started
-// again with another clock: served ≤ durable ≤ limit, and little is lost.
+// Processes are killed, deprived of their disk, their file and their server, and
+// started again with another clock: served ≤ durable ≤ limit, and little is lost.
 func TestTorture(t *testing.T) {
-	h := &torture{t: t, path: storePath(t), rounds: make(map[string]int)}
+	t.Run(onSQLite.name, func(t *testing.T) {
+		h := &torture{t: t, path: storePath(t), processes: 1}
+		h.run("kill", "kill", "clock", "file limit", "moved away", "replaced")
+	})
+	t.Run(onPostgres.name, func(t *testing.T) {
+		server := pgtest.Faulty(t)
+		h := &torture{t: t, server: server, dsn: server.NewSchema(t), processes: 3}
+		h.run("kill", "clock", "server stopped", "server killed", "server killed", "server paused")
+	})
+}
+
+func (h *torture) run(kinds ...string) {
+	if testing.Short() {
+		*tortureFor = min(*tortureFor, 300*time.Millisecond)
+	}
+	h.rounds = make(map[string]int)
 	for i := range h.served {
 		h.served[i] = make(map[uint32]int64)
 	}
+
 	begin := time.Now()
-	for n := 0; !t.Failed(); n++ {
+	for n := 0; !h.t.Failed(); n++ {
 		if *tortureRounds > 0 && n >= *tortureRounds || *tortureRounds == 0 && time.Since(begin) > *tortureFor {
 			break
 		}
-		h.round(n)
+		kind := kinds[rand.IntN(len(kinds))]
+		if n == 0 {
+			kind = "kill" // the store is born at noon
+		}
+		h.round(n, kind)
 		h.check()
 	}
 	h.table(time.Since(begin))
 }
 
-// round starts a child, plagues it and kills it.
-func (h *torture) round(n int) {
-	plan := torturePlan{Next: h.next}
-	kind := []string{"kill", "kill", "clock", "file limit", "moved away", "replaced"}[rand.IntN(6)]
-	if n == 0 {
-		kind = "kill" // the store is born at noon
-	} else {
-		plan.Offset = time.Duration(rand.Int64N(int64(60*time.Hour))) - 30*time.Hour
-	}
-	plan.Jumps, plan.FileLimit = kind == "clock", kind == "file limit"
+// tortured is a process that serves calls.
+type tortured struct {
+	cmd          *exec.Cmd
+	said         bytes.Buffer
+	first, ended chan struct{} // its first call was served, it has ended
+}
+
+func (h *torture) start(plan torturePlan) *tortured {
+	h.t.Helper()
+	plan.DSN = h.dsn
 	text, err := json.Marshal(plan)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	cmd := child(h.t, "torture", h.path)
-	cmd.Env = append(cmd.Env, tortureVariable+"="+string(text))
-	out, err := cmd.StdoutPipe()
+	p := &tortured{cmd: child(h.t, "torture", h.path), first: make(chan struct{}), ended: make(chan struct{})}
+	p.cmd.Env = append(p.cmd.Env, tortureVariable+"="+string(text))
+	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
+	p.cmd.Stderr = &p.said
+	if err := p.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
-	first, ended := make(chan struct{}), make(chan struct{})
-	go func() { h.read(out, first); close(ended) }()
-	taken := kind == "moved away" || kind == "replaced" // from a child that has opened it
-	if n == 0 || taken || rand.IntN(4) > 0 {            // else it may die before it has opened the store
-		select {
-		case <-first:
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			h.t.Error("nothing was served for ten seconds")
+	go func() { h.read(out, p.first); close(p.ended) }()
+	return p
+}
+
+// wait waits until the process has served its first call.
+func (p *tortured) wait(t *testing.T) {
+	select {
+	case <-p.first:
+	case <-p.ended:
+	case <-time.After(10 * time.Second):
+		t.Error("nothing was served for ten seconds")
+	}
+}
+
+func (p *tortured) kill(t *testing.T) {
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	<-p.ended
+	if err := p.cmd.Wait(); p.cmd.ProcessState.ExitCode() >= 0 {
+		t.Errorf("child ended by itself: %v; it said %q", err, p.said.String())
+	}
+}
+
+// round starts processes, plagues them and kills them.
+func (h *torture) round(n int, kind string) {
+	plan := torturePlan{Next: h.next, Jumps: kind == "clock", FileLimit: kind == "file limit"}
+	if n > 0 {
+		plan.Offset = time.Duration(rand.Int64N(int64(60*time.Hour))) - 30*time.Hour
+	}
+	early := n > 0 && (kind == "kill" || kind == "clock" || kind == "file limit") && rand.IntN(4) == 0
+	var all []*tortured
+	for range h.processes {
+		all = append(all, h.start(plan))
+	}
+	if !early { // else they may die before they have opened the store
+		for _, p := range all {
+			p.wait(h.t)
 		}
 	}
+
 	time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 	restore := h.take(kind)
-	if err := cmd.Process.Kill(); err != nil {
-		h.t.Error(err)
-	}
-	<-ended
-	if err := cmd.Wait(); cmd.ProcessState.ExitCode() >= 0 {
-		h.t.Errorf("child ended by itself: %v; it said %q", err, said.String())
+	for _, p := range all {
+		p.kill(h.t)
+		h.crashes++
 	}
 	restore()
 	h.rounds[kind]++
-	h.crashes++
 }
 
 // read counts what a child reports, until it ends.
@@ -237,13 +294,18 @@ func (h *torture) read(out io.Reader, first chan<- struct{}) {
 			h.t.Errorf("no record: %q", record)
 			return
 		}
+		h.mu.Lock()
 		h.served[kind][n]++
 		h.next[kind] = max(h.next[kind], n)
+		h.mu.Unlock()
 	}
 }
 
 // take takes the store away from the child, or not.
 func (h *torture) take(kind string) (restore func()) {
+	if h.server != nil {
+		return h.takeServer(kind)
+	}
 	away := h.path + ".away"
 	if kind != "moved away" && kind != "replaced" {
 		return func() {}
@@ -265,26 +327,40 @@ func (h *torture) take(kind string) (restore func()) {
 	return func() { must(os.Rename(away, h.path)) }
 }
 
-// check looks at a copy of what the child has left, so that the next one has to
-// recover from that by itself.
-func (h *torture) check() {
-	h.t.Helper()
-	path := filepath.Join(h.t.TempDir(), "copy.db")
-	defer os.RemoveAll(filepath.Dir(path))
-	for _, suffix := range []string{"", "-wal"} {
-		content, err := os.ReadFile(h.path + suffix)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = os.WriteFile(path+suffix, content, 0o600)
-		}
-		if err != nil {
+// takeServer takes the server away from the children for a while. Half of the time it
+// comes back while they live.
+func (h *torture) takeServer(kind string) (restore func()) {
+	running := func() {
+		if err := h.server.Run(); err != nil {
 			h.t.Fatal(err)
 		}
 	}
-	checkIntegrity(h.t, path)
-	used := durableCounts(h.t, path)
+	switch kind {
+	case "server stopped":
+		h.server.Stop()
+	case "server killed":
+		h.server.Kill()
+	case "server paused":
+		h.server.Pause()
+		running = h.server.Continue
+	default:
+		return func() {}
+	}
+
+	h.crashes += int64(h.processes) // the replies to commits of that moment are lost
+	time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
+	if rand.IntN(2) == 0 {
+		return running
+	}
+	running()
+	time.Sleep(time.Duration(rand.IntN(500)) * time.Millisecond)
+	return func() {}
+}
+
+// check compares what was served with what is durable.
+func (h *torture) check() {
+	h.t.Helper()
+	used := h.durableCounts()
 	for kind, limit := range tortureLimits {
 		h.lost[kind], h.durable[kind] = 0, 0
 		for n := range h.next[kind] + 2 {
@@ -300,6 +376,31 @@ func (h *torture) check() {
 			h.t.Errorf("limit %d: %d lost in %d crashes, the bound is %d", limit, h.lost[kind], h.crashes, h.bound(limit))
 		}
 	}
+}
+
+// durableCounts reads the counters by their names. Of SQLite it reads a copy of what
+// the child has left, so that the next one has to recover from that by itself.
+func (h *torture) durableCounts() map[string]int64 {
+	h.t.Helper()
+	if h.server != nil {
+		return durableCounts(h.t, "pgx", h.dsn)
+	}
+	path := filepath.Join(h.t.TempDir(), "copy.db")
+	defer os.RemoveAll(filepath.Dir(path))
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(h.path + suffix)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(path+suffix, content, 0o600)
+		}
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	checkIntegrity(h.t, path)
+	return durableCounts(h.t, "sqlite", dsn(path))
 }
 
 // bound is what all crashes may have lost of tokens with a limit: what was
@@ -328,18 +429,18 @@ func (h *torture) table(took time.Duration) {
 	h.t.Logf("%d kills in %v: %v\n%s", kills, took.Round(time.Millisecond), h.rounds, b.String())
 }
 
-// durableCounts reads a store that nobody has open, by the counters' names.
-func durableCounts(t *testing.T, path string) map[string]int64 {
+// durableCounts reads a database that nobody uses.
+func durableCounts(t *testing.T, driver, dsn string) map[string]int64 {
 	t.Helper()
 	used := make(map[string]int64)
-	db, err := sql.Open("sqlite", dsn(path))
+	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	rows, err := db.Query(`SELECT id, used FROM counters`)
 	if err != nil {
-		if strings.Contains(err.Error(), "no such table") {
+		if strings.Contains(err.Error(), "no such table") || strings.Contains(err.Error(), "does not exist") {
 			return used // killed before there was one
 		}
 		t.Fatal(err)

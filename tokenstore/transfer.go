@@ -26,20 +26,24 @@ type column struct {
 	lack string // its value in JSON where an export of version 1 lacks it; empty: it has it
 }
 
+// transfer is a table of an export or a copy.
+type transfer struct {
+	kind, table string
+	key         int // how many of the columns are the key: the first ones
+	columns     []column
+}
+
 // transfers are the tables of an export, in its order. How rows are numbered or
 // indexed is not part of them.
-var transfers = []struct {
-	kind, table string
-	columns     []column
-}{
-	{"meta", "meta", columns("key:t value:i")},
-	{"token", "tokens", columns("issuer:t id:t subject:t provider:t fingerprint:b issued_at:i expires_at:i first_seen:i label:t disabled:i " +
+var transfers = []transfer{
+	{"meta", "meta", 1, columns("key:t value:i")},
+	{"token", "tokens", 2, columns("issuer:t id:t subject:t provider:t fingerprint:b issued_at:i expires_at:i first_seen:i label:t disabled:i " +
 		"calls_limit:n tokens_limit:n:null nanousd_limit:n:null claimed_calls:n:null claimed_tokens:i:0 claimed_nanousd:i:0 last_seen:i " +
 		transferUsage)},
-	{"counter", "counters", columns("scope:t id:t unit:t window_start:i used:i")},
-	{"revocation", "revocations", columns("scope:t issuer:t id:t before:i made_at:i")},
-	{"limit", "limits", columns(`scope:t id:t unit:t:"calls" per:t amount:i made_at:i`)},
-	{"usage", "usage", columns(`day:i issuer:t subject:t provider:t model:t:"" token_id:t:"" ` + transferUsage)},
+	{"counter", "counters", 4, columns("scope:t id:t unit:t window_start:i used:i")},
+	{"revocation", "revocations", 3, columns("scope:t issuer:t id:t before:i made_at:i")},
+	{"limit", "limits", 4, columns(`scope:t id:t unit:t:"calls" per:t amount:i made_at:i`)},
+	{"usage", "usage", 6, columns(`day:i issuer:t subject:t provider:t model:t:"" token_id:t:"" ` + transferUsage)},
 }
 
 const transferUsage = "calls:i succeeded:i client_errors:i provider_errors:i bytes_in:i bytes_out:i requests:i:0 " +

@@ -12,10 +12,12 @@ import (
 )
 
 // filled makes a store with something in every table.
-func filled(t *testing.T) string {
+func filled(t *testing.T) string { return filledOf(t, onSQLite) }
+
+func filledOf(t *testing.T, k kind) string {
 	t.Helper()
-	path := storePath(t)
-	s := openAt(t, path)
+	path := k.place(t)
+	s := k.openAt(t, path)
 	for i := range 5 {
 		tok := newToken(fmt.Sprint("t", i))
 		admit(t, s, tok, tok.calls(int64(i+1), 10))

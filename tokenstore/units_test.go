@@ -61,8 +61,8 @@ func TestRefund_KeepsTheAmountOfACall(t *testing.T) {
 	}
 }
 
-func TestSettle_RefundsAPart(t *testing.T) {
-	s := openNew(t)
+func contractSettleRefundsAPart(t *testing.T, k kind) {
+	s := k.openNew(t)
 	tok := newToken("a")
 	charges := []Charge{tok.calls(1, 10), tok.money(dear, 2*dear), subjectTokens(900, 1_000)}
 	admit(t, s, tok, charges...)
@@ -78,9 +78,9 @@ func TestSettle_RefundsAPart(t *testing.T) {
 }
 
 // What a call used beyond its reservation is charged, past the limit.
-func TestOverrun_IsChargedPastTheLimit(t *testing.T) {
-	path := storePath(t)
-	s := openAt(t, path)
+func contractOverrunIsChargedPastTheLimit(t *testing.T, k kind) {
+	path := k.place(t)
+	s := k.openAt(t, path)
 	tok := newToken("a")
 	charges := []Charge{tok.money(80, 100), tok.calls(1, 10)}
 	admit(t, s, tok, charges...)
@@ -92,7 +92,7 @@ func TestOverrun_IsChargedPastTheLimit(t *testing.T) {
 	wantRefused(t, s, ErrExhausted, tok, tok.money(1, 130))
 	admit(t, s, tok, tok.money(1, 131))
 
-	s = reopen(t, s, path)
+	s = k.reopen(t, s, path)
 	if durable, err := s.db.used(charges[0].Counter); err != nil || durable != 131 {
 		t.Errorf("got %d durable, %v; want 131", durable, err)
 	}

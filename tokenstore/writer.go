@@ -293,11 +293,7 @@ func (l *Ledger) sweep() {
 }
 
 func (l *Ledger) sweepShard(s *shard, now time.Time) {
-	s.mu.Lock()
-	accounts := slices.Collect(maps.Values(s.accounts))
-	s.mu.Unlock() // an account's lock is never taken while a shard's is held
-
-	for _, a := range accounts {
+	for _, a := range s.all() {
 		if !a.sweep(now) {
 			continue
 		}
@@ -307,4 +303,12 @@ func (l *Ledger) sweepShard(s *shard, now time.Time) {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// all returns the accounts of a shard. An account's lock is never taken while a
+// shard's is held.
+func (s *shard) all() []*account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.accounts))
 }

@@ -68,12 +68,34 @@ func CloseFrame(status uint16, reason string) []byte {
 	return append(binary.BigEndian.AppendUint16(frame, status), reason...)
 }
 
+// appendFrame appends a client's frame with a whole message (RFC 6455, section 5.3).
+func appendFrame(dst []byte, opcode byte, mask [4]byte, message []byte) []byte {
+	dst = append(dst, 0x80|opcode)
+	switch n := len(message); {
+	case n < 126:
+		dst = append(dst, 0x80|byte(n))
+	case n < 1<<16:
+		dst = binary.BigEndian.AppendUint16(append(dst, 0x80|126), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, 0x80|127), uint64(n))
+	}
+	dst = append(dst, mask[:]...)
+	for i, c := range message {
+		dst = append(dst, c^mask[i%4])
+	}
+	return dst
+}
+
 // Tracker follows a stream of frames, to know where one ends.
 type Tracker struct {
 	Payload func(p []byte) // called with each piece of a payload; nil means not at all
+	Data    func(p []byte) // called with each piece of a message; nil means not at all
+	Message func()         // called at the end of each message; nil means not at all
 
 	header []byte // of the current frame, while it is incomplete
 	left   uint64 // of its payload
+	data   bool   // the frame is part of a message
+	final  bool   // and ends it
 }
 
 // Follow reads the next part of the stream.
@@ -84,8 +106,12 @@ func (t *Tracker) Follow(p []byte) {
 			if t.Payload != nil {
 				t.Payload(p[:n])
 			}
+			if t.Data != nil && t.data {
+				t.Data(p[:n])
+			}
 			t.left -= n
 			p = p[n:]
+			t.endFrame()
 			continue
 		}
 
@@ -97,6 +123,15 @@ func (t *Tracker) Follow(p []byte) {
 		}
 		p = p[size-before:]
 		t.header, t.left = t.header[:0], h.length
+		t.data, t.final = h.opcode < opClose, h.final
+		t.endFrame()
+	}
+}
+
+// endFrame tells of the end of a message.
+func (t *Tracker) endFrame() {
+	if t.left == 0 && t.data && t.final && t.Message != nil {
+		t.Message()
 	}
 }
 

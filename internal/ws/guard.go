@@ -3,6 +3,7 @@ package ws
 import (
 	"errors"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -37,7 +38,7 @@ type Memory interface {
 // concurrently: a connection may still be written to when its call is over.
 type Guard struct {
 	mu     sync.Mutex
-	check  func(message []byte) error
+	check  func(message []byte) (changed []byte, err error)
 	memory Memory
 	failed error
 
@@ -45,15 +46,19 @@ type Guard struct {
 	seen    int    // of them, in complete frames
 	took    int64  // counted in memory
 	message []byte // so far, unmasked
+	opcode  byte   // of its first frame
+	between []byte // control frames between its frames
 	within  bool   // a message has begun and is incomplete
 }
 
-// NewGuard returns a guard that passes the messages for which check returns nil.
-func NewGuard(check func(message []byte) error, memory Memory) *Guard {
+// NewGuard returns a guard that passes the messages for which check returns no error. If
+// check returns a changed message, that passes instead.
+func NewGuard(check func(message []byte) (changed []byte, err error), memory Memory) *Guard {
 	return &Guard{check: check, memory: memory}
 }
 
-// Pass takes what the client sent and returns what may pass, byte for byte. The
+// Pass takes what the client sent and returns what may pass, byte for byte, unless check
+// has changed it. The
 // error is that of the check, [ErrFrame], [ErrTooLong], [ErrFull], or [net.ErrClosed]
 // after Close.
 func (g *Guard) Pass(p []byte) (pass []byte, err error) {
@@ -106,10 +111,17 @@ func (g *Guard) pass(p []byte) (pass []byte, err error) {
 			return g.cut(passed), nil
 		}
 
-		payload := g.held[g.seen+size:][:h.length]
+		begin := g.seen
+		payload := g.held[begin+size:][:h.length]
 		g.seen += size + len(payload)
-		if err := g.take(h, payload); err != nil {
+		changed, err := g.take(h, payload, g.held[begin:g.seen])
+		if err != nil {
 			return nil, err
+		}
+		if changed != nil { // it replaces everything since the message began
+			rest := g.held[g.seen:]
+			g.held = append(append(slices.Clone(g.held[:passed]), changed...), rest...)
+			g.seen = passed + len(changed)
 		}
 		if !g.within {
 			passed = g.seen
@@ -139,21 +151,31 @@ func (g *Guard) permits(h header) bool {
 	return h.masked && !h.reserved && h.opcode >= opClose && h.opcode <= opPong && h.final && h.length <= 125
 }
 
-// take adds a frame to its message, and checks the message when it is complete.
-func (g *Guard) take(h header, payload []byte) error {
+// take adds a frame to its message, and checks the message when it is complete. It
+// returns the bytes to pass instead of the message's, or nil.
+func (g *Guard) take(h header, payload, frame []byte) (changed []byte, err error) {
 	if h.opcode >= opClose {
-		return nil
+		if g.within {
+			g.between = append(g.between, frame...)
+		}
+		return nil, nil
+	}
+	if h.opcode != opContinuation {
+		g.opcode, g.between = h.opcode, nil
 	}
 	for i, c := range payload {
 		g.message = append(g.message, c^h.mask[i%4])
 	}
 	if g.within = !h.final; g.within {
-		return nil
+		return nil, nil
 	}
 
-	err := g.check(g.message)
+	message, err := g.check(g.message)
+	if message != nil && err == nil {
+		changed = appendFrame(g.between, g.opcode, h.mask, message)
+	}
 	if g.message = g.message[:0]; cap(g.message) > slack {
 		g.message = nil
 	}
-	return err
+	return changed, err
 }

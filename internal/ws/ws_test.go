@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,11 +35,11 @@ func clientFrame(head byte, payload []byte) []byte {
 var errLarge = errors.New("large")
 
 // smallOnly permits messages that do not hold "large".
-func smallOnly(message []byte) error {
+func smallOnly(message []byte) ([]byte, error) {
 	if bytes.Contains(message, []byte("large")) {
-		return errLarge
+		return nil, errLarge
 	}
-	return nil
+	return nil, nil
 }
 
 // memory counts, and permits up to most bytes.
@@ -222,4 +223,60 @@ func FuzzGuard(f *testing.F) {
 			t.Errorf("%d bytes are counted after Close, want 0", m.used)
 		}
 	})
+}
+
+// A changed message replaces all frames of the client's. Control frames between them
+// still pass.
+func TestGuard_PassesChangedMessages(t *testing.T) {
+	for name, tc := range map[string]struct {
+		sent [][]byte
+		want [][]byte
+	}{
+		"one frame":                {[][]byte{clientFrame(0x80|opText, []byte("raise"))}, [][]byte{clientFrame(0x80|opText, []byte("lower"))}},
+		"one frame after another":  {[][]byte{clientFrame(0x80|opText, []byte("same")), clientFrame(0x80|opText, []byte("raise"))}, [][]byte{clientFrame(0x80|opText, []byte("same")), clientFrame(0x80|opText, []byte("lower"))}},
+		"one frame before another": {[][]byte{clientFrame(0x80|opText, []byte("raise")), clientFrame(0x80|opText, []byte("same"))}, [][]byte{clientFrame(0x80|opText, []byte("lower")), clientFrame(0x80|opText, []byte("same"))}},
+		"two frames, and a ping": {
+			[][]byte{clientFrame(opBinary, []byte("ra")), clientFrame(0x89, []byte("ping")), clientFrame(0x80|opContinuation, []byte("ise"))},
+			[][]byte{clientFrame(0x89, []byte("ping")), clientFrame(0x80|opBinary, []byte("lower"))},
+		},
+	} {
+		for _, size := range []int{1, 3, 1000} {
+			g := NewGuard(func(message []byte) ([]byte, error) {
+				if string(message) == "raise" {
+					return []byte("lower"), nil
+				}
+				return nil, nil
+			}, &memory{most: 1 << 30})
+			var got []byte
+			for part := range slices.Chunk(slices.Concat(tc.sent...), size) {
+				pass, err := g.Pass(part)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				got = append(got, pass...)
+			}
+			if want := slices.Concat(tc.want...); !bytes.Equal(got, want) {
+				t.Errorf("%s, %d bytes at a time: passes %x, want %x", name, size, got, want)
+			}
+		}
+	}
+}
+
+// A tracker tells the ends of messages, and not those of other frames.
+func TestTracker_KnowsWhereMessagesEnd(t *testing.T) {
+	stream := slices.Concat(
+		clientFrame(opText, []byte("a")), clientFrame(0x89, []byte("ping")), clientFrame(0x80|opContinuation, []byte("b")),
+		clientFrame(0x80|opText, nil), clientFrame(0x80|opClose, []byte("bye")), clientFrame(0x80|opBinary, bytes.Repeat([]byte("c"), 300)),
+	)
+	for _, size := range []int{1, 2, 7, len(stream)} {
+		var lengths []int
+		length := 0
+		tracker := Tracker{Data: func(p []byte) { length += len(p) }, Message: func() { lengths = append(lengths, length); length = 0 }}
+		for part := range slices.Chunk(stream, size) {
+			tracker.Follow(part)
+		}
+		if want := []int{2, 0, 300}; !slices.Equal(lengths, want) {
+			t.Errorf("%d bytes at a time: messages of %v bytes, want %v", size, lengths, want)
+		}
+	}
 }

@@ -19,7 +19,7 @@ func (s *sqliteDB) commit(b *batch) error {
 
 // try implements [backend].
 func (s *sqliteDB) try() error {
-	_, err := s.exec(`UPDATE meta SET value = value WHERE key = 'birth'`)
+	_, err := s.exec(event{}, `UPDATE meta SET value = value WHERE key = 'birth'`)
 	return err
 }
 

@@ -43,7 +43,7 @@ const (
 
 // statements are prepared once: parsing costs more than running them.
 type statements struct {
-	knowToken, addUsed, addUsedAt, giveBack, findUsed, addTokenUsage, addDayUsage *sql.Stmt
+	knowToken, addUsed, addUsedAt, giveBack, findUsed *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
@@ -58,14 +58,12 @@ func (s *statements) prepare(ctx context.Context, db *sql.DB) error {
 	s.addUsedAt = prepare(addUsedAt)
 	s.giveBack = prepare(giveBack)
 	s.findUsed = prepare(findUsed)
-	s.addTokenUsage = prepare(addTokenUsage)
-	s.addDayUsage = prepare(addDayUsage)
 	return errors.Join(errs...)
 }
 
 func (s *statements) close() error {
 	var errs []error
-	for _, stmt := range []*sql.Stmt{s.knowToken, s.addUsed, s.addUsedAt, s.giveBack, s.findUsed, s.addTokenUsage, s.addDayUsage} {
+	for _, stmt := range []*sql.Stmt{s.knowToken, s.addUsed, s.addUsedAt, s.giveBack, s.findUsed} {
 		errs = append(errs, stmt.Close())
 	}
 	return errors.Join(errs...)
