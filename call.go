@@ -240,16 +240,23 @@ func (c *call) outlive(linger time.Duration) {
 	})
 }
 
-// end ends the calls of the tokens that match, and returns how many they were.
-func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
+// each calls a function with each call. Their charges do not change meanwhile.
+func (l *live) each(f func(*call)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.calls {
+		f(c)
+	}
+}
+
+// end ends the calls of the tokens that match, and returns how many they were.
+func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
+	l.each(func(c *call) {
 		if matches(c.permit.token) {
 			c.end(why)
 			n++
 		}
-	}
+	})
 	return n
 }
 
