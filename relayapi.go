@@ -279,6 +279,31 @@ func (a *App) provisionIssuers() error {
 		}
 		a.grants[name] = issuer.grant(name, a.MaxTTL)
 	}
+	return a.checkLogins()
+}
+
+// logins returns the issuers that have a login.
+func (a *App) logins() map[string]*Issuer {
+	found := make(map[string]*Issuer)
+	for name, issuer := range a.Issuers {
+		if issuer.Login != nil {
+			found[name] = issuer
+		}
+	}
+	return found
+}
+
+// checkLogins refuses two issuers whose tokens nobody could tell apart.
+func (a *App) checkLogins() error {
+	holders := make(map[string]string) // by the login's issuer
+	for name, issuer := range a.logins() {
+		for _, iss := range issuer.Login.verifier.Issuers() {
+			if holder := holders[iss]; holder != "" {
+				return fmt.Errorf("issuers %s and %s have the same login; remove one", min(holder, name), max(holder, name))
+			}
+			holders[iss] = name
+		}
+	}
 	return nil
 }
 
@@ -294,6 +319,9 @@ func (a *App) Start() error {
 	relay, err := a.newRelay()
 	if err != nil {
 		return err
+	}
+	for name, issuer := range a.logins() {
+		a.ledger.startLogin(a.ctx, name, issuer.Login.verifier)
 	}
 	a.relay.Store(relay)
 	close(a.started)
@@ -342,7 +370,7 @@ func (a *App) newRelay() (*relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	tokens, err := newTokenCache(opener, a.grants, a.Providers)
+	tokens, err := newTokenCache(opener, a.grants, a.logins(), a.Providers)
 	if err != nil {
 		return nil, fmt.Errorf("token cache: %w", err)
 	}
@@ -379,6 +407,9 @@ func (a *App) Stop() error { return nil }
 // until the last of them has settled.
 func (a *App) Cleanup() error {
 	if a.ledger != nil {
+		for _, issuer := range a.logins() {
+			issuer.Login.verifier.Close()
+		}
 		a.ledger.release()
 	}
 	return nil

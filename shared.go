@@ -19,6 +19,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -126,6 +127,7 @@ type pooledStore struct {
 	paces   *ratelimit.Limiter[string] // calls by token: limits.rpm and limits.concurrency
 	rates   rates
 	guesses *ratelimit.Limiter[netip.Prefix] // wrong secrets of issuers, by client
+	logins  sync.Map                         // the latest *login.Verifier, by issuer
 	bodies  bodies.Budget                    // of bodies and messages that are looked into
 
 	keyRefusals *lru.Cache[string, adminapi.KeyRefusal] // the latest, by token
@@ -198,6 +200,15 @@ func acquireLedger(ctx context.Context, config *StoreConfig, logger *zap.Logger)
 	l := &ledger{pooledStore: pooled.(*pooledStore), key: key, logger: logger}
 	l.refs.Store(1)
 	return l, nil
+}
+
+// startLogin starts a verifier with the keys that the config before has fetched. The
+// login provider may be away during the reload.
+func (s *pooledStore) startLogin(ctx context.Context, name string, v *login.Verifier) {
+	if former, ok := s.logins.Swap(name, v); ok {
+		v.Inherit(former.(*login.Verifier))
+	}
+	v.Start(ctx)
 }
 
 // shareOf is the share of a token in the memory for bodies.
