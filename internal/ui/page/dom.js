@@ -18,7 +18,7 @@ export const byId = (id) => document.getElementById(id)
 
 // ask sends a request to the relay's admin API, through the command that serves the page.
 export async function ask(method, path, query = {}, body) {
-  const given = Object.entries(query).filter(([, value]) => value != null && value !== '')
+  const given = Object.entries(query).filter(([, value]) => value != null)
   const uri = given.length ? `api/${path}?${new URLSearchParams(given)}` : `api/${path}`
   let res
   try {

@@ -34,8 +34,8 @@ const turn = () => showTokens().catch(act.failed)
 // showTokens loads and lists the current page.
 export async function showTokens() {
   const mine = ++latest
-  const query = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()]))
-  const page = await ask('GET', 'tokens', { ...query, limit: pageSize, after: cursors.at(-1) })
+  const filter = [...new FormData(form), ['after', cursors.at(-1)]].map(([name, value]) => [name, value.trim()])
+  const page = await ask('GET', 'tokens', { ...Object.fromEntries(filter.filter(([, value]) => value)), limit: pageSize })
   if (mine !== latest) return
 
   next = page.next ?? ''
