@@ -73,14 +73,14 @@ test('the page shows what was used', { timeout: 30_000 }, async () => {
   await row(first.id).waitFor()
   assert.equal(await row(first.id).locator('[data-label=Subject]').innerText(), hostile)
   assert.equal(await row(first.id).locator('[data-label=Status]').innerText(), 'active')
-  assert.match(await row(first.id).locator('[data-label=Limits]').innerText(), /1 calls of 4 calls/)
+  assert.match(await row(first.id).locator('[data-label=Limits]').innerText(), /1 of 4 calls/)
   assert.equal(await row(first.id).locator('meter').evaluate((meter) => meter.value), 0.25)
 
   // 1000 tokens at 0.15 and 200 at 0.60 dollars a million.
   const total = page.locator('#sums tfoot td')
   assert.deepEqual(await total.allInnerTexts(), ['1', '1,200', '$0.00027'])
   for (const [by, name] of [['model', 'gpt-4o-mini'], ['subject', hostile], ['issuer', 'relay'], ['provider', 'openai']]) {
-    await page.getByLabel('by', { exact: true }).selectOption(by)
+    await page.getByLabel('Usage by').selectOption(by)
     await page.locator('#sums tbody th', { hasText: name }).waitFor()
     assert.deepEqual(await total.allInnerTexts(), ['1', '1,200', '$0.00027'], `the sums by ${by}`)
   }
@@ -111,7 +111,7 @@ test('a token is minted, used and found', { timeout: 30_000 }, async () => {
   assert.equal(await page.locator('#minted-token').inputValue(), '', 'the page keeps the token')
 
   assert.deepEqual(await call(minted.token), [200, undefined])
-  await page.getByLabel('Subject').first().fill('alice')
+  await page.getByRole('search').getByLabel('Subject').fill('alice')
   await page.getByRole('button', { name: 'Search' }).click()
   await row('alice').waitFor()
   await page.waitForFunction(() => document.querySelectorAll('#records tbody tr').length === 1)
@@ -122,7 +122,9 @@ test('a limit of each subject is set, and shows who is closest to it', { timeout
   await dialog.getByLabel('Amount').fill('10')
   await dialog.getByRole('button', { name: 'Set' }).click()
   const budget = page.locator('#limits tbody tr', { hasText: 'each subject' })
-  await budget.locator('div', { hasText: /^relay\/alice\s+1 calls of 10 calls$/ }).first().waitFor()
+  await budget.getByText('10 calls per day').waitFor()
+  assert.deepEqual(await call(minted.token), [200, undefined]) // a limit counts from when it is set
+  await budget.locator('div', { hasText: /^relay\/alice\s+1 of 10 calls$/ }).last().waitFor({ timeout: 20_000 }) // the page updates itself
   await budget.getByRole('button', { name: 'Remove' }).click()
   await page.getByText('No limit is set').waitFor()
 })

@@ -1,12 +1,12 @@
 // The operator's limits, and how full they are.
-import { amount, amounts, ask, byId, day, el, minute } from './dom.js'
+import { amount, amounts, ask, byId, day, el, minute, quantity } from './dom.js'
 
 const fullest = 3 // holders that are shown for a limit of each subject, issuer or token
 
 // meter shows how full a limit is.
 export function meter({ unit, amount: limit, used, ends }) {
   const part = Number(limit) > 0 ? Math.min(1, Number(used) / Number(limit)) : 1
-  const text = `${amount(unit, used)} of ${amount(unit, limit)}`
+  const text = `${quantity(unit, used)} of ${amount(unit, limit)}`
   return el('div', { title: ends ? `until ${minute(ends)} UTC` : null },
     el('meter', { min: 0, max: 1, low: 0.8, high: 0.95, optimum: 0, value: part, 'aria-label': text }), ' ', el('span', { class: 'soft' }, text))
 }

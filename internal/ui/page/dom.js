@@ -51,8 +51,9 @@ export function dollars(amount) {
   return `$${grouped.format(BigInt(digits.slice(0, -9)))}.${decimals}`
 }
 
-// amount writes a quantity of a limit.
-export const amount = (unit, value) => (unit === 'usd' ? dollars(nano(value)) : `${count(value)} ${unit}`)
+// quantity writes how much of a unit there is, and amount with its name.
+export const quantity = (unit, value) => (unit === 'usd' ? dollars(nano(value)) : count(value))
+export const amount = (unit, value) => quantity(unit, value) + (unit === 'usd' ? '' : ` ${value === 1 ? unit.slice(0, -1) : unit}`)
 
 // A kind of tokens that is part of another is left out: reasoning is part of output.
 const kinds = ['input', 'cache_read', 'cache_write', 'cache_write_hour', 'output', 'audio_input', 'audio_output', 'image_input', 'image_output']
