@@ -1,20 +1,18 @@
 package relayapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
@@ -31,15 +29,18 @@ func init() {
 //	POST   /relayapi/tokens                mints a token; the body has its claims
 //	GET    /relayapi/tokens                lists the tokens that were used, by issuer, subject, provider, status
 //	GET    /relayapi/tokens/{issuer}/{id}  shows one
-//	PATCH  /relayapi/tokens/{issuer}/{id}  changes its limit or its label, disables or enables it
+//	PATCH  /relayapi/tokens/{issuer}/{id}  changes its limits or its label, disables or enables it
 //	DELETE /relayapi/tokens/{issuer}/{id}  revokes it, also before it is used
 //	POST   /relayapi/revocations           revokes the tokens of a subject, of an issuer, or all
 //	GET    /relayapi/limits                lists the operator's limits
-//	PUT    /relayapi/limits                sets one, for all or for one
+//	PUT    /relayapi/limits                sets one in calls, tokens or usd, for all or for one
 //	DELETE /relayapi/limits                removes one that was set
-//	GET    /relayapi/usage                 reports what was used, by day, provider, issuer and subject
+//	GET    /relayapi/usage                 reports what was used, by day, provider, model, issuer, subject and token
 //	GET    /relayapi/keys                  shows the relay's public keys and the issuers' key ids
 //	POST   /relayapi/inspect               shows what a token says and whether it is accepted; the body is the token
+//
+// Amounts of dollars are decimal strings. A limit that is lowered to what is used, or
+// below, ends the calls under way that it counts.
 //
 // A path without {issuer} means the relay's own issuer. Whoever reaches the admin
 // endpoint can mint.
@@ -134,37 +135,13 @@ func runningRelay() (*App, *relay, error) {
 	return app, relay, nil
 }
 
-// parameters returns the parameters of the query. It refuses one that is unknown or
-// given twice, because a filter that is ignored would select too much.
-func (r *adminRequest) parameters(known ...string) (url.Values, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, apiError(http.StatusBadRequest, errors.New("the query does not parse"))
-	}
-	for name, all := range values {
-		if !slices.Contains(known, name) {
-			return nil, apiError(http.StatusBadRequest, fmt.Errorf("unknown query parameter; must be one of %s", strings.Join(known, ", ")))
-		}
-		if len(all) > 1 {
-			return nil, apiError(http.StatusBadRequest, fmt.Errorf("%s is given twice", name))
-		}
-	}
-	return values, nil
-}
-
 func adminMint(r *adminRequest) (any, error) {
 	draft, err := grant.ParseDraft(r.body)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	switch {
-	case draft.Issuer != "" && draft.Issuer != mint.RelayIssuer:
-		return nil, apiError(http.StatusBadRequest, fmt.Errorf("iss: the admin endpoint mints as %q only", mint.RelayIssuer))
-	case draft.Audience != "":
-		return nil, apiError(http.StatusBadRequest, errors.New("aud: leave it out; it is this relay"))
-	case r.app.Providers[draft.Provider] == nil:
-		return nil, apiError(http.StatusBadRequest, fmt.Errorf("unknown provider %q; must be one of %s",
-			draft.Provider, strings.Join(slices.Sorted(maps.Keys(r.app.Providers)), ", ")))
+	if err := adminapi.CheckDraft(draft, slices.Sorted(maps.Keys(r.app.Providers))); err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	m, err := r.relay.minter.Mint(draft, time.Now())
 	if err != nil {
@@ -192,24 +169,13 @@ func (r *adminRequest) open(token string) (*grant.Claims, error) {
 }
 
 func adminKeys(r *adminRequest) (any, error) {
-	if _, err := r.parameters(); err != nil {
-		return nil, err
+	if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	public := r.relay.tokens.opener.Keys()
-	data, err := eccrypto.MarshalJWKS(public...)
+	answer, err := adminapi.NewKeys(public)
 	if err != nil {
 		return nil, err
-	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(data, &set); err != nil {
-		return nil, err
-	}
-
-	var answer adminapi.Keys
-	for i, key := range public {
-		answer.Keys = append(answer.Keys, adminapi.RelayKey{ID: key.ID(), Current: i == 0, JWK: set.Keys[i]})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.app.grants)) {
 		key := r.app.signers[name]
@@ -231,115 +197,94 @@ func apiError(status int, err error) error {
 }
 
 func adminList(r *adminRequest) (any, error) {
-	q, err := r.parameters("issuer", "subject", "provider", "status", "after", "limit")
+	f, err := adminapi.ParseFilter(r.URL.RawQuery)
 	if err != nil {
-		return nil, err
+		return nil, apiError(http.StatusBadRequest, err)
 	}
-	f := tokenstore.Filter{
-		Issuer: q.Get("issuer"), Subject: q.Get("subject"), Provider: q.Get("provider"),
-		Status: tokenstore.Status(q.Get("status")), After: q.Get("after"),
-	}
-	statuses := []tokenstore.Status{"", tokenstore.Active, tokenstore.Disabled, tokenstore.Exhausted, tokenstore.Expired, tokenstore.Revoked}
-	if !slices.Contains(statuses, f.Status) {
-		return nil, apiError(http.StatusBadRequest, errors.New("status must be one of active, disabled, exhausted, expired, revoked"))
-	}
-	f.Complete = r.limitReader().complete
-	if f.After != "" {
-		if _, err := adminapi.ParseIdentity(f.After); err != nil || !strings.Contains(f.After, "/") {
-			return nil, apiError(http.StatusBadRequest, errors.New("after must be the `next` of another page"))
-		}
-	}
-	if q.Has("limit") {
-		if f.Limit, err = strconv.Atoi(q.Get("limit")); err != nil || f.Limit < 1 || f.Limit > adminapi.MaxPage {
-			return nil, apiError(http.StatusBadRequest, fmt.Errorf("limit must be a number from 1 to %d", adminapi.MaxPage))
-		}
-	}
+	limits := r.limitReader()
+	f.Complete = limits.completeListed
 	page, err := r.relay.ledger.Tokens(r.Context(), f)
-	if page.Records == nil {
-		page.Records = []tokenstore.Record{} // in JSON an empty list, not null
-	}
-	return page, err
+	return adminapi.NewPage(&page, limits.ends), err
 }
 
 // limitReader finds the limits in force for tokens. It reads each counter once,
 // because many tokens of a list share those of a subject or an issuer.
 type limitReader struct {
-	*adminRequest
+	context.Context
+	app   *App
+	relay *relay
 	rules *limitRules
 	now   time.Time
 	used  map[tokenstore.Counter]int64
 }
 
-func (r *adminRequest) limitReader() *limitReader {
-	return &limitReader{r, r.relay.limitsInForce(), time.Now(), make(map[tokenstore.Counter]int64)}
+func newLimitReader(ctx context.Context, app *App, relay *relay) *limitReader {
+	return &limitReader{ctx, app, relay, relay.limitsInForce(), time.Now(), make(map[tokenstore.Counter]int64)}
+}
+
+func (r *adminRequest) limitReader() *limitReader { return newLimitReader(r.Context(), r.app, r.relay) }
+
+// completeListed is complete for a list. It takes what is counted from the record, which
+// may be a little more than is used while the token is in use.
+func (l *limitReader) completeListed(r *tokenstore.Record) error {
+	counted := tokenstore.Amounts{Calls: r.CallsCounted, Tokens: r.TokensCounted, NanoUSD: r.NanoUSDCounted}
+	for _, unit := range tokenstore.Units {
+		l.used[(&permit{tokenID: r.Issuer + "/" + r.ID}).ownCounter(unit)] = counted.Of(unit)
+	}
+	return l.complete(r)
 }
 
 // complete adds the limits in force to a record: its own and the operator's.
 func (l *limitReader) complete(r *tokenstore.Record) error {
-	var limits []tokenstore.LimitUse
-	for _, own := range l.own(r) {
-		if own.limit != nil {
-			limits = append(limits, tokenstore.LimitUse{Scope: tokenstore.ScopeToken, Unit: own.unit, Amount: *own.limit, Used: own.counted})
-		}
-	}
-
 	p := &permit{
 		Grant:   &grant.Grant{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject},
 		tokenID: r.Issuer + "/" + r.ID, subjectID: r.Issuer + "/" + r.Subject,
+	}
+	limits, err := l.inForce(p, adminapi.OwnLimits(r, l.app.grants[r.Issuer].Limits))
+	r.SetLimits(limits)
+	return err
+}
+
+// inForce returns a token's own limits, and the operator's that apply to it.
+func (l *limitReader) inForce(p *permit, own tokenstore.Limits) (limits []tokenstore.LimitUse, err error) {
+	add := func(c tokenstore.Counter, per string, limit int64) {
+		var used int64
+		if err == nil {
+			used, err = l.usedOf(c)
+		}
+		limits = append(limits, tokenstore.LimitUse{Scope: c.Scope, Unit: c.Unit, Per: per, Amount: limit, Used: used})
+	}
+	for _, unit := range tokenstore.Units {
+		if limit := own.Of(unit); limit != nil {
+			add(p.ownCounter(unit), "", *limit)
+		}
 	}
 	for i, rule := range l.rules.rules {
 		one := limitRules{rules: l.rules.rules[i : i+1]}
 		charges, _ := one.charges(nil, p, tokenstore.Amounts{Calls: 1, Tokens: 1, NanoUSD: 1}, l.now)
 		for _, c := range charges {
-			used, err := l.usedOf(c.Counter)
-			if err != nil {
-				return err
-			}
-			limits = append(limits, tokenstore.LimitUse{Scope: rule.scope, Unit: c.Counter.Unit, Per: rule.per, Amount: c.Limit, Used: used})
+			add(c.Counter, rule.per, c.Limit)
 		}
 	}
-	r.SetLimits(limits)
-	return nil
+	return limits, err
 }
 
-// ownLimit is a limit of a token over its whole life.
-type ownLimit struct {
-	unit     tokenstore.Unit
-	override *int64 // of the operator
-	claimed  *int64 // 0 means none; nil if an earlier version did not keep it
-	counted  int64
-	limit    *int64 // in force; nil means none
+// ownCounter returns the counter of everything that the token has used of a unit.
+func (p *permit) ownCounter(unit tokenstore.Unit) tokenstore.Counter {
+	return tokenstore.Counter{Scope: tokenstore.ScopeToken, ID: p.tokenID, Unit: unit}
 }
 
-// own returns the limits of a token in all: the operator's override, else that of the
-// claims, else its issuer's.
-func (l *limitReader) own(r *tokenstore.Record) []ownLimit {
-	all := []ownLimit{
-		{unit: tokenstore.UnitCalls, override: r.CallsLimit, claimed: r.ClaimedCalls, counted: r.CallsCounted},
-		{unit: tokenstore.UnitTokens, override: r.TokensLimit, claimed: &r.ClaimedTokens, counted: r.TokensCounted},
-		{unit: tokenstore.UnitNanoUSD, override: r.NanoUSDLimit, claimed: &r.ClaimedNanoUSD, counted: r.NanoUSDCounted},
-	}
-	issuer := l.app.grants[r.Issuer].Limits
-	granted := tokenstore.Limits{Calls: issuer.Calls, Tokens: issuer.Tokens, NanoUSD: (*int64)(issuer.USD)}
-	for i := range all {
-		switch own := &all[i]; {
-		case own.override != nil:
-			own.limit = own.override
-		case own.claimed == nil:
-		case *own.claimed > 0:
-			own.limit = own.claimed
-		default:
-			own.limit = granted.Of(own.unit)
-		}
-	}
-	return all
+// ends returns when the current window of a period ends; zero means never.
+func (l *limitReader) ends(per string) time.Time {
+	_, end := windowOf(per, l.now)
+	return end
 }
 
 func (l *limitReader) usedOf(c tokenstore.Counter) (int64, error) {
 	if used, ok := l.used[c]; ok {
 		return used, nil
 	}
-	used, err := l.relay.ledger.Used(l.Context(), c)
+	used, err := l.relay.ledger.Used(l, c)
 	if err != nil {
 		return 0, fmt.Errorf("reading what %s %s has used: %w", c.Scope, c.ID, err)
 	}
@@ -349,11 +294,7 @@ func (l *limitReader) usedOf(c tokenstore.Counter) (int64, error) {
 
 // identity returns the token that the path names.
 func (r *adminRequest) identity() (adminapi.Identity, error) {
-	name := r.PathValue("id")
-	if issuer := r.PathValue("issuer"); issuer != "" {
-		name = issuer + "/" + name
-	}
-	i, err := adminapi.ParseIdentity(name)
+	i, err := adminapi.ParseIdentity(strings.TrimPrefix(r.PathValue("issuer")+"/"+r.PathValue("id"), "/"))
 	if err != nil {
 		return i, apiError(http.StatusBadRequest, err)
 	}
@@ -378,11 +319,15 @@ func adminShow(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, unknown(i, err)
 	}
-	shown := adminapi.Record{Record: record}
+	limits := r.limitReader()
+	if err := limits.complete(&record); err != nil {
+		return nil, err
+	}
+	shown := adminapi.NewRecord(&record, limits.ends)
 	if refused, ok := r.relay.ledger.keyRefusals.Get(record.Issuer + "/" + record.ID); ok {
 		shown.KeyRefused = &refused
 	}
-	return &shown, r.limitReader().complete(&shown.Record)
+	return &shown, nil
 }
 
 func adminUpdate(r *adminRequest) (any, error) {
@@ -408,69 +353,46 @@ func adminUpdate(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, unknown(i, err)
 	}
-	if err := r.limitReader().complete(&record); err != nil {
+	limits := r.limitReader()
+	if err := limits.complete(&record); err != nil {
 		return nil, err
 	}
-	answer := adminapi.Updated{Record: record}
+	answer := adminapi.Updated{Record: adminapi.NewRecord(&record, limits.ends)}
 	if change.Disabled != nil && *change.Disabled {
 		answer.Ended = ledger.live.end(endRevoked, i.Matches)
+	} else if answer.Ended, err = r.endOwn(i, change); err != nil {
+		return nil, err
 	}
 	r.app.logger.Info("token changed", zap.String("issuer", i.Issuer), zap.String("token_id", i.ID),
-		zap.String("status", string(record.Status)), zap.Int64p("calls_limit", record.CallsLimit), zap.Int("ended_calls", answer.Ended))
+		zap.String("status", string(record.Status)), zap.Int64p("calls_limit", record.CallsLimit),
+		zap.Int64p("tokens_limit", record.TokensLimit), zap.Reflect("usd_limit", answer.USDLimit), zap.Int("ended_calls", answer.Ended))
 	return answer, nil
 }
 
 func adminUsage(r *adminRequest) (any, error) {
-	q, err := r.parameters("provider", "issuer", "subject", "from", "to")
+	f, err := adminapi.ParseUsage(r.URL.RawQuery)
 	if err != nil {
-		return nil, err
-	}
-	f := tokenstore.UsageFilter{Provider: q.Get("provider"), Issuer: q.Get("issuer"), Subject: q.Get("subject")}
-	for name, day := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
-		if !q.Has(name) {
-			continue
-		}
-		if *day, err = time.Parse(time.DateOnly, q.Get(name)); err != nil || day.Unix() <= 0 {
-			return nil, apiError(http.StatusBadRequest, fmt.Errorf("%s must be a day such as 2026-01-31", name))
-		}
-	}
-	if q.Has("from") && q.Has("to") && f.To.Before(f.From) {
-		return nil, apiError(http.StatusBadRequest, errors.New("to is before from"))
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	rows, err := r.relay.ledger.UsageReport(r.Context(), f)
-	if rows == nil {
-		rows = []tokenstore.UsageRow{} // in JSON an empty list, not null
-	}
-	return adminapi.Usage{Usage: rows}, err
+	return adminapi.NewUsageReport(f, rows), err
 }
 
 // adminLimits lists the limits of the config, and then those that were set.
 func adminLimits(r *adminRequest) (any, error) {
-	if _, err := r.parameters(); err != nil {
-		return nil, err
+	if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
 	}
 	list := adminapi.Limits{Limits: []adminapi.Limit{}}
 	for _, l := range r.app.Limits {
-		list.Limits = append(list.Limits, adminapi.Limit{Scope: tokenstore.Scope(l.Scope), Calls: l.Calls, Per: l.Per, From: "config"})
+		unit, amount := l.amount()
+		limit := tokenstore.Limit{Scope: tokenstore.Scope(l.Scope), Unit: unit, Per: l.Per, Amount: amount}
+		list.Limits = append(list.Limits, adminapi.NewLimit(limit, "config"))
 	}
 	for _, l := range r.relay.ledger.Limits().Limits {
-		list.Limits = append(list.Limits, shownLimit(l))
+		list.Limits = append(list.Limits, adminapi.NewLimit(l, "admin"))
 	}
 	return list, nil
-}
-
-func shownLimit(l tokenstore.Limit) adminapi.Limit {
-	shown := adminapi.Limit{Scope: l.Scope, Calls: l.Amount, Per: l.Per, From: "admin"}
-	issuer, rest, _ := strings.Cut(l.ID, "/")
-	shown.Issuer = issuer
-	switch {
-	case l.ID == "":
-	case l.Scope == tokenstore.ScopeSubject:
-		shown.Subject = &rest
-	case l.Scope == tokenstore.ScopeToken:
-		shown.ID = rest
-	}
-	return shown
 }
 
 // adminSetLimit sets a limit, which acts on the next call.
@@ -482,21 +404,20 @@ func adminSetLimit(r *adminRequest) (any, error) {
 	if err := r.relay.ledger.SetLimit(r.Context(), limit); err != nil {
 		return nil, fmt.Errorf("setting limit: %w", err)
 	}
-	r.app.logger.Info("limit set", zap.String("scope", string(limit.Scope)), zap.String("id", limit.ID),
-		zap.String("per", limit.Per), zap.Int64("calls", limit.Amount))
-	return shownLimit(limit), nil
+	return r.changed("limit set", limit)
 }
 
 // adminRemoveLimit removes a limit that was set. The limit for all, or that of the
 // config, applies again.
 func adminRemoveLimit(r *adminRequest) (any, error) {
-	query, err := r.parameters("scope", "issuer", "subject", "id", "per")
-	if err != nil {
-		return nil, err
-	}
-	limit, err := adminapi.ParseLimitKey(func(name string) (string, bool) { return query.Get(name), query.Has(name) })
+	limit, err := adminapi.ParseLimitKey(r.URL.RawQuery)
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
+	}
+	for _, set := range r.relay.ledger.Limits().Limits {
+		if set.SameKey(limit) {
+			limit = set // to tell what was removed
+		}
 	}
 	switch err := r.relay.ledger.RemoveLimit(r.Context(), limit); {
 	case errors.Is(err, tokenstore.ErrUnknown):
@@ -504,8 +425,89 @@ func adminRemoveLimit(r *adminRequest) (any, error) {
 	case err != nil:
 		return nil, err
 	}
-	r.app.logger.Info("limit removed", zap.String("scope", string(limit.Scope)), zap.String("id", limit.ID), zap.String("per", limit.Per))
-	return shownLimit(limit), nil
+	return r.changed("limit removed", limit)
+}
+
+// changed ends the calls that a limit no longer permits after it was set or removed. It
+// logs and returns the limit.
+func (r *adminRequest) changed(what string, limit tokenstore.Limit) (any, error) {
+	shown := adminapi.NewLimit(limit, "admin")
+	for _, rule := range r.relay.limitsInForce().rules {
+		if rule.scope != limit.Scope || rule.unit != limit.Unit || rule.per != limit.Per {
+			continue
+		}
+		var err error
+		shown.Ended, err = r.endSpent(limit, func(p *permit) *int64 {
+			if limit.ID != "" && limit.ID != p.counterID(rule.scope) {
+				return nil
+			}
+			return rule.of(p)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	r.app.logger.Info(what, zap.String("scope", string(limit.Scope)), zap.String("id", limit.ID),
+		zap.String("per", limit.Per), zap.Stringer("amount", shown.Amount), zap.Int("ended_calls", shown.Ended))
+	return shown, nil
+}
+
+// endOwn ends the calls that a token's own limits no longer permit after a change.
+func (r *adminRequest) endOwn(i adminapi.Identity, change tokenstore.Change) (ended int, err error) {
+	for unit, limit := range change.Limits {
+		n, err := r.endSpent(tokenstore.Limit{Scope: tokenstore.ScopeToken, Unit: unit}, func(p *permit) *int64 {
+			switch {
+			case !i.Matches(p.token):
+				return nil
+			case limit == nil:
+				return p.token.Limits.Of(unit)
+			}
+			return limit
+		})
+		if err != nil {
+			return ended, err
+		}
+		ended += n
+	}
+	return ended, nil
+}
+
+// endSpent ends the calls under way that a lowered limit no longer permits: those that
+// are charged on a counter that has reached it, and all calls if the limit is 0. limitOf
+// returns the limit of a token; nil means that it has not changed.
+func (r *adminRequest) endSpent(limit tokenstore.Limit, limitOf func(*permit) *int64) (ended int, err error) {
+	live, used := &r.relay.ledger.live, make(map[tokenstore.Counter]int64)
+	live.each(func(c *call) {
+		for _, charge := range c.held.charges {
+			counter := charge.Counter
+			start, _ := windowOf(limit.Per, counter.Window)
+			sameWindow := counter.Window.IsZero() == (limit.Per == "") && counter.Window.Equal(start)
+			if lowered := limitOf(c.permit); lowered != nil && *lowered < charge.Limit &&
+				counter.Scope == limit.Scope && counter.Unit == limit.Unit && sameWindow {
+				used[counter] = 0
+			}
+		}
+	})
+	for counter := range used {
+		if used[counter], err = r.relay.ledger.Used(r.Context(), counter); err != nil {
+			return 0, fmt.Errorf("ending the calls that a limit no longer permits: %w", err)
+		}
+	}
+
+	code, _ := exhausted(&tokenstore.ExhaustedError{Counter: tokenstore.Counter{Unit: limit.Unit}})
+	why := refuse(code, "the operator lowered the limit during the call")
+	live.each(func(c *call) {
+		lowered := limitOf(c.permit)
+		spent := func(charge tokenstore.Charge) bool {
+			n, found := used[charge.Counter]
+			return found && *lowered < charge.Limit && n >= *lowered
+		}
+		if lowered != nil && (*lowered == 0 || slices.ContainsFunc(c.held.charges, spent)) {
+			c.end(why)
+			ended++
+		}
+	})
+	return ended, nil
 }
 
 // forever is after every time at which a token can be issued.
@@ -553,27 +555,13 @@ func (r *adminRequest) revoke(answer adminapi.Revoked, rev tokenstore.Revocation
 		// calls under way.
 		answer.Note = fmt.Sprintf("the config has no issuer %s", rev.Issuer)
 	} else if rev.Scope == tokenstore.ScopeSubject && rev.ID != "" {
-		answer.Note = r.namesakes(rev)
+		namesakes := tokenstore.Filter{Subject: rev.ID, Status: tokenstore.Active, Limit: adminapi.MaxPage}
+		page, _ := r.relay.ledger.Tokens(r.Context(), namesakes) // none, if that fails
+		answer.Note = adminapi.Namesakes(rev, page.Records)
 	}
 	r.app.logger.Info("revoked", zap.String("scope", string(rev.Scope)), zap.String("issuer", rev.Issuer),
 		zap.String("id", rev.ID), zap.Time("before", rev.Before), zap.Int("ended_calls", answer.Ended))
 	return answer, nil
-}
-
-// namesakes warns about same-named subjects of other issuers, whose tokens are not
-// revoked.
-func (r *adminRequest) namesakes(rev tokenstore.Revocation) string {
-	page, _ := r.relay.ledger.Tokens(r.Context(), tokenstore.Filter{Subject: rev.ID, Status: tokenstore.Active, Limit: 1000}) // none, if that fails
-	var issuers []string
-	for _, t := range page.Records {
-		if t.Issuer != rev.Issuer && !slices.Contains(issuers, t.Issuer) {
-			issuers = append(issuers, t.Issuer)
-		}
-	}
-	if len(issuers) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("subject %q also has tokens of %s, which stay valid", rev.ID, strings.Join(issuers, ", "))
 }
 
 // Interface guards

@@ -292,7 +292,12 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	relayapi {
 //	    store sqlite [<path>]
+//	    store postgres [{env.NAME}] {
+//	        host|port|user|password|dbname|sslmode <value>
+//	        max_offline <duration>
+//	    }
 //	    private_key <pem-file>...
+//	    signing_key <pem-file>
 //	    max_ttl <duration>
 //	    limit token|subject|issuer calls|tokens|usd <n> [per day|month]
 //	    rate_limit client|total <n> per second|minute|hour
@@ -328,7 +333,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // globalLines has the subdirectives of the global option.
-var globalLines = []string{"store", "private_key", "max_ttl", "limit", "rate_limit", "price", "meter", "issuer", "provider"}
+var globalLines = []string{"store", "private_key", "signing_key", "max_ttl", "limit", "rate_limit", "price", "meter", "issuer", "provider"}
 
 func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	switch d.Val() {
@@ -336,20 +341,17 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		if a.Store != nil {
 			return d.Err("store is given twice")
 		}
-		args := d.RemainingArgs()
-		if len(args) < 1 || len(args) > 2 {
-			return d.ArgErr()
-		}
-		if args[0] != "sqlite" {
-			return d.Errf("store %q: must be sqlite; write `store sqlite [<path>]`", args[0])
-		}
-		a.Store = &StoreConfig{Driver: args[0], Path: strings.Join(args[1:], "")}
+		return a.unmarshalStore(d)
 	case "private_key":
 		files := d.RemainingArgs()
 		if len(files) == 0 {
 			return d.ArgErr()
 		}
 		a.PrivateKeys = append(a.PrivateKeys, files...)
+	case "signing_key":
+		if a.SigningKey != "" || !d.AllArgs(&a.SigningKey) {
+			return d.Err("write `signing_key <pem-file>`, once")
+		}
 	case "max_ttl":
 		return unmarshalDuration(d, &a.MaxTTL)
 	case "limit":
@@ -373,6 +375,47 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		}
 		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(globalLines, ", "))
 	}
+	return nil
+}
+
+// unmarshalStore reads `store sqlite [<path>]` or `store postgres`. Its errors quote no
+// value, which may be a password in the wrong place.
+func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
+	s := new(StoreConfig)
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0 || len(args) > 2 || args[0] != "sqlite" && args[0] != postgres:
+		return d.Err("write `store sqlite [<path>]` or `store postgres [{env.NAME}]`")
+	case args[0] == postgres:
+		s.DSN = strings.Join(args[1:], "")
+	default:
+		s.Path = strings.Join(args[1:], "")
+	}
+	s.Driver = args[0]
+
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		if name == "max_offline" {
+			if err := unmarshalDuration(d, &s.MaxOffline); err != nil {
+				return err
+			}
+			continue
+		}
+		values := d.RemainingArgs()
+		switch {
+		case len(values) != 1:
+			return d.ArgErr()
+		case s.Connection[name] != "":
+			return d.Errf("%s is given twice", name)
+		case s.Connection == nil:
+			s.Connection = make(map[string]string)
+		}
+		s.Connection[name] = values[0]
+	}
+	if err := s.check(); err != nil {
+		return d.Errf("store %s: %v", s.Driver, err)
+	}
+	a.Store = s
 	return nil
 }
 

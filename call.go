@@ -66,6 +66,7 @@ type address struct {
 // held is what a call has taken and gives back in [call.release].
 type held struct {
 	slot     ratelimit.Slot[string] // of limits.concurrency
+	shared   *tokenstore.Slot       // of it, among several relays; nil means none
 	cancel   context.CancelCauseFunc
 	parent   context.Context                                  // of the request; it ends when the client leaves
 	unfollow func() bool                                      // stops the call from ending with its parent
@@ -134,6 +135,9 @@ func (c *call) release() {
 		c.relay.ledger.live.remove(c)
 	}
 	c.held.slot.Leave()
+	if c.held.shared != nil {
+		c.held.shared.Release()
+	}
 	c.held.messages.Close()
 	c.releaseBody()
 }
@@ -236,16 +240,23 @@ func (c *call) outlive(linger time.Duration) {
 	})
 }
 
-// end ends the calls of the tokens that match, and returns how many they were.
-func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
+// each calls a function with each call. Their charges do not change meanwhile.
+func (l *live) each(f func(*call)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.calls {
+		f(c)
+	}
+}
+
+// end ends the calls of the tokens that match, and returns how many they were.
+func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
+	l.each(func(c *call) {
 		if matches(c.permit.token) {
 			c.end(why)
 			n++
 		}
-	}
+	})
 	return n
 }
 

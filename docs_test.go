@@ -2,6 +2,7 @@ package relayapi
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -319,7 +320,7 @@ func checkCommand(words []string, whole bool) error {
 	case cmd.HasSubCommands() && whole && !helps:
 		return fmt.Errorf("%s only prints its help", cmd.CommandPath())
 	case whole && !helps:
-		if err := cmd.ValidateRequiredFlags(); err != nil {
+		if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
 			return err
 		}
 		return cmd.ValidateArgs(cmd.Flags().Args())
@@ -356,7 +357,7 @@ func TestDocs_RefusesWrongCommands(t *testing.T) {
 		" token crate --provider demo":         "crate",
 		" token list --colour":                 "unknown flag: --colour",
 		" token list extra":                    "unknown command",
-		" limit set --scope subject":           `"calls" not set`,
+		" limit set --scope subject":           "[calls tokens usd] is required",
 		" token":                               "only prints its help",
 		" store backup | cat":                  "accepts 1 arg",
 		" token list --limit many # a comment": "invalid argument",

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -174,19 +175,27 @@ type statusEndpoint struct {
 
 // tokenStatus is what the holder of a token is told.
 type tokenStatus struct {
-	ID        string       `json:"id"`
-	Issuer    string       `json:"issuer"`
-	Subject   string       `json:"subject,omitempty"`
-	Provider  string       `json:"provider"`
-	ExpiresAt time.Time    `json:"expires_at"`
-	Calls     *callsStatus `json:"calls,omitempty"` // nil means unlimited
+	ID        string    `json:"id"`
+	Issuer    string    `json:"issuer"`
+	Subject   string    `json:"subject,omitempty"`
+	Provider  string    `json:"provider"`
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// What is left of the token's own limits; nil means unlimited.
+	Calls  *callsStatus           `json:"calls,omitempty"`
+	Tokens *callsStatus           `json:"tokens,omitempty"`
+	USD    *unitStatus[grant.USD] `json:"usd,omitempty"`
+
+	Limits []adminapi.LimitStanding `json:"limits"` // all limits in force
 }
 
-type callsStatus struct {
-	Limit     int64 `json:"limit"`
-	Used      int64 `json:"used"`
-	Remaining int64 `json:"remaining"`
+type unitStatus[N int64 | grant.USD] struct {
+	Limit     N `json:"limit"`
+	Used      N `json:"used"`
+	Remaining N `json:"remaining"`
 }
+
+type callsStatus = unitStatus[int64]
 
 // ServeHTTP answers GET and HEAD, with the token in any carrier.
 func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -233,44 +242,32 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 	if err := permit.ValidAt(c.start); err != nil {
 		return nil, denied(err)
 	}
-	calls, refused := callsOf(c)
-	if refused != nil {
-		return nil, refused
-	}
-	return &tokenStatus{
-		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
-		ExpiresAt: permit.ExpiresAt.Time().UTC(), Calls: calls,
-	}, nil
-}
-
-// callsOf reads how many of a token's calls are used, under the limit in force.
-func callsOf(c *call) (*callsStatus, *refusal) {
-	p, relay := c.permit, c.relay
-	if err := relay.ledger.Refusal(p.token); err != nil {
-		return nil, uncharged(c, err)
-	}
-
-	limit, limited := p.Calls, p.Calls > 0
-	record, err := relay.ledger.Token(c, p.Issuer, p.ID)
-	switch {
-	case errors.Is(err, tokenstore.ErrUnknown): // the token was not used yet
-	case err != nil:
-		return nil, uncharged(c, err)
-	case record.Status == tokenstore.Disabled:
-		return nil, uncharged(c, tokenstore.ErrDisabled)
-	case record.CallsLimit != nil:
-		limit, limited = *record.CallsLimit, true
-	}
-	if !limited {
-		return nil, nil
-	}
-
-	// Not from the record, which is not exact while the token is in use.
-	used, err := relay.ledger.Used(c, tokenstore.TokenCounter(p.Issuer, p.ID))
+	own, err := c.relay.ledger.LimitsOf(c, permit.token)
 	if err != nil {
 		return nil, uncharged(c, err)
 	}
-	return &callsStatus{Limit: limit, Used: used, Remaining: max(0, limit-used)}, nil
+	reader := newLimitReader(c, e.door.app, c.relay)
+	limits, err := reader.inForce(permit, own)
+	if err != nil {
+		return nil, uncharged(c, err)
+	}
+
+	status := &tokenStatus{
+		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
+		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: adminapi.NewStandings(limits, reader.ends),
+	}
+	for _, l := range limits {
+		switch {
+		case l.Scope != tokenstore.ScopeToken || l.Per != "":
+		case l.Unit == tokenstore.UnitCalls:
+			status.Calls = &callsStatus{l.Amount, l.Used, l.Left()}
+		case l.Unit == tokenstore.UnitTokens:
+			status.Tokens = &callsStatus{l.Amount, l.Used, l.Left()}
+		case l.Unit == tokenstore.UnitNanoUSD:
+			status.USD = &unitStatus[grant.USD]{grant.USD(l.Amount), grant.USD(l.Used), grant.USD(l.Left())}
+		}
+	}
+	return status, nil
 }
 
 const (

@@ -307,6 +307,19 @@ func (c *call) enter() *refusal {
 		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency))
 	}
 	c.held.slot = slot
+
+	shared := c.relay.ledger.Shared()
+	if shared == nil || p.Concurrency == 0 {
+		return nil
+	}
+	taken, err := shared.TakeSlot(c, p.tokenID, p.Concurrency)
+	switch {
+	case err != nil: // without contact to the others, each relay counts by itself
+	case taken == nil:
+		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency))
+	default:
+		c.held.shared = taken
+	}
 	return nil
 }
 
@@ -316,7 +329,16 @@ func (c *call) countRate(now time.Time) *refusal {
 	if c.permit.RPM == 0 {
 		return nil
 	}
-	return c.stands(c.held.slot.Take(c.permit.RPM, now))
+	standing := c.held.slot.Take(c.permit.RPM, now)
+	if shared := c.relay.ledger.Shared(); shared != nil && standing.Wait == 0 {
+		if rate, err := shared.TakeRate(c, c.permit.tokenID, c.permit.RPM); err == nil {
+			standing = ratelimit.Standing{Used: rate.Used, Reset: rate.Reset}
+			if !rate.Taken {
+				standing.Wait = max(rate.Reset, time.Second)
+			}
+		}
+	}
+	return c.stands(standing)
 }
 
 // recountRate counts the call for the time at which it is sent, instead of the time

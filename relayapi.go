@@ -62,6 +62,10 @@ type App struct {
 	// for them. Default: one key, made beside the store.
 	PrivateKeys []string `json:"private_keys,omitempty"`
 
+	// A PEM file (PKCS#8, P-256) of the key with which the relay signs the tokens that it
+	// mints itself. Default: a key that is made beside the store.
+	SigningKey string `json:"signing_key,omitempty"`
+
 	// The back-ends that may mint tokens, by name. The issuer `relay` is the relay's
 	// own, which the admin endpoint uses. It needs no key here.
 	Issuers map[string]*Issuer `json:"issuers,omitempty"`
@@ -91,6 +95,7 @@ type App struct {
 	logger  *zap.Logger
 	grants  map[string]grant.Issuer        // by issuer's name
 	keys    []*eccrypto.PrivateKey         // configured ones
+	signer  *eccrypto.PrivateKey           // configured; nil means none
 	signers map[string]*eccrypto.PublicKey // of the configured issuers
 	ledger  *ledger                        // acquired by Start
 	relay   atomic.Pointer[relay]          // nil until Start is through
@@ -106,15 +111,6 @@ type relay struct {
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
 	config  []Limit                            // of the app
 	limits  atomic.Pointer[limitRules]
-}
-
-// StoreConfig says where the ledger is kept.
-type StoreConfig struct {
-	// The kind of database. `sqlite` is the only one.
-	Driver string `json:"driver,omitempty"`
-
-	// The database file. Default: `relayapi/relayapi.db` in Caddy's data directory.
-	Path string `json:"path,omitempty"`
 }
 
 // ModelPrice is what a model costs.
@@ -158,8 +154,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.MaxTTL == 0 {
 		a.MaxTTL = caddy.Duration(defaultMaxTTL)
 	}
-	if err := a.provisionStore(); err != nil {
-		return err
+	if a.Store == nil {
+		a.Store = new(StoreConfig)
+	}
+	if err := a.Store.provision(); err != nil {
+		return fmt.Errorf("store: %w", err)
 	}
 	if err := a.provisionProviders(); err != nil {
 		return err
@@ -167,6 +166,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionIssuers(); err != nil {
 		return err
 	}
+	return a.readKeys()
+}
+
+// readKeys reads the keys that the config names.
+func (a *App) readKeys() (err error) {
 	for _, file := range a.PrivateKeys {
 		key, err := keyfile.ReadPrivate(expand(file), a.logger)
 		if err != nil {
@@ -174,13 +178,20 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.keys = append(a.keys, key)
 	}
-	return nil
+	if a.SigningKey != "" {
+		a.signer, err = keyfile.ReadPrivate(expand(a.SigningKey), a.logger)
+	}
+	return err
 }
 
 // Validate checks the limits, and whether the keys can be used together.
 func (a *App) Validate() error {
-	if a.MaxTTL < 0 {
+	switch {
+	case a.MaxTTL < 0:
 		return errors.New("max_ttl must be positive")
+	case a.Store.Driver == postgres && (len(a.keys) == 0 || a.signer == nil):
+		return errors.New("store postgres: all relays need the same keys; make them with `caddy relayapi keygen relay` and " +
+			"`caddy relayapi keygen signing`, and name the files with `private_key` and `signing_key`")
 	}
 	for i, l := range a.Limits {
 		if err := l.check(a.Limits[:i]); err != nil {
@@ -203,27 +214,6 @@ func (a *App) Validate() error {
 
 // expand replaces the placeholders in a path of the config, such as {env.HOME}.
 func expand(path string) string { return caddy.NewReplacer().ReplaceAll(path, "") }
-
-func (a *App) provisionStore() error {
-	if a.Store == nil {
-		a.Store = new(StoreConfig)
-	}
-	if a.Store.Driver == "" {
-		a.Store.Driver = "sqlite"
-	}
-	if a.Store.Driver != "sqlite" {
-		return fmt.Errorf("store %q: must be sqlite", a.Store.Driver)
-	}
-	if a.Store.Path == "" {
-		a.Store.Path = filepath.Join(keyfile.DefaultDir(), "relayapi.db")
-	}
-	path, err := filepath.Abs(expand(a.Store.Path))
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	a.Store.Path = path
-	return nil
-}
 
 func (a *App) provisionProviders() error {
 	if len(a.Providers) == 0 {
@@ -294,7 +284,7 @@ func (a *App) provisionIssuers() error {
 
 // Start opens the store, makes the keys that are not configured, and admits requests.
 func (a *App) Start() error {
-	ledger, err := acquireLedger(a.ctx, a.Store.Path, a.logger)
+	ledger, err := acquireLedger(a.ctx, a.Store, a.logger)
 	if err != nil {
 		return err
 	}
@@ -311,7 +301,7 @@ func (a *App) Start() error {
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
 		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
 		zap.String("key_id", relay.minter.Recipient.ID()),
-		zap.String("store", a.Store.Path))
+		zap.String("store", a.Store.name()))
 	return nil
 }
 
@@ -327,9 +317,12 @@ func (a *App) newRelay() (*relay, error) {
 		}
 		keys = []*eccrypto.PrivateKey{key}
 	}
-	signer, err := keyfile.Ensure(dir, keyfile.Signing, a.logger)
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
+	signer := a.signer
+	if signer == nil {
+		var err error
+		if signer, err = keyfile.Ensure(dir, keyfile.Signing, a.logger); err != nil {
+			return nil, fmt.Errorf("signing key: %w", err)
+		}
 	}
 
 	newMinter := func(issuer string) *mint.Minter {

@@ -55,15 +55,6 @@ func ParseIdentity(s string) (Identity, error) {
 	return Identity{issuer, id}, nil
 }
 
-// Record is what the relay knows of one token.
-type Record struct {
-	tokenstore.Record
-
-	// KeyRefused is the latest answer to a call of the token in which the provider
-	// refused the key; nil means none since the relay started.
-	KeyRefused *KeyRefusal `json:"key_refused,omitempty"`
-}
-
 // KeyRefusal is what a provider said when it refused a key.
 type KeyRefusal struct {
 	At      time.Time `json:"at"`
@@ -72,7 +63,7 @@ type KeyRefusal struct {
 
 // Updated is a token after a change.
 type Updated struct {
-	tokenstore.Record
+	Record
 	Ended int `json:"ended_calls"` // that were under way
 }
 
@@ -93,9 +84,26 @@ type Limit struct {
 	Issuer  string           `json:"issuer,omitempty"` // empty means all in the scope
 	Subject *string          `json:"subject,omitempty"`
 	ID      string           `json:"id,omitempty"`
-	Calls   int64            `json:"calls"`
-	Per     string           `json:"per,omitempty"` // day or month; empty means no period
-	From    string           `json:"from"`          // config or admin
+	Amount
+	Per  string `json:"per,omitempty"` // day or month; empty means no period
+	From string `json:"from"`          // config or admin
+
+	Ended int `json:"ended_calls,omitempty"` // that were under way and are not permitted any more
+}
+
+// NewLimit returns a limit of the ledger or of the config as clients see it.
+func NewLimit(l tokenstore.Limit, from string) Limit {
+	shown := Limit{Scope: l.Scope, Amount: amountOf(l.Unit, l.Amount), Per: l.Per, From: from}
+	issuer, rest, _ := strings.Cut(l.ID, "/")
+	shown.Issuer = issuer
+	switch {
+	case l.ID == "":
+	case l.Scope == tokenstore.ScopeSubject:
+		shown.Subject = &rest
+	case l.Scope == tokenstore.ScopeToken:
+		shown.ID = rest
+	}
+	return shown
 }
 
 // Holder returns in words whom the limit is for.
@@ -117,15 +125,28 @@ type Limits struct {
 	Limits []Limit `json:"limits"`
 }
 
-// Usage is what was used, by day, provider, issuer and subject.
-type Usage struct {
-	Usage []tokenstore.UsageRow `json:"usage"`
-}
-
 // Keys are the keys of a relay.
 type Keys struct {
 	Keys    []RelayKey   `json:"keys"`
 	Issuers []IssuerKeys `json:"issuers"`
+}
+
+// NewKeys returns the keys that tokens are encrypted to, of which the first is current.
+func NewKeys(public []*eccrypto.PublicKey) (k Keys, err error) {
+	data, err := eccrypto.MarshalJWKS(public...)
+	if err != nil {
+		return k, err
+	}
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(data, &set); err != nil {
+		return k, err
+	}
+	for i, key := range public {
+		k.Keys = append(k.Keys, RelayKey{ID: key.ID(), Current: i == 0, JWK: set.Keys[i]})
+	}
+	return k, nil
 }
 
 // RelayKey is a key that tokens are encrypted to.

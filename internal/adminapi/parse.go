@@ -21,21 +21,26 @@ var scopes = []tokenstore.Scope{tokenstore.ScopeToken, tokenstore.ScopeSubject, 
 // maxLabel is the longest label, in characters.
 const maxLabel = 200
 
-// ParseChange reads {"calls_limit": n|null, "disabled": bool, "label": "…"}.
+// ParseChange reads {"calls_limit": n|null, "tokens_limit": n|null, "usd_limit":
+// "1.50"|null, "disabled": bool, "label": "…"}.
 func ParseChange(body []byte) (c tokenstore.Change, err error) {
-	members, err := strictjson.Parse(body, "calls_limit", "disabled", "label")
+	members, err := strictjson.Parse(body, "calls_limit", "tokens_limit", "usd_limit", "disabled", "label")
 	if err != nil {
 		return c, err
 	}
 	if len(members) == 0 {
-		return c, errors.New("nothing to change; give calls_limit, disabled or label")
+		return c, errors.New("nothing to change; give calls_limit, tokens_limit, usd_limit, disabled or label")
 	}
-	if data, ok := members["calls_limit"]; ok {
-		var limit *int64
-		if err := json.Unmarshal(data, &limit); err != nil || limit != nil && (*limit < 0 || *limit > grant.MaxCalls) {
-			return c, fmt.Errorf("calls_limit must be a whole number from 0 to %d, or null for the limit in the token's claims", int64(grant.MaxCalls))
+	c.Limits = make(map[tokenstore.Unit]*int64)
+	for i, unit := range tokenstore.Units {
+		name := string(units[i]) + "_limit"
+		data, ok := members[name]
+		if !ok {
+			continue
 		}
-		c.Limits = map[tokenstore.Unit]*int64{tokenstore.UnitCalls: limit}
+		if c.Limits[unit], err = parseAmount(name, unit, data); err != nil {
+			return c, fmt.Errorf("%w, or null for the limit in the token's claims", err)
+		}
 	}
 	if data, ok := members["disabled"]; ok {
 		if err := json.Unmarshal(data, &c.Disabled); err != nil || c.Disabled == nil {
@@ -55,36 +60,51 @@ func validLabel(s string) bool {
 		!strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError })
 }
 
-// ParseLimit reads {"scope": …, "issuer": …, "subject": …, "id": …, "calls": n, "per": …}.
+// ParseLimit reads {"scope": …, "issuer": …, "subject": …, "id": …, "per": …} with one of
+// calls, tokens and usd.
 func ParseLimit(body []byte) (limit tokenstore.Limit, err error) {
-	members, err := strictjson.Parse(body, "scope", "issuer", "subject", "id", "calls", "per")
+	members, err := strictjson.Parse(body, "scope", "issuer", "subject", "id", "per", "calls", "tokens", "usd")
 	if err != nil {
 		return limit, err
 	}
-	var calls *int64
-	if data, ok := members["calls"]; !ok {
-		return limit, errors.New("calls is missing; give the number of calls")
-	} else if json.Unmarshal(data, &calls) != nil || calls == nil || *calls < 0 || *calls > grant.MaxCalls {
-		return limit, fmt.Errorf("calls must be a whole number from 0, which refuses all, to %d", int64(grant.MaxCalls))
+	unit, amount, err := takeAmount(members)
+	if err != nil {
+		return limit, err
 	}
-	delete(members, "calls")
 
 	text, err := members.Text()
 	if err != nil {
 		return limit, err
 	}
-	limit, err = ParseLimitKey(func(name string) (string, bool) { s, ok := text[name]; return s, ok })
-	limit.Amount = *calls
+	limit, err = parseLimitKey(func(name string) (string, bool) { s, ok := text[name]; return s, ok })
+	limit.Unit, limit.Amount = unit, amount
 	return limit, err
 }
 
-// ParseLimitKey reads for whom and for which period a limit is.
-func ParseLimitKey(get func(name string) (value string, given bool)) (l tokenstore.Limit, err error) {
+// ParseLimitKey reads from a query for whom, in which unit and for which period a limit
+// is.
+func ParseLimitKey(query string) (limit tokenstore.Limit, err error) {
+	q, err := ParseQuery(query, "scope", "issuer", "subject", "id", "per", "unit")
+	if err != nil {
+		return limit, err
+	}
+	unit := tokenstore.UnitCalls
+	if q.Has("unit") {
+		if unit, err = ParseUnit(q.Get("unit")); err != nil {
+			return limit, err
+		}
+	}
+	limit, err = parseLimitKey(func(name string) (string, bool) { return q.Get(name), q.Has(name) })
+	limit.Unit = unit
+	return limit, err
+}
+
+func parseLimitKey(get func(name string) (value string, given bool)) (l tokenstore.Limit, err error) {
 	scope, _ := get("scope")
 	issuer, hasIssuer := get("issuer")
 	subject, hasSubject := get("subject")
 	id, hasID := get("id")
-	l.Scope, l.Unit = tokenstore.Scope(scope), tokenstore.UnitCalls
+	l.Scope = tokenstore.Scope(scope)
 	l.Per, _ = get("per")
 	switch {
 	case !slices.Contains(scopes, l.Scope):
@@ -92,7 +112,7 @@ func ParseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 	case l.Per != "" && l.Per != "day" && l.Per != "month":
 		return l, fmt.Errorf("per %q: must be one of day, month; leave it out to count for ever", l.Per)
 	case l.Scope == tokenstore.ScopeToken && l.Per == "":
-		return l, errors.New("per: must be day or month; change the calls of a token in all with PATCH /relayapi/tokens/{issuer}/{id} or `caddy relayapi token update <id> --calls <n>`")
+		return l, errors.New("per: must be day or month; change the limits of a token in all with PATCH /relayapi/tokens/{issuer}/{id} or `caddy relayapi token update <id>`")
 	}
 	switch {
 	case hasSubject && l.Scope != tokenstore.ScopeSubject:
@@ -119,6 +139,19 @@ func ParseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 		l.ID = issuer
 	}
 	return l, nil
+}
+
+// CheckDraft checks claims that the admin endpoint is to mint, for one of some providers.
+func CheckDraft(draft *grant.Claims, providers []string) error {
+	switch {
+	case draft.Issuer != "" && draft.Issuer != mint.RelayIssuer:
+		return fmt.Errorf("iss: the admin endpoint mints as %q only", mint.RelayIssuer)
+	case draft.Audience != "":
+		return errors.New("aud: leave it out; it is this relay")
+	case !slices.Contains(providers, draft.Provider):
+		return fmt.Errorf("unknown provider %q; must be one of %s", draft.Provider, strings.Join(providers, ", "))
+	}
+	return nil
 }
 
 // ParseRevocation reads {"scope": …, "issuer": …, "subject": …, "before": …}.
@@ -181,4 +214,20 @@ func parseBefore(text map[string]string, now time.Time) (time.Time, error) {
 		before = whole.Add(time.Second)
 	}
 	return before.UTC(), nil
+}
+
+// Namesakes warns about same-named subjects of other issuers, whose tokens are not
+// revoked. The records are active tokens of subjects of that name. The warning is empty
+// if there are none.
+func Namesakes(rev tokenstore.Revocation, records []tokenstore.Record) string {
+	var issuers []string
+	for _, t := range records {
+		if t.Issuer != rev.Issuer && !slices.Contains(issuers, t.Issuer) {
+			issuers = append(issuers, t.Issuer)
+		}
+	}
+	if len(issuers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("subject %q also has tokens of %s, which stay valid", rev.ID, strings.Join(issuers, ", "))
 }

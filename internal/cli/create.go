@@ -28,7 +28,8 @@ import (
 // names.
 type createFlags struct {
 	provider, subject, id, ttl string
-	limits                     [3]int64 // as limitFlags
+	limits                     [len(limitFlags)]int64
+	usd                        string
 	allow                      grant.Allow
 	model                      string
 	apiKeyFile, apiKeyEnv      string
@@ -41,11 +42,12 @@ type createFlags struct {
 
 // limitFlags and listFlags are the flags that make members of `limits` and `allow`.
 var (
-	limitFlags = [3]struct {
+	limitFlags = [...]struct {
 		name, usage string
 		of          func(*grant.Limits) **int64
 	}{
 		{"calls", "How many calls it permits in all", func(l *grant.Limits) **int64 { return &l.Calls }},
+		{"tokens", "How many tokens of models it permits in all, of input and output together", func(l *grant.Limits) **int64 { return &l.Tokens }},
 		{"rpm", "How many calls it permits per minute", func(l *grant.Limits) **int64 { return &l.RPM }},
 		{"concurrency", "How many calls it permits at once", func(l *grant.Limits) **int64 { return &l.Concurrency }},
 	}
@@ -82,11 +84,13 @@ There are three ways:
 The second and third way do not check the relay's config. The relay refuses what its
 config does not permit when the token is used.
 
-A token lives for --ttl. Without --calls, --rpm and --concurrency its calls are
-unlimited. --models, --paths, --methods, --ips and --origins narrow it: a request
+A token lives for --ttl. Without --calls, --tokens, --usd, --rpm and --concurrency its
+calls are unlimited. Under --tokens or --usd, a call reserves the most that it can
+use, and the relay refuses calls whose cost it cannot bound. --models, --paths, --methods, --ips and --origins narrow it: a request
 must match one value of each list. With --set-model, the relay writes that model into
 each request.`,
 		Example: `  caddy relayapi token create --provider openai --calls 100 --ttl 24h --subject alice
+  caddy relayapi token create --provider openai --usd 0.50 --ttl 30d --subject alice
   caddy relayapi token create --provider openai --models 'gpt-4o*,o3' --rpm 60 --concurrency 2 \
       --origins https://app.example.com
   caddy relayapi token create --provider openai --keys /var/lib/caddy/.local/share/caddy/relayapi
@@ -109,6 +113,7 @@ func (f *createFlags) register(cmd *cobra.Command) {
 	for i, l := range limitFlags {
 		flags.Int64Var(&f.limits[i], l.name, 0, l.usage+". Default: unlimited")
 	}
+	flags.StringVar(&f.usd, "usd", "", "How many US dollars it may cost in all, such as 5 or 0.25. Default: unlimited")
 	for _, l := range listFlags {
 		flags.StringSliceVar(l.of(&f.allow), l.name, nil, l.usage)
 	}
@@ -153,20 +158,37 @@ func (f *createFlags) run(cmd *cobra.Command) error {
 	if f.asJSON {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(m)
 	}
-	calls := "unlimited calls"
-	if draft.Limits != nil && draft.Limits.Calls != nil {
-		calls = fmt.Sprintf("calls: %d", *draft.Limits.Calls)
-	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "token %s of issuer %s: provider %s, %s, until %s\n",
-		m.ID, m.Issuer, f.provider, calls, m.ExpiresAt.Format(time.RFC3339))
+		m.ID, m.Issuer, f.provider, permitted(draft.Limits), m.ExpiresAt.Format(time.RFC3339))
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), m.Token)
 	return err
+}
+
+// permitted returns in words what limits permit in all.
+func permitted(l *grant.Limits) string {
+	if l == nil {
+		l = new(grant.Limits)
+	}
+	var all []string
+	if l.Calls != nil {
+		all = append(all, fmt.Sprintf("calls: %d", *l.Calls))
+	}
+	if l.Tokens != nil {
+		all = append(all, fmt.Sprintf("tokens: %d", *l.Tokens))
+	}
+	if l.USD != nil {
+		all = append(all, "budget: $"+l.USD.String())
+	}
+	if len(all) == 0 {
+		return "unlimited calls"
+	}
+	return strings.Join(all, ", ")
 }
 
 // noneEmpty refuses flags without a value. If a variable is not set, --ips "$IPS"
 // would make a token that permits every address.
 func noneEmpty(cmd *cobra.Command) error {
-	names := []string{"provider", "subject", "id", "ttl", "set-model", "api-key-file", "api-key-env", "address", "keys", "recipient", "issuer-key", "issuer"}
+	names := []string{"provider", "subject", "id", "ttl", "usd", "set-model", "api-key-file", "api-key-env", "address", "keys", "recipient", "issuer-key", "issuer"}
 	for _, l := range listFlags {
 		names = append(names, l.name)
 	}
@@ -193,16 +215,8 @@ func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, e
 		}
 		c.ExpiresAt = grant.NumericDate(now.Add(ttl).Unix())
 	}
-	for i, l := range limitFlags {
-		switch n := &f.limits[i]; {
-		case *n < 1 && cmd.Flags().Changed(l.name):
-			return nil, fmt.Errorf("--%s %d: must be 1 or more; leave it out for no limit", l.name, *n)
-		case *n > 0:
-			if c.Limits == nil {
-				c.Limits = new(grant.Limits)
-			}
-			*l.of(c.Limits) = n
-		}
+	if err := f.setLimits(cmd, c); err != nil {
+		return nil, err
 	}
 	for _, l := range listFlags {
 		if len(*l.of(&f.allow)) > 0 {
@@ -232,6 +246,30 @@ func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, e
 		return nil, errors.New("the API key is empty; check the file or variable that --api-key-file or --api-key-env names")
 	}
 	return c, nil
+}
+
+// setLimits makes limits of the flags.
+func (f *createFlags) setLimits(cmd *cobra.Command, c *grant.Claims) error {
+	var limits grant.Limits
+	for i, l := range limitFlags {
+		switch n := &f.limits[i]; {
+		case *n < 1 && cmd.Flags().Changed(l.name):
+			return fmt.Errorf("--%s %d: must be 1 or more; leave it out for no limit", l.name, *n)
+		case *n > 0:
+			*l.of(&limits) = n
+		}
+	}
+	if f.usd != "" {
+		usd, err := grant.ParseUSD(f.usd)
+		if err != nil || usd == 0 {
+			return fmt.Errorf("--usd %.40q: must be dollars above 0 with at most 9 decimals, such as 5 or 0.25; leave it out for no limit", f.usd)
+		}
+		limits.USD = &usd
+	}
+	if limits != (grant.Limits{}) {
+		c.Limits = &limits
+	}
+	return nil
 }
 
 // mintAtRelay asks the running relay.

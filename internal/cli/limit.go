@@ -20,9 +20,14 @@ func limitCommand() *cobra.Command {
 		Long: `Sets limits in the running relay, besides those of its config (limit lines). They
 act on the next call, and outlive restarts.
 
-A limit is for each token, subject or issuer, or for one of them. It is per day or
-month (UTC), or without a period. A limit for one holder overrides a limit for all,
-which overrides the config. A limit of 0 calls puts its holder on hold.`,
+A limit is for each token, subject or issuer, or for one of them. It counts calls,
+tokens of models, or US dollars, per day or month (UTC), or without a period. A limit
+for one holder overrides a limit for all, which overrides the config.
+
+A limit of 0 puts its holder on hold and ends its calls under way. A limit that is
+lowered to what is used, or below, ends the calls that it counts.`,
+		Example: `  caddy relayapi limit set --scope subject --usd 5.00 --per month
+  caddy relayapi limit list`,
 	}
 	cmd.AddCommand(limitListCommand(), limitSetCommand(), limitRemoveCommand())
 	refuseOthers(cmd)
@@ -30,7 +35,15 @@ which overrides the config. A limit of 0 calls puts its holder on hold.`,
 }
 
 func limitListCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "Lists the limits of the config, and those that were set", Args: cobra.NoArgs}
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Lists the limits of the config, and those that were set",
+		Long: `Lists the limits of the config, and those that were set, such as "20 calls" or "$5.00".
+Use "token list" to see how much of them is used.`,
+		Example: `  caddy relayapi limit list
+  caddy relayapi limit list --json`,
+		Args: cobra.NoArgs,
+	}
 	asJSON := cmd.Flags().Bool("json", false, "Print JSON")
 	address := addressFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -50,7 +63,7 @@ func limitListCommand() *cobra.Command {
 func limitKeyFlags(cmd *cobra.Command) func() map[string]string {
 	values := make(map[string]*string)
 	for name, usage := range map[string]string{
-		"scope":   "Whose calls are counted: those of each token, subject or issuer (required)",
+		"scope":   "Whose use is counted: that of each token, subject or issuer (required)",
 		"issuer":  "Only of this issuer, or of the subject or token that is named with it (default: relay)",
 		"subject": "Only of this subject",
 		"id":      "Only of the token with this id",
@@ -72,20 +85,37 @@ func limitKeyFlags(cmd *cobra.Command) func() map[string]string {
 
 func limitSetCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "set --scope token|subject|issuer --calls <n>",
-		Short: "Sets a limit, or replaces one for the same holder and period",
+		Use:   "set --scope token|subject|issuer --calls|--tokens|--usd <n>",
+		Short: "Sets a limit, or replaces one for the same holder, unit and period",
+		Long: `Sets a limit in calls, in tokens of models (input and output together) or in US
+dollars. It replaces one for the same holder, unit and period. A holder can have a
+limit in each unit.
+
+A call under a limit in tokens or dollars reserves the most that it can use, and is
+charged what it used.`,
 		Example: `  caddy relayapi limit set --scope subject --per day --calls 20
+  caddy relayapi limit set --scope subject --per month --usd 5.00
+  caddy relayapi limit set --scope issuer --per day --tokens 1000000
   caddy relayapi limit set --scope subject --issuer my-backend --subject alice --per day --calls 100
-  caddy relayapi limit set --scope issuer --issuer my-backend --calls 0`,
+  caddy relayapi limit set --scope issuer --issuer my-backend --usd 0    # on hold`,
 		Args: cobra.NoArgs,
 	}
 	key := limitKeyFlags(cmd)
-	calls := cmd.Flags().Int64("calls", 0, "How many calls; 0 refuses all (required)")
-	_ = cmd.MarkFlagRequired("calls")
-	asJSON := cmd.Flags().Bool("json", false, "Print JSON")
+	flags := cmd.Flags()
+	calls := flags.Int64("calls", 0, "How many calls; 0 refuses all")
+	tokens := flags.Int64("tokens", 0, "How many tokens of models; 0 refuses all")
+	usd := flags.String("usd", "", `How many US dollars, such as 5 or 0.25; 0 refuses all`)
+	cmd.MarkFlagsOneRequired("calls", "tokens", "usd")
+	cmd.MarkFlagsMutuallyExclusive("calls", "tokens", "usd")
+	asJSON := flags.Bool("json", false, "Print JSON")
 	address := addressFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		members := map[string]any{"calls": *calls}
+		members := make(map[string]any)
+		for name, value := range map[string]any{"calls": *calls, "tokens": *tokens, "usd": *usd} {
+			if flags.Changed(name) {
+				members[name] = value
+			}
+		}
 		for name, value := range key() {
 			members[name] = value
 		}
@@ -100,22 +130,32 @@ func limitSetCommand() *cobra.Command {
 		if *asJSON {
 			return printJSON(cmd.OutOrStdout(), l)
 		}
+		tellEnded(cmd, l.Ended)
 		return printLimits(cmd.OutOrStdout(), l)
 	}
 	return cmd
 }
 
+// tellEnded tells how many calls a change has ended, if any.
+func tellEnded(cmd *cobra.Command, ended int) {
+	if ended > 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "calls under way that were ended:", ended)
+	}
+}
+
 func limitRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "remove --scope token|subject|issuer",
-		Short:   "Removes a limit that was set; the next wider one applies again",
-		Example: `  caddy relayapi limit remove --scope subject --issuer my-backend --subject alice --per day`,
-		Args:    cobra.NoArgs,
+		Use:   "remove --scope token|subject|issuer [--unit calls|tokens|usd]",
+		Short: "Removes a limit that was set; the next wider one applies again",
+		Example: `  caddy relayapi limit remove --scope subject --issuer my-backend --subject alice --per day
+  caddy relayapi limit remove --scope subject --per month --unit usd`,
+		Args: cobra.NoArgs,
 	}
 	key := limitKeyFlags(cmd)
+	unit := cmd.Flags().String("unit", "calls", "What the limit counts: calls, tokens or usd")
 	address := addressFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		query := make(url.Values)
+		query := url.Values{"unit": {*unit}}
 		for name, value := range key() {
 			query.Set(name, value)
 		}
@@ -126,7 +166,8 @@ func limitRemoveCommand() *cobra.Command {
 		if l.Scope == "" {
 			return errors.New("the relay did not say what it removed")
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed the limit of %s\n", l.Holder())
+		tellEnded(cmd, l.Ended)
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed the limit of %s: %s\n", l.Holder(), l.Amount)
 		return err
 	}
 	return cmd
@@ -134,9 +175,9 @@ func limitRemoveCommand() *cobra.Command {
 
 func printLimits(w io.Writer, limits ...adminapi.Limit) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "HOLDER\tCALLS\tPER\tFROM")
+	fmt.Fprintln(table, "HOLDER\tLIMIT\tPER\tFROM")
 	for _, l := range limits {
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", l.Holder(), l.Calls, orDash(l.Per), l.From)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", l.Holder(), l.Amount, orDash(l.Per), l.From)
 	}
 	return table.Flush()
 }
