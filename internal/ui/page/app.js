@@ -24,7 +24,7 @@ const budgets = () => showBudgets(removeLimit)
 const showAll = () => show(showUsage, budgets, showTokens)
 
 async function showProviders() {
-  const { usage } = await ask('GET', 'usage', { by: 'provider', from: day(365) })
+  const { usage } = await ask('GET', 'usage', { by: 'provider', from: day(30) })
   byId('providers').replaceChildren(...[...new Set(usage.map((row) => row.provider))].map((value) => el('option', { value })))
 }
 
@@ -160,8 +160,11 @@ for (const button of document.querySelectorAll('[data-closes]')) button.addEvent
 
 startTokens({ change, revoke, failed })
 onUsage(() => show(showUsage))
-setInterval(() => {
-  if (!document.hidden && !document.querySelector('dialog[open]')) showAll()
-}, every)
-showAll()
+
+// update shows everything, again and again. It waits for one time to end before the next.
+async function update() {
+  if (!document.hidden && !document.querySelector('dialog[open]')) await showAll()
+  setTimeout(update, every)
+}
+update()
 showProviders().catch(() => {}) // they are only suggestions

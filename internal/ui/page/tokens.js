@@ -16,20 +16,24 @@ export function startTokens(actions) {
   act = actions
   form.addEventListener('submit', (event) => {
     event.preventDefault()
-    cursors.splice(0, cursors.length, '')
-    turn()
+    turn(() => cursors.splice(0, cursors.length, ''))
   })
-  byId('next').addEventListener('click', () => {
-    cursors.push(next)
-    turn()
-  })
-  byId('previous').addEventListener('click', () => {
-    cursors.pop()
-    turn()
-  })
+  byId('next').addEventListener('click', () => turn(() => cursors.push(next)))
+  byId('previous').addEventListener('click', () => turn(() => cursors.pop()))
 }
 
-const turn = () => showTokens().catch(act.failed)
+let turning = false
+// turn moves to another page. It does nothing while that loads: a second click would
+// leave a page out.
+async function turn(move) {
+  if (turning) return
+  turning = true
+  move()
+  byId('tokens').setAttribute('aria-busy', 'true')
+  await showTokens().catch(act.failed)
+  byId('tokens').removeAttribute('aria-busy')
+  turning = false
+}
 
 // showTokens loads and lists the current page.
 export async function showTokens() {

@@ -26,23 +26,29 @@ export async function showUsage() {
   const by = form.elements.by.value
   const length = Number(form.elements.days.value)
   const days = Array.from({ length }, (_, i) => day(length - 1 - i))
-  const series = await load(by, days)
-  if (mine !== latest) return // something else was selected meanwhile
-  drawPlots(days, series)
-  drawSums(series)
+  byId('usage').setAttribute('aria-busy', 'true')
+  try {
+    const series = await load(by, days)
+    if (mine !== latest) return // something else was selected meanwhile
+    drawPlots(days, series)
+    drawSums(series)
+  } finally {
+    if (mine === latest) byId('usage').removeAttribute('aria-busy')
+  }
 }
 
 // load returns the largest series and the rest, each with the amounts of all days.
 async function load(by, days) {
   const range = { from: days[0], to: days.at(-1) }
   const report = async (query) => (await ask('GET', 'usage', { ...range, ...query })).usage
-  const ranked = await rank(by, report)
+  const rows = by === 'subject' ? null : await report({ by: `day,${by}` }) // of subjects there may be very many
+  const ranked = rank(by, rows ?? await report({ by }))
   const names = ranked.slice(0, ranked.length > colors ? colors - 1 : colors)
   const series = new Map(names.map((name, color) => [name, make(name, color, days)]))
   const rest = make(`${ranked.length - names.length} others`, colors - 1, days)
 
-  if (ranked.length * days.length <= mostRows) {
-    for (const row of await report({ by: `day,${by}` })) note(series.get(row[by] ?? '') ?? rest, row)
+  if (rows || ranked.length * days.length <= mostRows) {
+    for (const row of rows ?? await report({ by: `day,${by}` })) note(series.get(row[by] ?? '') ?? rest, row)
   } else {
     await Promise.all([...series].map(async ([name, one]) => {
       for (const row of await report({ by: 'day', [by]: name })) note(one, row)
@@ -55,9 +61,9 @@ async function load(by, days) {
 
 // rank returns the values of a dimension, the costliest first. The API cannot select an
 // empty value, so that is among the others if there are many.
-async function rank(by, report) {
+function rank(by, rows) {
   const sums = new Map()
-  for (const row of await report({ by })) {
+  for (const row of rows) {
     const name = row[by] ?? ''
     if (!sums.has(name)) sums.set(name, nothing())
     add(sums.get(name), amounts(row))
