@@ -61,7 +61,7 @@ const dialog = page.locator('dialog[open]')
 
 test('the link opens the page, once', { timeout: 30_000 }, async () => {
   await page.getByRole('heading', { name: 'Tokens', exact: true }).waitFor()
-  assert.ok(!link.startsWith(page.url()) || page.url().length < link.length, 'the address still has the secret of the link')
+  assert.ok(page.url() === link.slice(0, link.lastIndexOf('/') + 1), 'the address still has the secret of the link')
   const again = await fetch(link)
   assert.equal(again.status, 401)
   assert.equal(again.headers.get('set-cookie'), null)
@@ -153,7 +153,7 @@ test('the page fits a phone', { timeout: 30_000 }, async () => {
   assert.ok(content <= view, `the page is ${content} pixels wide on a phone of ${view}`)
 })
 
-test('the policy of the page stopped nothing', () => assert.deepEqual(complaints.filter((text) => !text.includes('502')), []))
+test('the policy of the page stopped nothing', () => assert.deepEqual(complaints.filter((text) => !text.includes('status of 502')), []))
 
 test('no secret is where it must not be', async () => {
   await page.close()

@@ -32,7 +32,7 @@ opens the page once, in one browser. Run the command again for another link.
 
 To open the page on another machine, forward the port with SSH:
 
-    ssh -L 8000:127.0.0.1:8000 relay.example.com caddy relayapi ui --listen 127.0.0.1:8000`,
+    ssh -t -L 8000:127.0.0.1:8000 relay.example.com caddy relayapi ui --listen 127.0.0.1:8000`,
 		Example: `  caddy relayapi ui
   caddy relayapi ui --address unix//run/caddy/admin.sock --no-open`,
 		Args: cobra.NoArgs,

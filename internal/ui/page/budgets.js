@@ -1,5 +1,5 @@
 // The operator's limits, and how full they are.
-import { amount, amounts, ask, byId, day, el, minute, quantity } from './dom.js'
+import { amount, amounts, ask, byId, day, el, fill, minute, quantity } from './dom.js'
 
 const fullest = 3 // holders that are shown for a limit of each subject, issuer or token
 
@@ -27,8 +27,7 @@ export async function showBudgets(remove) {
   const { limits } = await ask('GET', 'limits')
   const find = finder()
   const rows = await Promise.all(limits.map(async (limit) => row(limit, await find(limit), remove)))
-  const none = el('tr', {}, el('td', { colspan: 5 }, 'No limit is set besides those in tokens'))
-  byId('limits').tBodies[0].replaceChildren(...(rows.length ? rows : [none]))
+  fill(byId('limits'), rows, 'No limit is set besides those in tokens')
 }
 
 function row(limit, uses, remove) {
@@ -43,7 +42,9 @@ function row(limit, uses, remove) {
     el('td', { 'data-label': 'Used' }, el('div', {}, ...(used.length ? used : ['–']))),
     el('td', { 'data-label': 'Set in' }, limit.from === 'config' ? 'config' : 'admin API'),
     el('td', { class: 'actions' }, limit.from === 'config' ? null
-      : el('button', { class: 'link danger', type: 'button', 'aria-label': `Remove the limit for ${name}`, click: () => remove(limit, unit) }, 'Remove')))
+      : el('button', {
+        class: 'link danger', type: 'button', 'data-key': `${name} ${written}`, 'aria-label': `Remove ${written} for ${name}`, click: () => remove(limit, unit),
+      }, 'Remove')))
 }
 
 // finder returns a function that finds how full a limit is for its holder, or for those

@@ -16,6 +16,15 @@ export function el(tag, properties = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id)
 
+// fill replaces the rows of a table, or says that there are none. The focus stays on the
+// button with the same data-key.
+export function fill(table, rows, none) {
+  const key = table.contains(document.activeElement) && document.activeElement.dataset.key
+  const columns = table.tHead.rows[0].cells.length
+  table.tBodies[0].replaceChildren(...(rows.length ? rows : [el('tr', {}, el('td', { colspan: columns }, none))]))
+  if (key) table.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus()
+}
+
 // ask sends a request to the relay's admin API, through the command that serves the page.
 export async function ask(method, path, query = {}, body) {
   const given = Object.entries(query).filter(([, value]) => value != null)

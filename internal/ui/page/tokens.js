@@ -1,5 +1,5 @@
 // The list of tokens: search, pages, and what can be done with one.
-import { amounts, ask, byId, count, dollars, el, minute } from './dom.js'
+import { amounts, ask, byId, count, dollars, el, fill, minute } from './dom.js'
 import { meter } from './budgets.js'
 
 const pageSize = 50
@@ -46,11 +46,7 @@ export async function showTokens() {
   byId('next').disabled = !next
   byId('previous').disabled = cursors.length === 1
   byId('place').textContent = `Page ${cursors.length}`
-  const focus = document.activeElement?.dataset?.key
-  const rows = page.tokens.map(row)
-  const none = el('tr', {}, el('td', { colspan: 11 }, 'No tokens'))
-  byId('records').tBodies[0].replaceChildren(...(rows.length ? rows : [none]))
-  if (focus) document.querySelector(`[data-key="${CSS.escape(focus)}"]`)?.focus()
+  fill(byId('records'), page.tokens.map(row), 'No tokens')
 }
 
 function row(record) {
