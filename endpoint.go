@@ -246,15 +246,15 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 	if err != nil {
 		return nil, uncharged(c, err)
 	}
-	reader := newLimitReader(c, e.door.app, c.relay)
-	limits, err := reader.inForce(permit, own)
+	reader := newLimitReader(c, c.relay)
+	limits, err := reader.InForce(&permit.holder, own)
 	if err != nil {
 		return nil, uncharged(c, err)
 	}
 
 	status := &tokenStatus{
 		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
-		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: adminapi.NewStandings(limits, reader.ends),
+		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: adminapi.NewStandings(limits, reader.Ends),
 	}
 	for _, l := range limits {
 		switch {

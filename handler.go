@@ -16,6 +16,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -321,7 +322,7 @@ func uncharged(c *call, err error) *refusal {
 	case errors.As(err, &why):
 		return why
 	case errors.As(err, &used):
-		return refuse(exhausted(used))
+		return refuse(exhausted[used.Counter.Unit], limits.Describe(used))
 	case errors.Is(err, tokenstore.ErrConflict):
 		return refuse(codeConflict, "its identity is known with other claims")
 	case errors.Is(err, tokenstore.ErrRevoked):
@@ -348,7 +349,7 @@ func (h *Handler) settle(c *call, r *http.Request) {
 		f.log(h.logger, h.fields(c, r)...) // otherwise it is the answer, which was logged
 	}
 	if out.complaint != "" {
-		ledger.keyRefusals.Add(c.permit.tokenID, adminapi.KeyRefusal{At: time.Now().UTC(), Message: out.complaint})
+		ledger.keyRefusals.Add(c.permit.holder.Token, adminapi.KeyRefusal{At: time.Now().UTC(), Message: out.complaint})
 	}
 
 	charged, bill := c.used()

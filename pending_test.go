@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -168,17 +169,17 @@ func TestCall_IsAskedAgainBeforeItIsSent(t *testing.T) {
 		"when its own minute is over":      {after: 2 * time.Minute, taken: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &permit{Grant: &grant.Grant{RPM: 3, Lifetime: grant.Lifetime{IssuedAt: in(-time.Minute), ExpiresAt: in(time.Hour)}}, tokenID: "t"}
+			p := &permit{Grant: &grant.Grant{RPM: 3, Lifetime: grant.Lifetime{IssuedAt: in(-time.Minute), ExpiresAt: in(time.Hour)}}, holder: limits.Holder{Token: "t"}}
 			all := ratelimit.New[string](time.Minute, 10)
 			alone := &relay{ledger: &ledger{pooledStore: &pooledStore{Ledger: new(tokenstore.Ledger)}}}
 			c := &call{relay: alone, permit: p, start: now, target: target{windowEnds: tc.ends}}
-			c.held.slot, _ = all.Enter(p.tokenID, 0, now)
+			c.held.slot, _ = all.Enter(p.holder.Token, 0, now)
 			if refused := c.countRate(now); refused != nil {
 				t.Fatal(refused)
 			}
 			later := now.Add(tc.after)
 			for range tc.taken {
-				all.Take(p.tokenID, p.RPM, later)
+				all.Take(p.holder.Token, p.RPM, later)
 			}
 			code := ""
 			if refused := c.stillPermitted(later); refused != nil {

@@ -35,10 +35,12 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/cli"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/price"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
 
@@ -109,8 +111,8 @@ type relay struct {
 	minter  *mint.Minter // of the relay's own issuer
 	secrets *mint.SecretIssuers
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
-	config  []Limit                            // of the app
-	limits  atomic.Pointer[limitRules]
+	config  []tokenstore.Limit                 // of the app
+	limits  atomic.Pointer[limits.Rules]
 }
 
 // ModelPrice is what a model costs.
@@ -376,7 +378,7 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	return &relay{
 		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
-		rates: a.ledger.rates.of(a.RateLimits), config: a.Limits,
+		rates: a.ledger.rates.of(a.RateLimits), config: storedLimits(a.Limits),
 	}, nil
 }
 

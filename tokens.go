@@ -14,6 +14,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
@@ -55,24 +56,10 @@ type permit struct {
 	provider *Provider
 	carried  *realkey.Key // the token's own key; nil means the provider's
 
-	tokenID, subjectID string // of their counters
-	paceID             string // of its rate and its calls at once
-
-	subjectLimits []Limit // of the login's user
+	holder limits.Holder // of the counters that its calls count on
+	paceID string        // of its rate and its calls at once
 
 	bodies atomic.Int64 // memory of its calls' bodies, in bytes
-}
-
-// counterID returns the id of the counter that the token's calls count on.
-func (p *permit) counterID(scope tokenstore.Scope) string {
-	switch scope {
-	case tokenstore.ScopeToken:
-		return p.tokenID
-	case tokenstore.ScopeSubject:
-		return p.subjectID
-	default:
-		return p.Issuer
-	}
 }
 
 func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, logins map[string]*Issuer, providers map[string]*Provider) (*tokenCache, error) {
@@ -186,7 +173,7 @@ func (c *tokenCache) compile(ctx context.Context, token, provider string) (*perm
 	if err != nil {
 		return nil, claims, err
 	}
-	p.paceID = p.tokenID
+	p.paceID = p.holder.Token
 	p.token = &tokenstore.Token{
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: claimedLimits(claims), Limits: ownLimits(p.Grant),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
@@ -212,7 +199,7 @@ func (c *tokenCache) permit(claims *grant.Claims, issuer grant.Issuer, keyID str
 	if err != nil {
 		return nil, err
 	}
-	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
+	p.holder = limits.NewHolder(p.Issuer, p.ID, p.Subject)
 	return p, nil
 }
 
@@ -252,7 +239,7 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 	case provider == "" || provider == anyProvider:
 		provider = issuer.Providers[0]
 	}
-	limits, rates, allow := issuer.Login.plan(user.Rule, issuer)
+	perUser, rates, allow := issuer.Login.plan(user.Rule, issuer)
 	may := c.issuers[name]
 	may.Limits, may.Allow = grant.Limits{}, allow
 	id := sha256.Sum256([]byte(user.Subject + " " + provider))
@@ -272,7 +259,7 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 	if p.provider.keyMissing {
 		return nil, claims, keyless(provider)
 	}
-	p.subjectLimits, p.paceID = limits, p.subjectID
+	p.holder.Own, p.paceID = storedLimits(perUser), p.holder.Subject
 	p.token = &tokenstore.Token{
 		Issuer: name, ID: p.ID, Subject: p.Subject, Provider: provider, Fingerprint: sha256.Sum256([]byte("login")),
 		IssuedAt: user.IssuedAt, ExpiresAt: last, // a stream may outlive the login's token until then
