@@ -31,6 +31,7 @@ func init() {
 //	GET    /relayapi/tokens/{issuer}/{id}  shows one
 //	PATCH  /relayapi/tokens/{issuer}/{id}  changes its limits or its label, disables or enables it
 //	DELETE /relayapi/tokens/{issuer}/{id}  revokes it, also before it is used
+//	PUT    /relayapi/tokens/{issuer}/{id}/heartbeat  revokes it unless another heartbeat comes in time
 //	POST   /relayapi/revocations           revokes the tokens of a subject, of an issuer, or all
 //	GET    /relayapi/limits                lists the operator's limits
 //	PUT    /relayapi/limits                sets one in calls, tokens or usd, for all or for one
@@ -64,6 +65,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/relayapi/tokens", Handler: adminMethods{http.MethodGet: adminList, http.MethodPost: adminMint}},
 		{Pattern: "/relayapi/tokens/{id}", Handler: token},
 		{Pattern: "/relayapi/tokens/{issuer}/{id}", Handler: token},
+		{Pattern: "/relayapi/tokens/{issuer}/{id}/heartbeat", Handler: adminMethods{http.MethodPut: adminHeartbeat}},
 		{Pattern: "/relayapi/revocations", Handler: adminMethods{http.MethodPost: adminRevokeMany}},
 		{Pattern: "/relayapi/limits", Handler: adminMethods{
 			http.MethodGet: adminLimits, http.MethodPut: adminSetLimit, http.MethodDelete: adminRemoveLimit,
@@ -520,7 +522,11 @@ func adminRevoke(r *adminRequest) (any, error) {
 	case err != nil:
 		return nil, err
 	}
-	return r.revoke(answer, tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: i.Issuer, ID: i.ID, Before: forever})
+	revoked, err := r.revoke(answer, tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: i.Issuer, ID: i.ID, Before: forever})
+	if err == nil {
+		r.relay.ledger.heartbeats.Forget(i)
+	}
+	return revoked, err
 }
 
 // adminRevokeMany revokes the tokens of a subject or an issuer, or all.

@@ -36,6 +36,7 @@ type pooledStore struct {
 	guesses *ratelimit.Limiter[netip.Prefix] // wrong secrets of issuers, by client
 	bodies  bodies.Budget                    // of bodies and messages that are looked into
 
+	heartbeats  adminapi.Heartbeats
 	keyRefusals *lru.Cache[string, adminapi.KeyRefusal] // the latest, by token
 	done        chan struct{}                           // closed by Destruct
 }
@@ -70,6 +71,7 @@ func openStore(ctx context.Context, path string) (caddy.Destructor, error) {
 // Destruct closes the store when no config uses it any more.
 func (s *pooledStore) Destruct() error {
 	close(s.done)
+	s.heartbeats.Close()
 	return s.Close()
 }
 
