@@ -163,7 +163,7 @@ func adminInspect(r *adminRequest) (any, error) {
 // open opens a token as a request would. It returns claims that verified even when it
 // refuses them.
 func (r *adminRequest) open(token string) (*grant.Claims, error) {
-	permit, claims, err := r.relay.tokens.compile(r.Context(), token)
+	permit, claims, err := r.relay.tokens.compile(r.Context(), token, anyProvider)
 	if err != nil {
 		return claims, err
 	}
@@ -204,7 +204,7 @@ func adminList(r *adminRequest) (any, error) {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 	limits := r.limitReader()
-	f.Complete = limits.complete
+	f.Complete = limits.completeListed
 	page, err := r.relay.ledger.Tokens(r.Context(), f)
 	return adminapi.NewPage(&page, limits.ends), err
 }
@@ -226,15 +226,21 @@ func newLimitReader(ctx context.Context, app *App, relay *relay) *limitReader {
 
 func (r *adminRequest) limitReader() *limitReader { return newLimitReader(r.Context(), r.app, r.relay) }
 
+// completeListed is complete for a list. It takes what is counted from the record, which
+// may be a little more than is used while the token is in use.
+func (l *limitReader) completeListed(r *tokenstore.Record) error {
+	counted := tokenstore.Amounts{Calls: r.CallsCounted, Tokens: r.TokensCounted, NanoUSD: r.NanoUSDCounted}
+	for _, unit := range tokenstore.Units {
+		l.used[(&permit{tokenID: r.Issuer + "/" + r.ID}).ownCounter(unit)] = counted.Of(unit)
+	}
+	return l.complete(r)
+}
+
 // complete adds the limits in force to a record: its own and the operator's.
 func (l *limitReader) complete(r *tokenstore.Record) error {
 	p := &permit{
 		Grant:   &grant.Grant{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject},
 		tokenID: r.Issuer + "/" + r.ID, subjectID: r.Issuer + "/" + r.Subject,
-	}
-	counted := tokenstore.Amounts{Calls: r.CallsCounted, Tokens: r.TokensCounted, NanoUSD: r.NanoUSDCounted}
-	for _, unit := range tokenstore.Units {
-		l.used[p.ownCounter(unit)] = counted.Of(unit)
 	}
 	limits, err := l.inForce(p, adminapi.OwnLimits(r, l.app.grants[r.Issuer].Limits))
 	r.SetLimits(limits)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,25 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func init() { scriptCommands["tokenstatus"] = scriptTokenStatus }
+func init() {
+	scriptCommands["tokenstatus"] = scriptTokenStatus
+	scriptCommands["until"] = scriptUntil
+}
+
+// scriptUntil runs a program until its output matches. A call is settled after its client
+// has the answer.
+//
+//	until REGEXP PROGRAM [ARG...]
+func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, "until REGEXP PROGRAM [ARG...]", !neg && len(args) >= 2)
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	if !eventually(func() bool {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		return pattern.MatchString(ts.ReadFile("stdout"))
+	}) {
+		ts.Fatalf("the output never matches %q", pattern)
+	}
+}
 
 // scriptTokenStatus saves what an endpoint `token_status` says of the token in a file.
 //
@@ -238,12 +257,13 @@ func TestAdminLowersLimit_EndsStreams(t *testing.T) {
 		"a limit that is removed":     {lines: "limit subject usd 0.001", before: of + `,"usd":"0.5"}`, method: "DELETE", path: "limits?scope=subject&issuer=backend&subject=mine&unit=usd"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			relay, _ := metered(t, tc.lines, func(w http.ResponseWriter, r *http.Request) {
+			up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body) // or the server would not notice that the relay breaks off
 				w.Header().Set("Content-Type", "text/event-stream")
 				tell(w, "data: "+chunk+"\n\n")
 				<-r.Context().Done()
 			})
+			relay := startRelay(t, simple(up.URL, inApp(testPrices, tc.lines), inDirective("on_disconnect cancel")))
 			if tc.before != "" {
 				admin(t, "PUT", "/relayapi/limits", tc.before)
 			}

@@ -64,7 +64,7 @@ func TestAdminRefuses(t *testing.T) {
 		{"usage by POST", "POST", "usage", ``, 405, "GET"},
 		{"limits by POST", "POST", "limits", ``, 405, "DELETE, GET, PUT"},
 		{"limit: no body", "PUT", "limits", ``, 400, "body"},
-		{"limit: unknown member", "PUT", "limits", `{"scope":"issuer","call":1}`, 400, "scope, issuer, subject, id, calls, per"},
+		{"limit: unknown member", "PUT", "limits", `{"scope":"issuer","call":1}`, 400, "scope, issuer, subject, id, per, calls, tokens, usd"},
 		{"limit: scope", "PUT", "limits", `{"scope":"user","calls":1}`, 400, `scope "user"`},
 		{"limit: no calls", "PUT", "limits", `{"scope":"issuer"}`, 400, "calls"},
 		{"limit: calls as text", "PUT", "limits", `{"scope":"issuer","calls":"1"}`, 400, "calls"},
@@ -98,10 +98,10 @@ func TestAdminRefuses(t *testing.T) {
 
 		{"change: unknown", "PATCH", "tokens/backend/never", `{"disabled":true}`, 404, "backend/never"},
 		{"enable: unknown", "PATCH", "tokens/backend/never", `{"disabled":false}`, 404, "backend/never"},
-		{"change: nothing", "PATCH", "tokens/backend/used", `{}`, 400, "calls_limit, disabled or label"},
+		{"change: nothing", "PATCH", "tokens/backend/used", `{}`, 400, "calls_limit, tokens_limit, usd_limit, disabled or label"},
 		{"change: no object", "PATCH", "tokens/backend/used", `null`, 400, "body"},
 		{"change: empty", "PATCH", "tokens/backend/used", ``, 400, "body"},
-		{"change: unknown member", "PATCH", "tokens/backend/used", `{"disabled":true,"calls":1}`, 400, "calls_limit, disabled, label"},
+		{"change: unknown member", "PATCH", "tokens/backend/used", `{"disabled":true,"calls":1}`, 400, "calls_limit, tokens_limit, usd_limit, disabled, label"},
 		{"change: twice", "PATCH", "tokens/backend/used", `{"disabled":false,"disabled":true}`, 400, "member"},
 		{"change: limit negative", "PATCH", "tokens/backend/used", `{"calls_limit":-1}`, 400, "calls_limit"},
 		{"change: limit too large", "PATCH", "tokens/backend/used", `{"calls_limit":9007199254740992}`, 400, "calls_limit"},
@@ -135,7 +135,7 @@ func TestAdminRefuses(t *testing.T) {
 		{"usage: day", "GET", "usage?from=2026-1-1", ``, 400, "from"},
 		{"usage: no day", "GET", "usage?to=", ``, 400, "to"},
 		{"usage: order", "GET", "usage?from=2026-01-02&to=2026-01-01", ``, 400, "to is before from"},
-		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "provider, issuer, subject, from, to"},
+		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "by, provider, model, issuer, subject, token, from, to"},
 		{"keys: parameter", "GET", "keys?private=1", ``, 400, "parameter"},
 	}
 	for _, test := range tests {

@@ -95,7 +95,7 @@ func benchHandler(b *testing.B) (h *Handler, mint func(edit func(*grant.Claims))
 	r.writeKeys("relay", r.relayKey)
 	r.writeKeys("backend", r.issuerKey)
 	app := startApp(b, r.fill(simple("http://127.0.0.1:1")))
-	h = &Handler{app: app, logger: nopLogger(), access: nopLogger(), carriers: carriersOf(app.Providers)}
+	h = &Handler{app: app, logger: nopLogger(), access: nopLogger(), carriers: app.carriers()}
 	return h, func(edit func(*grant.Claims)) string {
 		return r.mint(edit, func(c *grant.Claims) { c.ExpiresAt = grant.NumericDate(time.Now().Add(time.Hour).Unix()) })
 	}

@@ -1,7 +1,9 @@
 package relayapi
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -16,7 +18,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/provider"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
 func init() {
@@ -292,7 +296,12 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	relayapi {
 //	    store sqlite [<path>]
+//	    store postgres [{env.NAME}] {
+//	        host|port|user|password|dbname|sslmode <value>
+//	        max_offline <duration>
+//	    }
 //	    private_key <pem-file>...
+//	    signing_key <pem-file>
 //	    max_ttl <duration>
 //	    limit token|subject|issuer calls|tokens|usd <n> [per day|month]
 //	    rate_limit client|total <n> per second|minute|hour
@@ -304,6 +313,18 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	        carried_keys
 //	        max_ttl <duration>
 //	        calls|rpm|concurrency|tokens|usd <n>
+//	        login <preset> <arg>... | <issuer-url> {
+//	            audience|authorized_party|algorithms <value>...
+//	            jwks <url>
+//	            secret {env.X}
+//	        }
+//	        subject <claim>
+//	        require <claim> <value>...
+//	        when <claim> <value>... {
+//	            calls|tokens|usd <n> [per day|month]
+//	            rpm|concurrency <n>
+//	            models|paths|methods|ips|origins <value>...
+//	        }
 //	        models|paths|methods|ips|origins <value>...
 //	    }
 //	    provider <name> [<base-url>] {
@@ -328,7 +349,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // globalLines has the subdirectives of the global option.
-var globalLines = []string{"store", "private_key", "max_ttl", "limit", "rate_limit", "price", "meter", "issuer", "provider"}
+var globalLines = []string{"store", "private_key", "signing_key", "max_ttl", "limit", "rate_limit", "price", "meter", "issuer", "provider"}
 
 func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	switch d.Val() {
@@ -336,20 +357,17 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		if a.Store != nil {
 			return d.Err("store is given twice")
 		}
-		args := d.RemainingArgs()
-		if len(args) < 1 || len(args) > 2 {
-			return d.ArgErr()
-		}
-		if args[0] != "sqlite" {
-			return d.Errf("store %q: must be sqlite; write `store sqlite [<path>]`", args[0])
-		}
-		a.Store = &StoreConfig{Driver: args[0], Path: strings.Join(args[1:], "")}
+		return a.unmarshalStore(d)
 	case "private_key":
 		files := d.RemainingArgs()
 		if len(files) == 0 {
 			return d.ArgErr()
 		}
 		a.PrivateKeys = append(a.PrivateKeys, files...)
+	case "signing_key":
+		if a.SigningKey != "" || !d.AllArgs(&a.SigningKey) {
+			return d.Err("write `signing_key <pem-file>`, once")
+		}
 	case "max_ttl":
 		return unmarshalDuration(d, &a.MaxTTL)
 	case "limit":
@@ -376,6 +394,47 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// unmarshalStore reads `store sqlite [<path>]` or `store postgres`. Its errors quote no
+// value, which may be a password in the wrong place.
+func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
+	s := new(StoreConfig)
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0 || len(args) > 2 || args[0] != "sqlite" && args[0] != postgres:
+		return d.Err("write `store sqlite [<path>]` or `store postgres [{env.NAME}]`")
+	case args[0] == postgres:
+		s.DSN = strings.Join(args[1:], "")
+	default:
+		s.Path = strings.Join(args[1:], "")
+	}
+	s.Driver = args[0]
+
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		if name == "max_offline" {
+			if err := unmarshalDuration(d, &s.MaxOffline); err != nil {
+				return err
+			}
+			continue
+		}
+		values := d.RemainingArgs()
+		switch {
+		case len(values) != 1:
+			return d.ArgErr()
+		case s.Connection[name] != "":
+			return d.Errf("%s is given twice", name)
+		case s.Connection == nil:
+			s.Connection = make(map[string]string)
+		}
+		s.Connection[name] = values[0]
+	}
+	if err := s.check(); err != nil {
+		return d.Errf("store %s: %v", s.Driver, err)
+	}
+	a.Store = s
+	return nil
+}
+
 func unmarshalDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 	if *to != 0 {
 		return d.Errf("%s is given twice", d.Val())
@@ -399,19 +458,8 @@ func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
 		return d.Err("write `limit token|subject|issuer calls|tokens|usd <n> [per day|month]`")
 	}
 	l := Limit{Scope: args[0]}
-	var err error
-	switch unit, n := args[1], args[2]; unit {
-	case "calls":
-		l.Calls, err = strconv.ParseInt(n, 10, 64)
-	case "tokens":
-		l.Tokens, err = strconv.ParseInt(n, 10, 64)
-	case "usd":
-		l.USD, err = grant.ParseUSD(n)
-	default:
-		return d.Errf("limit: unknown unit %q: must be one of calls, tokens, usd", unit)
-	}
-	if err != nil {
-		return d.Errf("limit: %s %q: must be a number", args[1], args[2])
+	if err := l.set(args[1], args[2]); err != nil {
+		return d.Errf("limit: %v", err)
 	}
 	if len(args) == 5 {
 		l.Per = args[4]
@@ -626,26 +674,136 @@ var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 	"methods":     func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalList(d, &i.Allow.Methods) },
 	"ips":         func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalList(d, &i.Allow.IPs) },
 	"origins":     func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalList(d, &i.Allow.Origins) },
-	"calls":       func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.Calls) },
 	"rpm":         func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.RPM) },
 	"concurrency": func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.Concurrency) },
-	"tokens":      func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.Tokens) },
-	"usd": func(i *Issuer, d *caddyfile.Dispenser) error {
-		var text string
-		switch {
-		case i.Limits.USD != nil:
-			return d.Err("usd is given twice")
-		case !d.AllArgs(&text):
-			return d.ArgErr()
+	"calls":       func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
+	"tokens":      func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
+	"usd":         func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
+	"login":       func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalLogin(d) },
+	"subject": func(i *Issuer, d *caddyfile.Dispenser) error {
+		if l := i.ofLogin(); l.SubjectClaim != "" || !d.AllArgs(&l.SubjectClaim) {
+			return d.Err("write `subject <claim>`, once")
 		}
-		usd, err := grant.ParseUSD(text)
-		if err != nil {
-			return d.Errf("usd %q: %v", text, err)
-		}
-		i.Limits.USD = &usd
 		return nil
 	},
+	"require": func(i *Issuer, d *caddyfile.Dispenser) error {
+		condition, err := unmarshalCondition(d)
+		i.ofLogin().Require = append(i.ofLogin().Require, condition)
+		return err
+	},
 }
+
+// ofLogin returns the issuer's login, which may be named by a later line.
+func (i *Issuer) ofLogin() *Login {
+	if i.Login == nil {
+		i.Login = new(Login)
+	}
+	return i.Login
+}
+
+// unmarshalAmount reads a line such as `calls 20`, or `usd 1.50 per day` of a login.
+func (i *Issuer) unmarshalAmount(d *caddyfile.Dispenser) error {
+	unit, args := d.Val(), d.RemainingArgs()
+	if len(args) != 1 && (len(args) != 3 || args[1] != "per") {
+		return d.Errf("write `%s <n>`, and for the users of a login `%s <n> [per day|month]`", unit, unit)
+	}
+	l := Limit{Scope: string(tokenstore.ScopeSubject)}
+	if err := l.set(unit, args[0]); err != nil {
+		return d.Err(err.Error())
+	}
+	if len(args) == 3 {
+		l.Per = args[2]
+	}
+	if err := l.check(i.perUser); err != nil {
+		return d.Err(err.Error())
+	}
+	i.perUser = append(i.perUser, l)
+	return nil
+}
+
+// settle makes the limits of a block those of each user of the login, or else ceilings
+// of the issuer's tokens.
+func (i *Issuer) settle() error {
+	if i.Login != nil {
+		i.Login.Limits = i.perUser
+		return nil
+	}
+	for _, l := range i.perUser {
+		unit, amount := l.amount()
+		switch {
+		case l.Per != "":
+			return fmt.Errorf("%s per %s: only an issuer with a login has limits per day or month; for others write `limit subject` beside the issuer", unit, l.Per)
+		case unit == tokenstore.UnitCalls:
+			i.Limits.Calls = &amount
+		case unit == tokenstore.UnitTokens:
+			i.Limits.Tokens = &amount
+		default:
+			i.Limits.USD = (*grant.USD)(&amount)
+		}
+	}
+	return nil
+}
+
+// unmarshalLogin reads `login <preset> <arg>...` or `login <issuer-url> { … }`.
+func (i *Issuer) unmarshalLogin(d *caddyfile.Dispenser) error {
+	l := i.ofLogin()
+	if l.Preset != "" || l.Issuer != "" {
+		return d.Err("login is given twice")
+	}
+	if err := l.SetArgs(d.RemainingArgs()...); err != nil {
+		return d.Err(err.Error())
+	}
+	lists := map[string]*[]string{"audience": &l.Audience, "authorized_party": &l.AuthorizedParty, "algorithms": &l.Algorithms}
+	texts := map[string]*string{"jwks": &l.JWKS, "secret": &l.Secret}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		switch {
+		case lists[name] != nil:
+			if err := unmarshalList(d, lists[name]); err != nil {
+				return err
+			}
+		case texts[name] != nil:
+			if *texts[name] != "" || !d.AllArgs(texts[name]) {
+				return d.Errf("write `%s <value>`, once", name)
+			}
+		default:
+			return d.Errf("unknown subdirective %s: must be one of audience, authorized_party, jwks, algorithms, secret", name)
+		}
+	}
+	return nil
+}
+
+// unmarshalCondition reads a claim and its values.
+func unmarshalCondition(d *caddyfile.Dispenser) (c login.Condition, err error) {
+	name, args := d.Val(), d.RemainingArgs()
+	if len(args) < 2 {
+		return c, d.Errf("write `%s <claim> <value>...`", name)
+	}
+	return login.Condition{Claim: args[0], Values: args[1:]}, nil
+}
+
+// unmarshalPlan reads `when <claim> <value>... { … }`.
+func (i *Issuer) unmarshalPlan(d *caddyfile.Dispenser) error {
+	condition, err := unmarshalCondition(d)
+	if err != nil {
+		return err
+	}
+	var plan Issuer
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if !slices.Contains(planLines, d.Val()) {
+			return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(planLines, ", "))
+		}
+		if err := plan.unmarshalLine(d); err != nil {
+			return err
+		}
+	}
+	l := i.ofLogin()
+	l.Plans = append(l.Plans, Plan{Condition: condition, Limits: plan.perUser, Rates: plan.Limits, Allow: plan.Allow})
+	return nil
+}
+
+// planLines has the lines of a plan's block.
+var planLines = []string{"calls", "tokens", "usd", "rpm", "concurrency", "models", "paths", "methods", "ips", "origins"}
 
 func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
 	name, err := unmarshalName(d)
@@ -664,7 +822,7 @@ func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	if err := i.check(name); err != nil {
+	if err := cmp.Or(i.settle(), i.check(name)); err != nil {
 		return d.Errf("issuer %s: %v", name, err)
 	}
 	if a.Issuers == nil {
@@ -675,6 +833,9 @@ func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
 }
 
 func (i *Issuer) unmarshalLine(d *caddyfile.Dispenser) error {
+	if d.Val() == "when" { // its block has some of the other lines
+		return i.unmarshalPlan(d)
+	}
 	unmarshal := issuerLines[d.Val()]
 	if unmarshal == nil {
 		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(slices.Sorted(maps.Keys(issuerLines)), ", "))

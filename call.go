@@ -66,6 +66,7 @@ type address struct {
 // held is what a call has taken and gives back in [call.release].
 type held struct {
 	slot     ratelimit.Slot[string] // of limits.concurrency
+	shared   *tokenstore.Slot       // of it, among several relays; nil means none
 	cancel   context.CancelCauseFunc
 	parent   context.Context                                  // of the request; it ends when the client leaves
 	unfollow func() bool                                      // stops the call from ending with its parent
@@ -134,6 +135,9 @@ func (c *call) release() {
 		c.relay.ledger.live.remove(c)
 	}
 	c.held.slot.Leave()
+	if c.held.shared != nil {
+		c.held.shared.Release()
+	}
 	c.held.messages.Close()
 	c.releaseBody()
 }

@@ -92,7 +92,7 @@ func newDoor(app *App, logger *zap.Logger, logRequests bool) *Handler {
 	return &Handler{
 		LogRequests: logRequests,
 		endpoint:    true,
-		app:         app, logger: logger, access: logger.Named("access"), carriers: carriersOf(app.Providers),
+		app:         app, logger: logger, access: logger.Named("access"), carriers: app.carriers(),
 	}
 }
 
@@ -234,7 +234,7 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 		return nil, refused
 	}
 
-	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token)
+	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token, anyProvider)
 	if err != nil {
 		return nil, denied(err)
 	}
@@ -400,7 +400,7 @@ func (e *mintEndpoint) mint(c *call, issuer *mint.SecretIssuer, draft *grant.Cla
 	}
 
 	c.relay = e.app.relay.Load()
-	c.permit, _, err = c.relay.tokens.compile(c, minted.Token)
+	c.permit, _, err = c.relay.tokens.compile(c, minted.Token, "")
 	if err == nil {
 		err = c.permit.ValidAt(c.start)
 	}

@@ -81,7 +81,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	h.logger = ctx.Logger()
 	h.access = h.logger.Named("access")
-	h.carriers = carriersOf(h.app.Providers)
+	h.carriers = h.app.carriers()
 	h.clients = slices.ContainsFunc(h.app.RateLimits, func(l RateLimit) bool { return l.Scope == "client" })
 	h.warning = new(proxyWarning)
 	return nil
@@ -210,7 +210,11 @@ func (h *Handler) openToken(c *call, r *http.Request) *refusal {
 		return refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered; also offer the provider's, such as realtime, which can be chosen")
 	}
 
-	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token)
+	provider := ""
+	if h.Prefix != "" {
+		provider, _, _ = cutProvider(r.URL.Path, h.Prefix)
+	}
+	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token, provider)
 	if err != nil {
 		return denied(err)
 	}

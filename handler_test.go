@@ -395,7 +395,7 @@ func TestEndpoints(t *testing.T) {
 
 // A request that comes before the app has started is told to come again.
 func TestBeforeStart(t *testing.T) {
-	h := &Handler{app: new(App), carriers: carriersOf(nil), logger: nopLogger(), access: nopLogger()}
+	h := &Handler{app: new(App), carriers: new(App).carriers(), logger: nopLogger(), access: nopLogger()}
 	rec := newRecorder()
 	if err := h.ServeHTTP(rec, newServerRequest(t), nil); err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func TestRewriteAfterPolicyGoesNowhere(t *testing.T) {
 // a call.
 func TestEarlyDataIsNotACall(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
-	h := &Handler{app: activeApp(t), carriers: carriersOf(nil), logger: nopLogger(), access: nopLogger()}
+	h := &Handler{app: activeApp(t), carriers: new(App).carriers(), logger: nopLogger(), access: nopLogger()}
 	token := relay.mint(calls(1))
 	r := newServerRequest(t)
 	r.Header.Set("Authorization", "Bearer "+token)

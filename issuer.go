@@ -12,7 +12,10 @@ import (
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"go.uber.org/zap"
 )
 
 // Issuer is a back-end that may mint tokens, and what it may put in them. A token only
@@ -27,6 +30,10 @@ type Issuer struct {
 	// that the config does not show it, for 16 or more characters. The relay then signs
 	// the issuer's tokens with its own key.
 	Secret string `json:"secret,omitempty"`
+
+	// Instead of a public key, the login whose users the issuer's tokens are. The token
+	// that the login provider gives a user then stands where the API key goes.
+	Login *Login `json:"login,omitempty"`
 
 	// The providers that its tokens may name. At least one is required.
 	Providers []string `json:"providers,omitempty"`
@@ -45,7 +52,122 @@ type Issuer struct {
 	// What requests with its tokens must match, in addition to what the tokens say.
 	Allow grant.Allow `json:"allow,omitzero"`
 
-	digest [sha256.Size]byte // of the secret
+	digest  [sha256.Size]byte // of the secret
+	perUser []Limit           // lines of its block, see [Issuer.settle]
+}
+
+// Login is a login provider, and what each of its users may do. Claims of a login only
+// pick what is written here.
+type Login struct {
+	login.Config
+
+	// How much each user may use, by unit and period. The scope of such a limit is
+	// `subject`, and may be left out.
+	Limits []Limit `json:"limits,omitempty"`
+
+	// What users may do whose tokens meet a condition, instead of what others may. The
+	// first that a token meets wins.
+	Plans []Plan `json:"plans,omitempty"`
+
+	verifier *login.Verifier
+}
+
+// Plan is what some users of a login may do.
+type Plan struct {
+	// The claim, e.g. `app_metadata.plan`, and its values.
+	login.Condition
+
+	// How much each user may use. Default: the limits of the login.
+	Limits []Limit `json:"limits,omitempty"`
+
+	// The most calls per minute and at once. Default: those of the issuer.
+	Rates grant.Limits `json:"rates,omitzero"`
+
+	// What requests must match, in place of the issuer's rule of the same name.
+	Allow grant.Allow `json:"allow,omitzero"`
+}
+
+// check returns what is wrong with a login.
+func (l *Login) check(i *Issuer) error {
+	if i.CarriedKeys || i.Limits.Calls != nil || i.Limits.Tokens != nil || i.Limits.USD != nil {
+		return errors.New("login: the token of a login carries no keys and no limits; write `calls|tokens|usd <n> [per day|month]` beside it")
+	}
+	if len(l.When) > 0 {
+		return errors.New("login: write plans instead of when")
+	}
+	if l.Secret != "" && !placeholder.MatchString(l.Secret) {
+		return errLiteralSecret
+	}
+	if err := l.config().Check(); err != nil {
+		return err
+	}
+	all := [][]Limit{l.Limits}
+	for _, p := range l.Plans {
+		if err := errors.Join(p.Rates.Validate(), p.Allow.Validate()); err != nil {
+			return err
+		}
+		all = append(all, p.Limits)
+	}
+	for _, limits := range all {
+		for n := range limits {
+			limits[n].Scope = cmp.Or(limits[n].Scope, string(tokenstore.ScopeSubject))
+			if limits[n].Scope != string(tokenstore.ScopeSubject) {
+				return fmt.Errorf("login: limits count for each subject, not for each %s", limits[n].Scope)
+			}
+			if err := limits[n].check(limits[:n]); err != nil {
+				return fmt.Errorf("login: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// config returns what the verifier needs to know.
+func (l *Login) config() *login.Config {
+	config := l.Config
+	for _, p := range l.Plans {
+		config.When = append(config.When, p.Condition)
+	}
+	return &config
+}
+
+// provision makes the verifier, which asks for no keys yet.
+func (l *Login) provision(logger *zap.Logger) (err error) {
+	config := l.config()
+	if config.Secret != "" {
+		config.Secret = strings.TrimSpace(expand(config.Secret))
+	}
+	l.verifier, err = login.New(*config, login.WithReport(func(keys int, err error) {
+		if err != nil {
+			logger.Warn("fetching the keys of a login", zap.Strings("login", l.verifier.Issuers()), zap.Error(err))
+			return
+		}
+		logger.Debug("fetched the keys of a login", zap.Strings("login", l.verifier.Issuers()), zap.Int("keys", keys))
+	}))
+	return err
+}
+
+// plan returns the limits, the rates and the rules for a user. i is the plan that the
+// token picks; -1 means none.
+func (l *Login) plan(i int, issuer *Issuer) (limits []Limit, rates grant.Limits, allow grant.Allow) {
+	limits, rates, allow = l.Limits, issuer.Limits, issuer.Allow
+	if i < 0 {
+		return limits, rates, allow
+	}
+	p := &l.Plans[i]
+	if len(p.Limits) > 0 {
+		limits = p.Limits
+	}
+	rates.RPM, rates.Concurrency = cmp.Or(p.Rates.RPM, rates.RPM), cmp.Or(p.Rates.Concurrency, rates.Concurrency)
+	for _, rule := range []struct{ from, to *[]string }{
+		{&p.Allow.Models, &allow.Models}, {&p.Allow.Paths, &allow.Paths}, {&p.Allow.Methods, &allow.Methods},
+		{&p.Allow.IPs, &allow.IPs}, {&p.Allow.Origins, &allow.Origins},
+	} {
+		if len(*rule.from) > 0 {
+			*rule.to = *rule.from
+		}
+	}
+	return limits, rates, allow
 }
 
 // minSecret is the shortest secret, in characters.
@@ -66,9 +188,11 @@ func (i *Issuer) check(name string) error {
 		return errors.New("max_ttl must be positive")
 	case own && i.PublicKey != "":
 		return errors.New("this is the relay's own issuer, which makes its own key; remove public_key or choose another name")
+	case i.Login != nil && (own || i.PublicKey != "" || i.Secret != ""):
+		return errors.New("login: an issuer with a login has a name of its own, no public_key and no secret")
 	case own && i.Secret != "":
 		return errors.New("this is the relay's own issuer, which mints at the admin endpoint; remove secret or choose another name")
-	case !own && i.PublicKey == "" && i.Secret == "":
+	case !own && i.PublicKey == "" && i.Secret == "" && i.Login == nil:
 		return errors.New("public_key is missing; name the PEM or JWK file of the key that signs its tokens, or set a secret to mint with over HTTP")
 	case i.PublicKey != "" && i.Secret != "":
 		return errors.New("it has a public_key and a secret; it either signs its tokens or mints over HTTP, remove one")
@@ -77,6 +201,11 @@ func (i *Issuer) check(name string) error {
 	}
 	if err := i.Limits.Validate(); err != nil {
 		return err
+	}
+	if i.Login != nil {
+		if err := i.Login.check(i); err != nil {
+			return err
+		}
 	}
 	return i.Allow.Validate()
 }
@@ -101,6 +230,8 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	}
 
 	switch {
+	case i.Login != nil:
+		return nil, i.Login.provision(a.logger)
 	case i.Secret != "":
 		return nil, i.readSecret()
 	case i.PublicKey == "":

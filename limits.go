@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -37,6 +38,24 @@ type Limit struct {
 }
 
 var limitScopes = []string{string(tokenstore.ScopeToken), string(tokenstore.ScopeSubject), string(tokenstore.ScopeIssuer)}
+
+// set sets the amount from a text.
+func (l *Limit) set(unit, n string) (err error) {
+	switch unit {
+	case "calls":
+		l.Calls, err = strconv.ParseInt(n, 10, 64)
+	case "tokens":
+		l.Tokens, err = strconv.ParseInt(n, 10, 64)
+	case "usd":
+		l.USD, err = grant.ParseUSD(n)
+	default:
+		return fmt.Errorf("unknown unit %q: must be one of calls, tokens, usd", unit)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %q: must be a number", unit, n)
+	}
+	return nil
+}
 
 // amount returns what the limit counts, and how much of it is permitted.
 func (l Limit) amount() (tokenstore.Unit, int64) {
@@ -154,25 +173,41 @@ func (r *limitRule) of(p *permit) *int64 {
 
 // limits reports whether any rule limits a token's use of a unit.
 func (l *limitRules) limits(p *permit, unit tokenstore.Unit) bool {
-	return slices.ContainsFunc(l.rules, func(r limitRule) bool { return r.unit == unit && r.of(p) != nil })
+	ofUser := func(l Limit) bool { u, _ := l.amount(); return u == unit }
+	return slices.ContainsFunc(p.subjectLimits, ofUser) ||
+		slices.ContainsFunc(l.rules, func(r limitRule) bool { return r.unit == unit && r.of(p) != nil })
 }
 
 // charges appends what a call of a token costs. It returns when the first of the
 // windows ends in which the call counts; zero means never.
 func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, cost tokenstore.Amounts, now time.Time) (_ []tokenstore.Charge, ends time.Time) {
-	for i := range l.rules {
-		r := &l.rules[i]
-		limit, amount := r.of(p), cost.Of(r.unit)
-		if limit == nil || amount == 0 {
-			continue
+	add := func(scope tokenstore.Scope, unit tokenstore.Unit, per string, limit int64) {
+		amount := cost.Of(unit)
+		if amount == 0 {
+			return
 		}
-
-		start, end := windowOf(r.per, now)
-		counter := tokenstore.Counter{Scope: r.scope, ID: p.counterID(r.scope), Unit: r.unit, Window: start}
-		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: amount, Limit: *limit})
+		start, end := windowOf(per, now)
+		counter := tokenstore.Counter{Scope: scope, ID: p.counterID(scope), Unit: unit, Window: start}
 		if !end.IsZero() && (ends.IsZero() || end.Before(ends)) {
 			ends = end
 		}
+		i := slices.IndexFunc(charges, func(c tokenstore.Charge) bool { return c.Counter == counter })
+		if i >= 0 { // the lower of two limits holds
+			charges[i].Limit = min(charges[i].Limit, limit)
+			return
+		}
+		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: amount, Limit: limit})
+	}
+
+	for i := range l.rules {
+		r := &l.rules[i]
+		if limit := r.of(p); limit != nil {
+			add(r.scope, r.unit, r.per, *limit)
+		}
+	}
+	for _, own := range p.subjectLimits {
+		unit, amount := own.amount()
+		add(tokenstore.ScopeSubject, unit, own.Per, amount)
 	}
 	return charges, ends
 }
@@ -302,11 +337,24 @@ func (c *call) enter() *refusal {
 	if p.RPM == 0 && p.Concurrency == 0 {
 		return nil
 	}
-	slot, ok := c.relay.ledger.paces.Enter(p.tokenID, p.Concurrency, c.start)
+	slot, ok := c.relay.ledger.paces.Enter(p.paceID, p.Concurrency, c.start)
 	if !ok {
 		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency))
 	}
 	c.held.slot = slot
+
+	shared := c.relay.ledger.Shared()
+	if shared == nil || p.Concurrency == 0 {
+		return nil
+	}
+	taken, err := shared.TakeSlot(c, p.paceID, p.Concurrency)
+	switch {
+	case err != nil: // without contact to the others, each relay counts by itself
+	case taken == nil:
+		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency))
+	default:
+		c.held.shared = taken
+	}
 	return nil
 }
 
@@ -316,7 +364,16 @@ func (c *call) countRate(now time.Time) *refusal {
 	if c.permit.RPM == 0 {
 		return nil
 	}
-	return c.stands(c.held.slot.Take(c.permit.RPM, now))
+	standing := c.held.slot.Take(c.permit.RPM, now)
+	if shared := c.relay.ledger.Shared(); shared != nil && standing.Wait == 0 {
+		if rate, err := shared.TakeRate(c, c.permit.paceID, c.permit.RPM); err == nil {
+			standing = ratelimit.Standing{Used: rate.Used, Reset: rate.Reset}
+			if !rate.Taken {
+				standing.Wait = max(rate.Reset, time.Second)
+			}
+		}
+	}
+	return c.stands(standing)
 }
 
 // recountRate counts the call for the time at which it is sent, instead of the time

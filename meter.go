@@ -81,6 +81,9 @@ func (h *Handler) bound(c *call, r *http.Request) *refusal {
 // quote finds the most that a request can use.
 func (c *call) quote(request *dialect.Request) *refusal {
 	s, p := &c.spending, c.permit.provider
+	if p.dialect.ListsModels(request) {
+		return nil // no provider bills its list of models
+	}
 	named, err := c.permit.namedBy(request)
 	if err != nil {
 		return unclear(err)

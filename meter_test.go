@@ -321,6 +321,16 @@ func TestBudget_Refuses(t *testing.T) {
 	}
 }
 
+// No budget is spent on a list of models.
+func TestBudget_ListsModelsForFree(t *testing.T) {
+	relay, _ := metered(t, "", answerJSON(`{"object":"list","data":[]}`))
+	if res, body := relay.do(relay.request(bearer(relay.mint(dollars("0.000000001"), id("t"))), asking("GET", "/v1/models"))); res.StatusCode != 200 {
+		t.Errorf("got %d %s", res.StatusCode, body)
+	}
+	relay.wantCalls("t", 1)
+	wantSpent(t, "t", tokenstore.UnitNanoUSD, 0)
+}
+
 // A budget that does not pay for the whole output lowers the cap of the output, down to
 // a floor. A call without a cap gets one.
 func TestBudget_CapsOutput(t *testing.T) {

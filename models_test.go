@@ -289,7 +289,7 @@ func TestBodiesOfOneTokenLeaveRoom(t *testing.T) {
 	relay := startRelay(t, simple(newUpstream(t, nil).URL))
 	greedy, other := relay.mint(models("small")), relay.mint(models("small"))
 	app := activeApp(t)
-	permit, err := app.relay.Load().tokens.open(t.Context(), netip.Prefix{}, greedy)
+	permit, err := app.relay.Load().tokens.open(t.Context(), netip.Prefix{}, greedy, "")
 	if err != nil {
 		t.Fatal(err)
 	}

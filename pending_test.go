@@ -201,14 +201,14 @@ func TestTokenCache_RemembersRefusals(t *testing.T) {
 	cache := activeApp(t).relay.Load().tokens
 	client := netip.MustParsePrefix("192.0.2.1/32")
 	for range 3 {
-		if _, err := cache.open(t.Context(), client, bad); err == nil {
+		if _, err := cache.open(t.Context(), client, bad, ""); err == nil {
 			t.Fatal("it is opened")
 		}
 	}
 	if n := cache.refused.Len(); n != 1 {
 		t.Errorf("%d refusals are remembered, want 1", n)
 	}
-	if _, err := cache.open(t.Context(), client, good); err != nil || cache.refused.Len() != 1 {
+	if _, err := cache.open(t.Context(), client, good, ""); err != nil || cache.refused.Len() != 1 {
 		t.Errorf("a good one: %v", err)
 	}
 }

@@ -291,13 +291,24 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 	return err
 }
 
-// carriersOf returns the places of tokens for some providers.
-func carriersOf(providers map[string]*Provider) *carrier.Places {
+// carriers returns the places of tokens.
+func (a *App) carriers() *carrier.Places {
 	var places []provider.Placement
-	for _, p := range providers {
+	for _, p := range a.Providers {
 		places = append(places, p.places...)
 	}
-	return carrier.New(places)
+	c := carrier.New(places)
+	if logins := a.logins(); len(logins) > 0 {
+		c.Login = func(value string) bool {
+			for _, issuer := range logins {
+				if issuer.Login.verifier.Shaped(value) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	return c
 }
 
 // readsInQuery reports whether the provider reads a credential or an account in a query

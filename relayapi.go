@@ -62,6 +62,10 @@ type App struct {
 	// for them. Default: one key, made beside the store.
 	PrivateKeys []string `json:"private_keys,omitempty"`
 
+	// A PEM file (PKCS#8, P-256) of the key with which the relay signs the tokens that it
+	// mints itself. Default: a key that is made beside the store.
+	SigningKey string `json:"signing_key,omitempty"`
+
 	// The back-ends that may mint tokens, by name. The issuer `relay` is the relay's
 	// own, which the admin endpoint uses. It needs no key here.
 	Issuers map[string]*Issuer `json:"issuers,omitempty"`
@@ -91,6 +95,7 @@ type App struct {
 	logger  *zap.Logger
 	grants  map[string]grant.Issuer        // by issuer's name
 	keys    []*eccrypto.PrivateKey         // configured ones
+	signer  *eccrypto.PrivateKey           // configured; nil means none
 	signers map[string]*eccrypto.PublicKey // of the configured issuers
 	ledger  *ledger                        // acquired by Start
 	relay   atomic.Pointer[relay]          // nil until Start is through
@@ -106,15 +111,6 @@ type relay struct {
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
 	config  []Limit                            // of the app
 	limits  atomic.Pointer[limitRules]
-}
-
-// StoreConfig says where the ledger is kept.
-type StoreConfig struct {
-	// The kind of database. `sqlite` is the only one.
-	Driver string `json:"driver,omitempty"`
-
-	// The database file. Default: `relayapi/relayapi.db` in Caddy's data directory.
-	Path string `json:"path,omitempty"`
 }
 
 // ModelPrice is what a model costs.
@@ -158,8 +154,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.MaxTTL == 0 {
 		a.MaxTTL = caddy.Duration(defaultMaxTTL)
 	}
-	if err := a.provisionStore(); err != nil {
-		return err
+	if a.Store == nil {
+		a.Store = new(StoreConfig)
+	}
+	if err := a.Store.provision(); err != nil {
+		return fmt.Errorf("store: %w", err)
 	}
 	if err := a.provisionProviders(); err != nil {
 		return err
@@ -167,6 +166,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionIssuers(); err != nil {
 		return err
 	}
+	return a.readKeys()
+}
+
+// readKeys reads the keys that the config names.
+func (a *App) readKeys() (err error) {
 	for _, file := range a.PrivateKeys {
 		key, err := keyfile.ReadPrivate(expand(file), a.logger)
 		if err != nil {
@@ -174,13 +178,20 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.keys = append(a.keys, key)
 	}
-	return nil
+	if a.SigningKey != "" {
+		a.signer, err = keyfile.ReadPrivate(expand(a.SigningKey), a.logger)
+	}
+	return err
 }
 
 // Validate checks the limits, and whether the keys can be used together.
 func (a *App) Validate() error {
-	if a.MaxTTL < 0 {
+	switch {
+	case a.MaxTTL < 0:
 		return errors.New("max_ttl must be positive")
+	case a.Store.Driver == postgres && (len(a.keys) == 0 || a.signer == nil):
+		return errors.New("store postgres: all relays need the same keys; make them with `caddy relayapi keygen relay` and " +
+			"`caddy relayapi keygen signing`, and name the files with `private_key` and `signing_key`")
 	}
 	for i, l := range a.Limits {
 		if err := l.check(a.Limits[:i]); err != nil {
@@ -203,27 +214,6 @@ func (a *App) Validate() error {
 
 // expand replaces the placeholders in a path of the config, such as {env.HOME}.
 func expand(path string) string { return caddy.NewReplacer().ReplaceAll(path, "") }
-
-func (a *App) provisionStore() error {
-	if a.Store == nil {
-		a.Store = new(StoreConfig)
-	}
-	if a.Store.Driver == "" {
-		a.Store.Driver = "sqlite"
-	}
-	if a.Store.Driver != "sqlite" {
-		return fmt.Errorf("store %q: must be sqlite", a.Store.Driver)
-	}
-	if a.Store.Path == "" {
-		a.Store.Path = filepath.Join(keyfile.DefaultDir(), "relayapi.db")
-	}
-	path, err := filepath.Abs(expand(a.Store.Path))
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	a.Store.Path = path
-	return nil
-}
 
 func (a *App) provisionProviders() error {
 	if len(a.Providers) == 0 {
@@ -289,12 +279,37 @@ func (a *App) provisionIssuers() error {
 		}
 		a.grants[name] = issuer.grant(name, a.MaxTTL)
 	}
+	return a.checkLogins()
+}
+
+// logins returns the issuers that have a login.
+func (a *App) logins() map[string]*Issuer {
+	found := make(map[string]*Issuer)
+	for name, issuer := range a.Issuers {
+		if issuer.Login != nil {
+			found[name] = issuer
+		}
+	}
+	return found
+}
+
+// checkLogins refuses two issuers whose tokens nobody could tell apart.
+func (a *App) checkLogins() error {
+	holders := make(map[string]string) // by the login's issuer
+	for name, issuer := range a.logins() {
+		for _, iss := range issuer.Login.verifier.Issuers() {
+			if holder := holders[iss]; holder != "" {
+				return fmt.Errorf("issuers %s and %s have the same login; remove one", min(holder, name), max(holder, name))
+			}
+			holders[iss] = name
+		}
+	}
 	return nil
 }
 
 // Start opens the store, makes the keys that are not configured, and admits requests.
 func (a *App) Start() error {
-	ledger, err := acquireLedger(a.ctx, a.Store.Path, a.logger)
+	ledger, err := acquireLedger(a.ctx, a.Store, a.logger)
 	if err != nil {
 		return err
 	}
@@ -305,13 +320,16 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
+	for name, issuer := range a.logins() {
+		a.ledger.startLogin(a.ctx, name, issuer.Login.verifier)
+	}
 	a.relay.Store(relay)
 	close(a.started)
 	a.logger.Info("relay is ready",
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
 		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
 		zap.String("key_id", relay.minter.Recipient.ID()),
-		zap.String("store", a.Store.Path))
+		zap.String("store", a.Store.name()))
 	return nil
 }
 
@@ -327,9 +345,12 @@ func (a *App) newRelay() (*relay, error) {
 		}
 		keys = []*eccrypto.PrivateKey{key}
 	}
-	signer, err := keyfile.Ensure(dir, keyfile.Signing, a.logger)
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
+	signer := a.signer
+	if signer == nil {
+		var err error
+		if signer, err = keyfile.Ensure(dir, keyfile.Signing, a.logger); err != nil {
+			return nil, fmt.Errorf("signing key: %w", err)
+		}
 	}
 
 	newMinter := func(issuer string) *mint.Minter {
@@ -349,7 +370,7 @@ func (a *App) newRelay() (*relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	tokens, err := newTokenCache(opener, a.grants, a.Providers)
+	tokens, err := newTokenCache(opener, a.grants, a.logins(), a.Providers)
 	if err != nil {
 		return nil, fmt.Errorf("token cache: %w", err)
 	}
@@ -386,6 +407,9 @@ func (a *App) Stop() error { return nil }
 // until the last of them has settled.
 func (a *App) Cleanup() error {
 	if a.ledger != nil {
+		for _, issuer := range a.logins() {
+			issuer.Login.verifier.Close()
+		}
 		a.ledger.release()
 	}
 	return nil

@@ -117,7 +117,7 @@ func TestStreamOutlivesItsConfig(t *testing.T) {
 func TestStoreIsOpenedAgainWhileItCloses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "relayapi.db")
 	open := func() *ledger {
-		l, err := acquireLedger(t.Context(), path, zap.NewNop())
+		l, err := acquireLedger(t.Context(), &StoreConfig{Path: path}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestLateRequestHoldsTheStore(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if !eventually(func() bool { _, open := stores.References(old.path); return !open }) {
+	if !eventually(func() bool { _, open := stores.References(old.key); return !open }) {
 		t.Fatal("the store stays open")
 	}
 	if old.hold() {

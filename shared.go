@@ -1,10 +1,15 @@
 package relayapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,12 +18,100 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
+	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
 
-// stores holds the open stores by path. A reload starts the new config before it
+// postgres is the driver of a store that several relays share.
+const postgres = "postgres"
+
+// StoreConfig says where the ledger is kept.
+type StoreConfig struct {
+	// The kind of database: `sqlite`, for one relay, or `postgres`, for several that
+	// share their limits. Default: sqlite.
+	Driver string `json:"driver,omitempty"`
+
+	// The file of an SQLite store. Default: `relayapi/relayapi.db` in Caddy's data
+	// directory.
+	Path string `json:"path,omitempty"`
+
+	// The connection string of PostgreSQL, a placeholder `{env.NAME}` or `{file.PATH}`,
+	// because it may hold a password. Default: the settings below.
+	DSN string `json:"dsn,omitempty"`
+
+	// The settings of a connection to PostgreSQL, by their names in libpq: `host`, `port`,
+	// `user`, `password`, `dbname`, `sslmode` and others. The password must be a
+	// placeholder. Default: those of the environment, such as PGHOST.
+	Connection map[string]string `json:"connection,omitempty"`
+
+	// How long calls are admitted without contact to PostgreSQL, from what the relay has
+	// leased before. It also bounds how late a revocation takes effect. Default: 5s.
+	MaxOffline caddy.Duration `json:"max_offline,omitempty"`
+
+	dsn string // resolved
+}
+
+// name returns the store's name for logs and errors.
+func (s *StoreConfig) name() string {
+	if s.Driver == postgres {
+		return postgres
+	}
+	return s.Path
+}
+
+// check returns what is wrong with the settings. It quotes no value, which may be a
+// password in the wrong place.
+func (s *StoreConfig) check() error {
+	switch {
+	case s.Driver != "" && s.Driver != "sqlite" && s.Driver != postgres:
+		return fmt.Errorf("driver %q: must be one of sqlite, postgres", s.Driver)
+	case s.Driver != postgres && (s.DSN != "" || len(s.Connection) > 0 || s.MaxOffline != 0):
+		return errors.New("sqlite takes nothing but a path")
+	case s.Driver == postgres && s.Path != "":
+		return errors.New("postgres takes no path")
+	case s.DSN != "" && len(s.Connection) > 0:
+		return errors.New("postgres takes either a connection string or single settings")
+	case s.DSN != "" && !placeholder.MatchString(s.DSN):
+		return errors.New("the connection string must be a placeholder, {env.NAME} or {file.PATH}, because it may hold a password")
+	case s.Connection["password"] != "" && !placeholder.MatchString(s.Connection["password"]):
+		return errors.New("password must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
+	}
+	return nil
+}
+
+// provision fills in the defaults and resolves the placeholders.
+func (s *StoreConfig) provision() error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	s.Driver = cmp.Or(s.Driver, "sqlite")
+	if s.Driver != postgres {
+		path, err := filepath.Abs(expand(cmp.Or(s.Path, filepath.Join(keyfile.DefaultDir(), "relayapi.db"))))
+		s.Path = path
+		return err
+	}
+	if s.DSN != "" {
+		s.dsn = strings.TrimSpace(expand(s.DSN))
+		if s.dsn == "" {
+			return fmt.Errorf("%s is not set or empty", s.DSN)
+		}
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Connection)) {
+		value := strings.TrimSpace(expand(s.Connection[name]))
+		if value == "" {
+			return fmt.Errorf("%s is not set or empty", name)
+		}
+		quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+		s.dsn += fmt.Sprintf("%s='%s' ", name, quote.Replace(value))
+	}
+	return nil
+}
+
+// stores holds the open stores by path or connection string. A reload starts the new config before it
 // stops the old one, and both must count in the same place.
 var stores = caddy.NewUsagePool()
 
@@ -34,6 +127,7 @@ type pooledStore struct {
 	paces   *ratelimit.Limiter[string] // calls by token: limits.rpm and limits.concurrency
 	rates   rates
 	guesses *ratelimit.Limiter[netip.Prefix] // wrong secrets of issuers, by client
+	logins  sync.Map                         // the latest *login.Verifier, by issuer
 	bodies  bodies.Budget                    // of bodies and messages that are looked into
 
 	heartbeats  adminapi.Heartbeats
@@ -47,22 +141,28 @@ const (
 	guessClients = 1 << 13   // clients whose wrong secrets are counted
 )
 
-func openStore(ctx context.Context, path string) (caddy.Destructor, error) {
-	ledger, err := tokenstore.OpenSQLite(ctx, path)
-	if err != nil {
-		return nil, err
-	}
+func openStore(ctx context.Context, config *StoreConfig) (caddy.Destructor, error) {
 	refusals, err := lru.New[string, adminapi.KeyRefusal](keptRefusals)
 	if err != nil {
 		return nil, err
 	}
 	s := &pooledStore{
-		Ledger:      ledger,
 		paces:       ratelimit.New[string](time.Minute, paceTokens),
 		guesses:     ratelimit.New[netip.Prefix](time.Minute, guessClients),
 		bodies:      bodies.Budget{Most: maxBodies},
 		keyRefusals: refusals,
 		done:        make(chan struct{}),
+	}
+	if config.Driver == postgres {
+		s.Ledger, err = tokenstore.OpenPostgres(ctx, tokenstore.PostgresConfig{
+			DSN: config.dsn, MaxOffline: time.Duration(config.MaxOffline),
+			Changed: func(matches func(*tokenstore.Token) bool) { s.live.end(endRevoked, matches) },
+		})
+	} else {
+		s.Ledger, err = tokenstore.OpenSQLite(ctx, config.Path)
+	}
+	if err != nil {
+		return nil, err
 	}
 	go s.live.watch(s.done)
 	return s, nil
@@ -79,26 +179,38 @@ func (s *pooledStore) Destruct() error {
 // up while its streams are live, and they settle later.
 type ledger struct {
 	*pooledStore
-	path   string
+	key    string // in the pool; it may hold a password
 	logger *zap.Logger
 	refs   atomic.Int64 // the config's own and one per request; 0 is released
 }
 
-func acquireLedger(ctx context.Context, path string, logger *zap.Logger) (*ledger, error) {
-	path, err := tokenstore.Resolve(path) // one store has one name
-	if err != nil {
-		return nil, fmt.Errorf("finding store: %w", err)
+func acquireLedger(ctx context.Context, config *StoreConfig, logger *zap.Logger) (*ledger, error) {
+	key := config.dsn
+	if config.Driver != postgres {
+		var err error
+		if key, err = tokenstore.Resolve(config.Path); err != nil { // one store has one name
+			return nil, fmt.Errorf("finding store: %w", err)
+		}
 	}
 
 	opening.Lock()
 	defer opening.Unlock()
-	pooled, _, err := stores.LoadOrNew(path, func() (caddy.Destructor, error) { return openStore(ctx, path) })
+	pooled, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) { return openStore(ctx, config) })
 	if err != nil {
-		return nil, fmt.Errorf("opening store %s: %w", path, err)
+		return nil, fmt.Errorf("opening store %s: %w", config.name(), err)
 	}
-	l := &ledger{pooledStore: pooled.(*pooledStore), path: path, logger: logger}
+	l := &ledger{pooledStore: pooled.(*pooledStore), key: key, logger: logger}
 	l.refs.Store(1)
 	return l, nil
+}
+
+// startLogin starts a verifier with the keys that the config before has fetched. The
+// login provider may be away during the reload.
+func (s *pooledStore) startLogin(ctx context.Context, name string, v *login.Verifier) {
+	if former, ok := s.logins.Swap(name, v); ok {
+		v.Inherit(former.(*login.Verifier))
+	}
+	v.Start(ctx)
 }
 
 // shareOf is the share of a token in the memory for bodies.
@@ -129,12 +241,12 @@ func (l *ledger) holdAgain() bool {
 			return true
 		}
 	}
-	pooled, _, err := stores.LoadOrNew(l.path, func() (caddy.Destructor, error) { return nil, errClosing })
+	pooled, _, err := stores.LoadOrNew(l.key, func() (caddy.Destructor, error) { return nil, errClosing })
 	if err != nil {
 		return false
 	}
 	if pooled != any(l.pooledStore) { // the store was closed and opened again
-		_, _ = stores.Delete(l.path)
+		_, _ = stores.Delete(l.key)
 		return false
 	}
 	l.refs.Add(1)
@@ -150,7 +262,7 @@ func (l *ledger) release() {
 	}
 	opening.Lock()
 	defer opening.Unlock()
-	if _, err := stores.Delete(l.path); err != nil {
+	if _, err := stores.Delete(l.key); err != nil {
 		l.logger.Error("closing the store", zap.Error(err))
 	}
 }

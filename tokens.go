@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +14,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -25,6 +28,7 @@ const tokenCacheSize = 100_000
 type tokenCache struct {
 	opener    *eccrypto.Opener
 	issuers   map[string]grant.Issuer
+	logins    map[string]*Issuer // those with a login
 	providers map[string]*Provider
 	cache     *lru.TwoQueueCache[[sha256.Size]byte, *permit]
 	refused   *lru.Cache[[sha256.Size]byte, refusedToken]
@@ -52,6 +56,9 @@ type permit struct {
 	carried  *realkey.Key // the token's own key; nil means the provider's
 
 	tokenID, subjectID string // of their counters
+	paceID             string // of its rate and its calls at once
+
+	subjectLimits []Limit // of the login's user
 
 	bodies atomic.Int64 // memory of its calls' bodies, in bytes
 }
@@ -68,7 +75,7 @@ func (p *permit) counterID(scope tokenstore.Scope) string {
 	}
 }
 
-func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, providers map[string]*Provider) (*tokenCache, error) {
+func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, logins map[string]*Issuer, providers map[string]*Provider) (*tokenCache, error) {
 	cache, err := lru.New2Q[[sha256.Size]byte, *permit](tokenCacheSize)
 	if err != nil {
 		return nil, err
@@ -77,13 +84,17 @@ func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, pro
 	if err != nil {
 		return nil, err
 	}
-	return &tokenCache{opener: opener, issuers: issuers, providers: providers, cache: cache, refused: refused}, nil
+	return &tokenCache{opener: opener, issuers: issuers, logins: logins, providers: providers, cache: cache, refused: refused}, nil
 }
 
 // open returns what the token of a client permits. Whether the token is in force and
-// permits a request is asked of the grant each time, cached or not.
-func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token string) (*permit, error) {
+// permits a request is asked of the grant each time, cached or not. The provider is the
+// one that the request's path names; the token of a login names none itself.
+func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provider string) (*permit, error) {
 	sum := sha256.Sum256([]byte(token))
+	if isLogin(token) {
+		sum = sha256.Sum256([]byte(token + " " + provider))
+	}
 	if p, ok := c.cache.Get(sum); ok {
 		return p, nil
 	}
@@ -100,7 +111,7 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token string
 		return p, nil
 	}
 
-	p, _, err := c.compile(ctx, token)
+	p, _, err := c.compile(ctx, token, provider)
 	var denial *grant.Denial
 	switch {
 	case errors.As(err, &denial):
@@ -158,7 +169,10 @@ func (t *turns) wait(ctx context.Context, client netip.Prefix) (done func(), err
 
 // compile opens a token, cached or not. Its error is a *grant.Denial or that of ctx.
 // It returns claims that verified even when it denies them.
-func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant.Claims, error) {
+func (c *tokenCache) compile(ctx context.Context, token, provider string) (*permit, *grant.Claims, error) {
+	if isLogin(token) {
+		return c.compileLogin(ctx, token, provider)
+	}
 	opened, err := mint.Open(ctx, c.opener, token)
 	if err != nil {
 		return nil, nil, err
@@ -168,17 +182,11 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 		return nil, claims, err
 	}
 
-	p := &permit{provider: c.providers[claims.Provider]}
-	var routes *grant.Routes
-	if p.provider != nil {
-		routes = p.provider.routes
-	}
-	p.Grant, err = grant.Compile(claims, c.issuers[opened.Issuer], opened.KeyID, routes)
+	p, err := c.permit(claims, c.issuers[opened.Issuer], opened.KeyID)
 	if err != nil {
 		return nil, claims, err
 	}
-
-	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
+	p.paceID = p.tokenID
 	p.token = &tokenstore.Token{
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: claimedLimits(claims), Limits: ownLimits(p.Grant),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
@@ -188,9 +196,93 @@ func (c *tokenCache) compile(ctx context.Context, token string) (*permit, *grant
 	case p.APIKey != "":
 		p.carried = realkey.New(p.APIKey, p.provider.credential, "the key in the token", false)
 	case p.provider.keyMissing:
-		return nil, claims, &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + p.Provider + ", and the token carries none"}
+		return nil, claims, keyless(p.Provider)
 	}
 	return p, claims, nil
+}
+
+// permit binds claims to the issuer and the provider that they name.
+func (c *tokenCache) permit(claims *grant.Claims, issuer grant.Issuer, keyID string) (p *permit, err error) {
+	p = &permit{provider: c.providers[claims.Provider]}
+	var routes *grant.Routes
+	if p.provider != nil {
+		routes = p.provider.routes
+	}
+	p.Grant, err = grant.Compile(claims, issuer, keyID, routes)
+	if err != nil {
+		return nil, err
+	}
+	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
+	return p, nil
+}
+
+// anyProvider stands for the provider of a login's token that is not sent to any.
+const anyProvider = "*"
+
+// isLogin reports whether a token is one of a login: a signed token, with two dots, and
+// not an encrypted one.
+func isLogin(token string) bool { return strings.Count(token, ".") == 2 }
+
+// compileLogin verifies the token of a login. There is one identity in the ledger for
+// each user and provider, and not one for each token.
+func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (*permit, *grant.Claims, error) {
+	name := ""
+	for n, issuer := range c.logins {
+		if issuer.Login.verifier.Shaped(token) {
+			name = n
+		}
+	}
+	if name == "" {
+		return nil, nil, &grant.Denial{Reason: grant.Invalid, Rule: "no issuer has the login that this token is of"}
+	}
+	issuer := c.logins[name]
+	user, err := issuer.Login.verifier.Verify(ctx, token, time.Now())
+	var refused *login.Refusal
+	switch {
+	case errors.As(err, &refused):
+		return nil, nil, refused.Denial()
+	case err != nil:
+		return nil, nil, err
+	}
+
+	several := len(issuer.Providers) > 1
+	switch {
+	case provider == "" && several:
+		return nil, nil, &grant.Denial{Reason: grant.NoProvider, Rule: "the login's issuer has several providers, and the path names none; set `prefix` in the relayapi directive"}
+	case provider == "" || provider == anyProvider:
+		provider = issuer.Providers[0]
+	}
+	limits, rates, allow := issuer.Login.plan(user.Rule, issuer)
+	may := c.issuers[name]
+	may.Limits, may.Allow = grant.Limits{}, allow
+	id := sha256.Sum256([]byte(user.Subject + " " + provider))
+	last := user.IssuedAt.Add(may.MaxTTL)
+	claims := &grant.Claims{
+		Issuer: name, Subject: user.Subject, ID: fmt.Sprintf("login-%x", id[:16]), Provider: provider, Limits: &rates,
+		IssuedAt: grant.NumericDate(user.IssuedAt.Unix()), ExpiresAt: grant.NumericDate(min(user.Expires.Unix(), last.Unix())),
+	}
+	if !user.NotBefore.IsZero() {
+		claims.NotBefore = grant.NumericDate(user.NotBefore.Unix())
+	}
+
+	p, err := c.permit(claims, may, "")
+	if err != nil {
+		return nil, claims, err
+	}
+	if p.provider.keyMissing {
+		return nil, claims, keyless(provider)
+	}
+	p.subjectLimits, p.paceID = limits, p.subjectID
+	p.token = &tokenstore.Token{
+		Issuer: name, ID: p.ID, Subject: p.Subject, Provider: provider, Fingerprint: sha256.Sum256([]byte("login")),
+		IssuedAt: user.IssuedAt, ExpiresAt: last, // a stream may outlive the login's token until then
+	}
+	return p, claims, nil
+}
+
+// keyless is the refusal of a token without a key for a provider without one.
+func keyless(provider string) error {
+	return &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + provider + ", and the token carries none"}
 }
 
 // claimedLimits returns the limits that the claims name. The issuer's limits, which may

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -91,6 +92,7 @@ func openPlace(ctx context.Context, p Place) (*openedPlace, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.maxOffline = math.MaxInt64 // nobody follows changes
 	if err := cmp.Or(db.start(ctx), db.ready()); err != nil {
 		return nil, errors.Join(err, db.close())
 	}
@@ -195,7 +197,7 @@ type copying struct {
 func (c *copying) table(ctx context.Context, t transfer) error {
 	var after []any // the key of the last row of the previous page
 	for more := true; more; {
-		page, err := t.rows(ctx, c.source, after, nil, copyPage)
+		page, err := t.page(ctx, c.source, after)
 		if err != nil {
 			return fmt.Errorf("reading source: %w", err)
 		}
@@ -203,7 +205,7 @@ func (c *copying) table(ctx context.Context, t transfer) error {
 		if more = len(page) == copyPage; more {
 			last = t.keyOf(page[len(page)-1])
 		}
-		have, err := t.rows(ctx, c.target, after, last, -1)
+		have, err := t.page(ctx, c.target, after)
 		if err != nil {
 			return fmt.Errorf("reading target: %w", err)
 		}
@@ -250,13 +252,12 @@ func (t transfer) between(after, last []any) (condition string, args []any) {
 	return condition, append(append(args, after...), last...)
 }
 
-// rows reads the rows after a key, up to another, in order. A negative limit is none.
-func (t transfer) rows(ctx context.Context, from *tables, after, last []any, limit int) (all [][]any, err error) {
-	condition, args := t.between(after, last)
-	query := "SELECT " + t.names(len(t.columns)) + " FROM " + t.table + " WHERE " + condition + " ORDER BY " + t.names(t.key)
-	if limit >= 0 {
-		query += fmt.Sprintf(" LIMIT %d", limit)
-	}
+// page reads the rows after a key, in order. It names no last key: PostgreSQL would
+// read its index to the end.
+func (t transfer) page(ctx context.Context, from *tables, after []any) (all [][]any, err error) {
+	condition, args := t.between(after, nil)
+	query := "SELECT " + t.names(len(t.columns)) + " FROM " + t.table + " WHERE " + condition + " ORDER BY " + t.names(t.key) +
+		fmt.Sprint(" LIMIT ", copyPage)
 	rows, err := from.db.QueryContext(ctx, from.bind(query), args...)
 	if err != nil {
 		return nil, err

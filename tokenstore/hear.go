@@ -22,7 +22,13 @@ func (l *Ledger) hear(events []event) (matches func(*Token) bool, err error) {
 	for _, e := range events {
 		switch e.kind {
 		case eventRevocation:
-			revoked = append(revoked, Revocation{e.scope, e.issuer, e.id, unixTime(e.before)})
+			before, err := l.db.revokedBefore(e.scope, e.issuer, e.id)
+			if err != nil {
+				return nil, fmt.Errorf("reading revocation: %w", err)
+			}
+			if before != 0 { // otherwise it was pruned
+				revoked = append(revoked, Revocation{e.scope, e.issuer, e.id, unixTime(before)})
+			}
 		case eventToken:
 			r, err := l.db.record(e.issuer, e.id)
 			if err != nil && err != ErrUnknown {

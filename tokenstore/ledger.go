@@ -83,6 +83,8 @@ type backend interface {
 
 	// For what other processes change.
 	disabled() (map[identity]bool, error)
+	// revokedBefore returns the time of one revocation, or 0 if it is not there.
+	revokedBefore(scope Scope, issuer, id string) (seconds int64, err error)
 	readBirth() error
 
 	// unfinished reports whether the store is the target of a copy that was interrupted.
@@ -191,7 +193,8 @@ func (l *Ledger) shard(c Counter) *shard {
 	return &l.accounts[maphash.Comparable(l.seed, c)%uint64(len(l.accounts))]
 }
 
-// Used returns how much of a counter is used.
+// Used returns how much of a counter is used. What other processes have leased counts
+// as used.
 func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, unavailable(err)

@@ -28,7 +28,8 @@ type PostgresConfig struct {
 	MaxOffline time.Duration
 
 	// Changed, if not nil, is called after tokens were revoked or disabled, here or
-	// by another process. matches reports whether a token is one of them.
+	// by another process. matches reports whether a token is one of them. Changed must
+	// return soon: meanwhile this process hears of no other change.
 	Changed func(matches func(*Token) bool)
 }
 

@@ -28,8 +28,8 @@ func announce(tx *sql.Tx, e event) error {
 	if err := tx.QueryRow(`UPDATE state SET change = change + 1 RETURNING change`).Scan(&n); err != nil {
 		return err
 	}
-	_, err := tx.Exec(`INSERT INTO changes (n, kind, scope, issuer, id, unit, before) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		n, e.kind, e.scope, e.issuer, e.id, e.unit, e.before)
+	_, err := tx.Exec(`INSERT INTO changes (n, kind, scope, issuer, id, unit) VALUES ($1, $2, $3, $4, $5, $6)`,
+		n, e.kind, e.scope, e.issuer, e.id, e.unit)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,8 @@ func (p *postgresDB) follow(l *Ledger, conn *pgx.Conn) {
 	for {
 		err := p.followOn(ctx, conn, l)
 		for err != nil {
-			p.trouble.Store(&err)
+			cause := err // which changes below
+			p.trouble.Store(&cause)
 			select {
 			case <-ctx.Done():
 				return
@@ -170,12 +171,12 @@ func (p *postgresDB) poll(ctx context.Context, conn *pgx.Conn, l *Ledger) error 
 // readEvents reads the events after a number up to another. They are complete unless
 // some were removed already, or the numbers went back.
 func readEvents(ctx context.Context, conn *pgx.Conn, after, through int64) (events []event, complete bool, err error) {
-	rows, err := conn.Query(ctx, `SELECT kind, scope, issuer, id, unit, before FROM changes WHERE n > $1 AND n <= $2 ORDER BY n`, after, through)
+	rows, err := conn.Query(ctx, `SELECT kind, scope, issuer, id, unit FROM changes WHERE n > $1 AND n <= $2 ORDER BY n`, after, through)
 	if err != nil {
 		return nil, false, err
 	}
 	var e event
-	_, err = pgx.ForEachRow(rows, []any{&e.kind, &e.scope, &e.issuer, &e.id, &e.unit, &e.before}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&e.kind, &e.scope, &e.issuer, &e.id, &e.unit}, func() error {
 		events = append(events, e)
 		return nil
 	})

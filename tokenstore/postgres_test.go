@@ -191,8 +191,9 @@ var changesOfOthers = map[string]func(t *testing.T, by *Ledger) error{
 		return err
 	},
 	"a notification that is lost": func(t *testing.T, by *Ledger) error {
-		_, err := raw(by).Exec(`WITH n AS (UPDATE state SET change = change + 1 RETURNING change)
-			INSERT INTO changes SELECT change, 'revocation', 'token', 'acme', 'a', '', $1 FROM n`, noon.Add(time.Hour).Unix())
+		_, err := raw(by).Exec(`WITH n AS (UPDATE state SET change = change + 1 RETURNING change),
+			r AS (INSERT INTO revocations VALUES ('token', 'acme', 'a', 99999999999, 0))
+			INSERT INTO changes SELECT change, 'revocation', 'token', 'acme', 'a', '' FROM n`)
 		return err
 	},
 	"a change that is not kept any more": func(t *testing.T, by *Ledger) error {

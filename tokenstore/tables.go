@@ -39,7 +39,6 @@ type event struct {
 	scope      Scope
 	issuer, id string // of a token or a revocation; of a limit, id is that of its counters
 	unit       Unit
-	before     int64 // of a revocation; unix seconds
 }
 
 // The kinds of events.
@@ -285,7 +284,7 @@ func (s *tables) update(issuer, id string, c Change) error {
 
 // revoke implements [backend].
 func (s *tables) revoke(r Revocation, now time.Time) error {
-	_, err := s.exec(event{eventRevocation, r.Scope, r.Issuer, r.ID, "", r.Before.Unix()}, `
+	_, err := s.exec(event{kind: eventRevocation, scope: r.Scope, issuer: r.Issuer, id: r.ID}, `
 		INSERT INTO revocations (scope, issuer, id, before, made_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (scope, issuer, id) DO UPDATE SET before = max(revocations.before, excluded.before), made_at = excluded.made_at`,
 		r.Scope, r.Issuer, r.ID, r.Before.Unix(), now.Unix())
@@ -305,6 +304,11 @@ func (s *tables) revocations() (all []Revocation, err error) {
 		return nil
 	}, `SELECT scope, issuer, id, before FROM revocations`)
 	return all, err
+}
+
+// revokedBefore implements [backend].
+func (s *tables) revokedBefore(scope Scope, issuer, id string) (seconds int64, err error) {
+	return s.number(`SELECT before FROM revocations WHERE scope = ? AND issuer = ? AND id = ?`, scope, issuer, id)
 }
 
 // limits implements [backend].

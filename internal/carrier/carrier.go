@@ -47,6 +47,10 @@ const (
 // Places are the places that are emptied: the common ones, and those of every
 // configured provider.
 type Places struct {
+	// Login reports whether a value is the token of a login provider. Such a value is a
+	// token like the relay's own. nil means that there are no logins.
+	Login func(value string) bool
+
 	headers map[string]role // by canonical name
 	query   map[string]bool // names of parameters that may hold a token, in lower case
 }
@@ -110,6 +114,7 @@ type Found struct {
 
 	Known []string // tokens and near-tokens; nothing with a piece of one is passed on or quoted
 
+	login func(value string) bool
 	place string // of the token
 	other string // place of another token
 	slip  string // what is wrong with the first near-token
@@ -131,7 +136,7 @@ func (c *Places) Take(r *http.Request) Found {
 		return Found{Bare: true, Problem: too, Malformed: true}
 	}
 
-	f := Found{Bare: redact.Shows(r)}
+	f := Found{Bare: redact.Shows(r), login: c.Login}
 	headers.StripConnection(r.Header)
 	c.takeHeaders(r.Header, &f)
 	c.takeProtocols(r.Header, &f)
@@ -249,7 +254,7 @@ func isScheme(word string) bool {
 // add takes a value as the token if it has the shape of one. SDKs may fill a second
 // place with a dummy.
 func (f *Found) add(place, value string) bool {
-	if !eccrypto.LooksLikeToken(value) {
+	if !eccrypto.LooksLikeToken(value) && (f.login == nil || !f.login(value)) {
 		return false
 	}
 	switch {

@@ -26,7 +26,7 @@ data directory. "check", "backup" and "export" work while the relay runs. The ot
 commands change the store; stop the relay first.`,
 	}
 	path := cmd.PersistentFlags().String("store", filepath.Join(keyfile.DefaultDir(), "relayapi.db"), "The store's file")
-	cmd.AddCommand(checkCommand(path), backupCommand(path), exportCommand(path), importCommand(path), pruneCommand(path), acceptCommand(path))
+	cmd.AddCommand(checkCommand(path), backupCommand(path), exportCommand(path), importCommand(path), pruneCommand(path), acceptCommand(path), acceptFailoverCommand())
 	refuseOthers(cmd)
 	return cmd
 }
@@ -154,66 +154,115 @@ func withLedger(ctx context.Context, path string, do func(*tokenstore.Ledger) er
 }
 
 func exportCommand(path *string) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "export <file>",
-		Short: "Writes the store as JSON lines, as it is at one moment",
+		Short: "Writes the store as JSON lines, or moves it to PostgreSQL",
 		Long: `Writes the store as JSON lines, as it is at one moment, to a new file, or to standard
 output for -. The relay may run meanwhile.
 
 A store that is imported from it does not know the calls since, so limits may be
-exceeded by those. The export has no token and no key in it.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var rows int64
-			export := func(w io.Writer) (err error) {
-				progress, done := progressOn(cmd)
-				defer done()
-				rows, err = tokenstore.Export(cmd.Context(), *path, w, progress)
-				return err
-			}
-			if args[0] == "-" {
-				return export(cmd.OutOrStdout())
-			}
-			if err := writeNewFile(args[0], export); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "exported %d rows\n", rows)
-			return err
-		},
+exceeded by those. The export has no token and no key in it.
+
+With --postgres, it copies the store to an empty one in PostgreSQL instead. No relay
+may use either. Repeat an interrupted copy to complete it, and then use one of the
+two stores only.`,
+		Example: `  caddy relayapi store export backup.jsonl
+  caddy relayapi store export --postgres {env.RELAYAPI_DSN}`,
+		Args: cobra.MaximumNArgs(1),
 	}
+	dsn := postgresFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := fileOrPostgres(args, *dsn); err != nil {
+			return err
+		}
+		if *dsn != "" {
+			to, err := readDSN(*dsn)
+			if err != nil {
+				return err
+			}
+			return copyStore(cmd, tokenstore.Place{Path: *path}, tokenstore.Place{DSN: to})
+		}
+		return exportFile(cmd, *path, args[0])
+	}
+	return cmd
+}
+
+// fileOrPostgres checks that one of the two is given.
+func fileOrPostgres(args []string, dsn string) error {
+	if (len(args) == 0) == (dsn == "") {
+		return errors.New("give either a file or --postgres")
+	}
+	return nil
+}
+
+func exportFile(cmd *cobra.Command, path, file string) error {
+	var rows int64
+	export := func(w io.Writer) (err error) {
+		progress, done := progressOn(cmd)
+		defer done()
+		rows, err = tokenstore.Export(cmd.Context(), path, w, progress)
+		return err
+	}
+	if file == "-" {
+		return export(cmd.OutOrStdout())
+	}
+	if err := writeNewFile(file, export); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "exported %d rows\n", rows)
+	return err
 }
 
 func importCommand(path *string) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "import <file>",
-		Short: "Makes a new store from JSON lines that were exported",
+		Short: "Makes a new store from JSON lines, or from one in PostgreSQL",
 		Long: `Makes a new store from JSON lines that were exported, from a file, or from standard
 input for -. It imports all lines, or none if one is invalid. There must be no store
 yet, or an empty one, and no relay may use it. The counts of two stores cannot be
 merged.
 
-Tokens that were issued before the exported store was made stay refused.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			in := cmd.InOrStdin()
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				in = f
-			}
-			progress, done := progressOn(cmd)
-			rows, err := tokenstore.Import(cmd.Context(), *path, in, progress)
-			done()
+Tokens that were issued before the exported store was made stay refused.
+
+With --postgres, it copies a store in PostgreSQL instead. No relay may use either.
+Repeat an interrupted copy to complete it.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	dsn := postgresFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := fileOrPostgres(args, *dsn); err != nil {
+			return err
+		}
+		if *dsn != "" {
+			from, err := readDSN(*dsn)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "imported %d rows\n", rows)
-			return err
-		},
+			return copyStore(cmd, tokenstore.Place{DSN: from}, tokenstore.Place{Path: *path})
+		}
+		return importFile(cmd, *path, args[0])
 	}
+	return cmd
+}
+
+func importFile(cmd *cobra.Command, path, file string) error {
+	in := cmd.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	progress, done := progressOn(cmd)
+	rows, err := tokenstore.Import(cmd.Context(), path, in, progress)
+	done()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "imported %d rows\n", rows)
+	return err
 }
 
 // progressOn shows a progress bar if standard error is a terminal.

@@ -127,8 +127,7 @@ CREATE TABLE changes (
 	scope  TEXT   NOT NULL,
 	issuer TEXT   NOT NULL,
 	id     TEXT   NOT NULL,
-	unit   TEXT   NOT NULL,
-	before BIGINT NOT NULL
+	unit   TEXT   NOT NULL
 );
 
 -- What is counted for a minute only. A crash of the server empties these.

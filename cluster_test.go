@@ -1,0 +1,286 @@
+//go:build unix
+
+package relayapi
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/pgtest"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+var clusterFaults = flag.Int("cluster.faults", 6, "how many faults TestCluster makes")
+
+// node is a relay in a process of its own.
+type node struct {
+	t      *testing.T
+	config string
+	port   string
+	cmd    *exec.Cmd
+	dir    string
+}
+
+// start starts the process. It serves a moment later.
+func (n *node) start() {
+	n.t.Helper()
+	n.cmd = exec.Command("caddy", "run", "--config", n.config, "--adapter", "caddyfile")
+	n.cmd.Env = append(os.Environ(), "HOME="+n.dir, "XDG_DATA_HOME="+n.dir, "XDG_CONFIG_HOME="+n.dir)
+	log, err := os.OpenFile(filepath.Join(n.dir, "stderr"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer log.Close()
+	n.cmd.Stdout, n.cmd.Stderr = log, log
+	if err := n.cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// kill ends the process without warning.
+func (n *node) kill() {
+	_ = n.cmd.Process.Kill()
+	_ = n.cmd.Wait()
+}
+
+// call makes a call with a token, and returns the status and the code of a refusal. The
+// status is 0 if the node is gone.
+func (n *node) call(ctx context.Context, client *http.Client, token, body string) (status int, code string) {
+	r, err := http.NewRequestWithContext(ctx, "POST", "http://127.0.0.1:"+n.port+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		n.t.Error(err)
+		return 0, ""
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(r)
+	if err != nil {
+		return 0, ""
+	}
+	defer res.Body.Close()
+	var refused refusalBody
+	_ = json.NewDecoder(res.Body).Decode(&refused)
+	code, _ = refused.Error.Code.(string)
+	return res.StatusCode, code
+}
+
+// cluster is three relays on one database, before one provider.
+type cluster struct {
+	*testRelay
+	nodes [3]*node
+	up    *upstream
+}
+
+func newCluster(t *testing.T, dsn string, respond http.HandlerFunc) *cluster {
+	t.Helper()
+	c := &cluster{up: newUpstream(t, respond)}
+	c.testRelay = newTestRelay(t)
+	c.writeKeys("signing", newKey(t))
+	t.Setenv("TEST_DSN", dsn)
+	for i := range c.nodes {
+		dir := filepath.Join(c.dir, fmt.Sprint(i))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		n := &node{t: t, port: freePort(t), dir: dir, config: filepath.Join(dir, "Caddyfile")}
+		source := simple(c.up.URL, func(c *testConfig) { c.store, c.logOutput, c.address = "", "stderr", "http://127.0.0.1:"+n.port },
+			inApp("store postgres {env.TEST_DSN} {", "max_offline 2s", "}", "signing_key {dir}/signing.pem", testPrices))
+		if err := os.WriteFile(n.config, []byte(c.fill(source)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n.start()
+		t.Cleanup(n.kill)
+		c.nodes[i] = n
+	}
+	for _, n := range c.nodes {
+		if !eventually(func() bool {
+			res, err := http.Get("http://127.0.0.1:" + n.port + "/health")
+			if err == nil {
+				res.Body.Close()
+			}
+			return err == nil && res.StatusCode == 200
+		}) {
+			log, _ := os.ReadFile(filepath.Join(n.dir, "stderr"))
+			t.Fatalf("a node does not start: %s", log)
+		}
+	}
+	return c
+}
+
+// faults are what happens to a cluster. Each is over when it returns.
+var faults = map[string]func(t *testing.T, c *cluster, server *pgtest.Server){
+	"a node is killed": func(_ *testing.T, c *cluster, _ *pgtest.Server) {
+		n := c.nodes[rand.N(len(c.nodes))]
+		n.kill()
+		n.start()
+	},
+	"the database is restarted": func(t *testing.T, _ *cluster, server *pgtest.Server) {
+		server.Stop()
+		mustRun(t, server)
+	},
+	"the database is killed": func(t *testing.T, _ *cluster, server *pgtest.Server) {
+		server.Kill()
+		mustRun(t, server)
+	},
+	"the database hangs": func(_ *testing.T, _ *cluster, server *pgtest.Server) {
+		server.Pause()
+		time.Sleep(time.Duration(rand.N(3000)) * time.Millisecond)
+		server.Continue()
+	},
+}
+
+func mustRun(t *testing.T, server *pgtest.Server) {
+	t.Helper()
+	if err := server.Run(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Three relays share the limits of a token in calls and in dollars, whatever becomes of
+// them and of their database.
+func TestCluster(t *testing.T) {
+	slow(t)
+	server := pgtest.Faulty(t)
+	var mu sync.Mutex
+	served, billed := map[string]int64{}, map[string]int64{} // by subject, as the provider knows them
+	c := newCluster(t, server.NewSchema(t), func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		var asked struct {
+			Max  int64 `json:"max_tokens"`
+			User string
+		}
+		_ = json.Unmarshal(body, &asked)
+		mu.Lock()
+		served[asked.User]++
+		billed[asked.User] += int64(len(body))*inputNano + asked.Max*outputNano
+		mu.Unlock()
+		answerJSON(fmt.Sprintf(`{"model":"m","usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}`, len(body), asked.Max, int64(len(body))+asked.Max))(w, r)
+	})
+
+	const budget, most = 20_000_000, 400 // nano-USD and calls of each token
+	usd, limit := grant.USD(budget), int64(most)
+	var tokens []string
+	mintAll := func() {
+		for n := range 6 {
+			name := fmt.Sprintf("u%d", len(tokens))
+			tokens = append(tokens, c.mint(func(g *grant.Claims) {
+				g.ID, g.Subject = name, name
+				if g.Limits = (&grant.Limits{Calls: &limit}); n%2 == 0 {
+					g.Limits = &grant.Limits{USD: &usd}
+				}
+			}))
+		}
+	}
+	mintAll()
+
+	var served200, unavailable atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	for range 12 {
+		callers.Go(func() {
+			client := newClient(t)
+			client.Timeout = 20 * time.Second
+			for ctx.Err() == nil {
+				mu.Lock()
+				i := rand.N(len(tokens))
+				token := tokens[i]
+				mu.Unlock()
+				body := fmt.Sprintf(`{"model":"m","user":"u%d","max_tokens":%d,"messages":[]}`, i, 10+rand.N(90))
+				switch status, _ := c.nodes[rand.N(3)].call(ctx, client, token, body); status {
+				case 200:
+					served200.Add(1)
+				case 503:
+					unavailable.Add(1)
+					time.Sleep(20 * time.Millisecond)
+				case 0, 403:
+					time.Sleep(5 * time.Millisecond)
+				}
+			}
+		})
+	}
+
+	names := []string{"a node is killed", "the database is restarted", "a node is killed", "the database is killed", "the database hangs", "a node is killed"}
+	for n := range *clusterFaults {
+		time.Sleep(time.Duration(200+rand.N(300)) * time.Millisecond)
+		faults[names[n%len(names)]](t, c, server)
+		if n%4 == 3 {
+			mu.Lock()
+			mintAll()
+			mu.Unlock()
+		}
+	}
+	// Everything recovers by itself.
+	before := served200.Load()
+	mu.Lock()
+	mintAll()
+	mu.Unlock()
+	if !eventually(func() bool { return served200.Load() > before+20 }) {
+		t.Error("the cluster does not serve after the last fault")
+	}
+	stop()
+	callers.Wait()
+
+	mu.Lock()
+	defer mu.Unlock()
+	for n := range len(tokens) {
+		user := fmt.Sprintf("u%d", n)
+		switch {
+		case n%2 == 0 && billed[user] > budget:
+			t.Errorf("%s costs $%s of a budget of $%s", user, grant.USD(billed[user]), usd)
+		case n%2 == 1 && served[user] > most:
+			t.Errorf("%s made %d calls of %d", user, served[user], int64(most))
+		}
+	}
+	t.Logf("%d faults, %d tokens, %d calls served, %d answered 503", *clusterFaults, len(tokens), served200.Load(), unavailable.Load())
+}
+
+// A token that is revoked by one process ends its streams in another within a second.
+func TestCluster_RevocationsEndStreamsEverywhere(t *testing.T) {
+	slow(t)
+	server := pgtest.Faulty(t)
+	schema := server.NewSchema(t)
+	c := newCluster(t, schema, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		tell(w, "data: "+chunk+"\n\n")
+		<-r.Context().Done()
+	})
+	ledger, err := tokenstore.OpenPostgres(t.Context(), tokenstore.PostgresConfig{DSN: schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ledger.Close()
+
+	for n := range *clusterFaults {
+		name := fmt.Sprint("r", n)
+		token := c.mint(id(name))
+		r := c.request(bearer(token), chatting(streamBody))
+		r.URL.Host = "127.0.0.1:" + c.nodes[n%3].port
+		res, err := c.client.Do(r)
+		if err != nil || res.StatusCode != 200 {
+			t.Fatalf("got %v, %v", res, err)
+		}
+		begin := time.Now()
+		if err := ledger.Revoke(t.Context(), tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: "backend", ID: name, Before: forever}); err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if took := time.Since(begin); took > time.Second || !strings.Contains(string(body), codeRevoked) {
+			t.Errorf("stream %d ends after %v with %s", n, took, body)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+	"github.com/spf13/cobra"
+)
+
+// postgresFlag adds the flag that names a store in PostgreSQL. The command line shows
+// its arguments to everybody on the machine, so it takes no connection string itself.
+func postgresFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("postgres", "", "The connection string of PostgreSQL, as {env.NAME} or {file.PATH}")
+}
+
+var dsnPlaceholder = regexp.MustCompile(`^\{(env|file)\.([^{}]+)\}$`)
+
+// readDSN resolves the flag. Its errors quote nothing, because that may be a password.
+func readDSN(placeholder string) (string, error) {
+	m := dsnPlaceholder.FindStringSubmatch(placeholder)
+	if m == nil {
+		return "", errors.New("--postgres must be a placeholder, {env.NAME} or {file.PATH}; the command line shows a literal connection string to others")
+	}
+	value := os.Getenv(m[2])
+	if m[1] == "file" {
+		data, err := os.ReadFile(m[2])
+		if err != nil {
+			return "", fmt.Errorf("--postgres: %w", err)
+		}
+		value = string(data)
+	}
+	if value = strings.TrimSpace(value); value == "" {
+		return "", fmt.Errorf("--postgres: %s is not set or empty", placeholder)
+	}
+	return value, nil
+}
+
+// copyStore copies a store to or from PostgreSQL.
+func copyStore(cmd *cobra.Command, from, to tokenstore.Place) error {
+	progress, done := progressOn(cmd)
+	rows, err := tokenstore.Copy(cmd.Context(), from, to, progress)
+	done()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "copied %d rows\n", rows)
+	return err
+}
+
+func acceptFailoverCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "accept-failover",
+		Short: "Lets relays use a PostgreSQL server that has taken over from another",
+		Long: `Relays refuse to count on a PostgreSQL server that is not the one on record: a server
+that took over may not know the last calls, revocations and limits of the former
+one. With this command you accept that calls of its last moments may be admitted
+again. Revocations and limits that were set then may be gone; set them again.`,
+		Example: "  caddy relayapi store accept-failover --postgres {env.RELAYAPI_DSN}",
+		Args:    cobra.NoArgs,
+	}
+	dsn := postgresFlag(cmd)
+	_ = cmd.MarkFlagRequired("postgres")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		value, err := readDSN(*dsn)
+		if err != nil {
+			return err
+		}
+		return tokenstore.AcceptFailover(cmd.Context(), value)
+	}
+	return cmd
+}
