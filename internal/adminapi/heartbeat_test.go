@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,12 +12,23 @@ import (
 
 // revocations counts how often a token was revoked, and when last.
 type revocations struct {
-	fail  int // so many fail first
+	fail int // so many fail first
+
+	mu    sync.Mutex
 	count int
 	last  time.Time
 }
 
+func (r *revocations) got() (count int, last time.Time) {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count, r.last
+}
+
 func (r *revocations) revoke() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.count, r.last = r.count+1, time.Now()
 	if r.count <= r.fail {
 		return errors.New("the store is away")
@@ -42,16 +54,15 @@ func TestHeartbeats_RevokeWhenTheyStop(t *testing.T) {
 			beat(t, &h, token, 4*time.Second, &r)
 			time.Sleep(3999 * time.Millisecond)
 		}
-		synctest.Wait()
-		if r.count != 0 {
-			t.Fatalf("got %d revocations while heartbeats come, want none", r.count)
+		if count, _ := r.got(); count != 0 {
+			t.Fatalf("got %d revocations while heartbeats come, want none", count)
 		}
 
 		stopped := time.Now()
 		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		if late := r.last.Sub(stopped); r.count != 1 || late != time.Millisecond {
-			t.Errorf("got %d revocations, the last after %s, want 1 after 1ms", r.count, late)
+		count, last := r.got()
+		if late := last.Sub(stopped); count != 1 || late != time.Millisecond {
+			t.Errorf("got %d revocations, the last after %s, want 1 after 1ms", count, late)
 		}
 		if _, err := h.Beat(token, time.Second, r.revoke); !errors.Is(err, ErrSilent) {
 			t.Errorf("a heartbeat after that got %v, want %v", err, ErrSilent)
@@ -67,16 +78,14 @@ func TestHeartbeats_TakeTheLatestTime(t *testing.T) {
 		beat(t, &h, token, 4*time.Second, &r)
 		beat(t, &h, token, time.Hour, &r)
 		time.Sleep(59 * time.Minute)
-		synctest.Wait()
-		if r.count != 0 {
-			t.Fatalf("got %d revocations within the hour, want none", r.count)
+		if count, _ := r.got(); count != 0 {
+			t.Fatalf("got %d revocations within the hour, want none", count)
 		}
 
 		beat(t, &h, token, 4*time.Second, &r)
 		time.Sleep(4 * time.Second)
-		synctest.Wait()
-		if r.count != 1 {
-			t.Errorf("got %d revocations 4 s after the last heartbeat, want 1", r.count)
+		if count, _ := r.got(); count != 1 {
+			t.Errorf("got %d revocations 4 s after the last heartbeat, want 1", count)
 		}
 	})
 }
@@ -87,9 +96,8 @@ func TestHeartbeats_RevokeAgainUntilItSucceeds(t *testing.T) {
 		r := revocations{fail: 3}
 		beat(t, &h, token, 4*time.Second, &r)
 		time.Sleep(time.Minute)
-		synctest.Wait()
-		if r.count != 4 {
-			t.Errorf("got %d revocations, want 3 that fail and 1 that succeeds", r.count)
+		if count, _ := r.got(); count != 4 {
+			t.Errorf("got %d revocations, want 3 that fail and 1 that succeeds", count)
 		}
 		if _, err := h.Beat(token, time.Second, r.revoke); !errors.Is(err, ErrSilent) {
 			t.Errorf("a heartbeat after that got %v, want %v", err, ErrSilent)
@@ -109,16 +117,17 @@ func TestHeartbeats_End(t *testing.T) {
 				failing.fail = 1
 				beat(t, &h, token, 4*time.Second, &failing)
 				time.Sleep(4 * time.Second)
-				synctest.Wait() // one revocation has failed
+				failing.got() // one revocation has failed
 				end(&h)
 				if name != "closed" {
 					beat(t, &h, token, 4*time.Second, &gone)
 					end(&h)
 				}
 				time.Sleep(time.Minute)
-				synctest.Wait()
-				if failing.count != 1 || gone.count != 0 {
-					t.Errorf("got %d and %d revocations, want 1 and 0", failing.count, gone.count)
+				first, _ := failing.got()
+				second, _ := gone.got()
+				if first != 1 || second != 0 {
+					t.Errorf("got %d and %d revocations, want 1 and 0", first, second)
 				}
 			})
 		})
@@ -132,9 +141,10 @@ func TestHeartbeats_AreOfOneToken(t *testing.T) {
 		beat(t, &h, token, 4*time.Second, &r)
 		beat(t, &h, Identity{"backend", "t1"}, time.Hour, &other)
 		time.Sleep(5 * time.Second)
-		synctest.Wait()
-		if r.count != 1 || other.count != 0 {
-			t.Errorf("got %d and %d revocations, want 1 and 0", r.count, other.count)
+		first, _ := r.got()
+		second, _ := other.got()
+		if first != 1 || second != 0 {
+			t.Errorf("got %d and %d revocations, want 1 and 0", first, second)
 		}
 		h.Close()
 	})
@@ -154,7 +164,7 @@ func TestHeartbeats_RefuseTooMany(t *testing.T) {
 			beat(t, &h, Identity{"relay", fmt.Sprint(n)}, time.Hour, &r)
 		}
 		time.Sleep(5 * time.Second)
-		synctest.Wait()
+		r.got()
 		beat(t, &h, token, time.Second, &r) // the place of the one that was revoked
 		h.Close()
 	})
