@@ -124,7 +124,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) (code int, err error) 
 		}
 	}
 	go l.keep()
-	env := childEnv(os.Environ(), config.keyVariables(), targets, extra)
+	env := childEnv(args[0], os.Environ(), config.keyVariables(), targets, extra)
 	code, err = runProcess(path, args, env, l)
 	if err != nil {
 		return notRunnable(cmd, args[0], err), nil

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -49,6 +50,10 @@ var aliases = []string{
 	"COHERE_API_KEY", "FIREWORKS_AI_API_KEY", "HUGGINGFACE_API_KEY", "HUGGING_FACE_HUB_TOKEN", "OPENAI_ADMIN_KEY",
 	"TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY",
 }
+
+// omitted are variables that a command does not get, by its name. Claude Code warns of a
+// conflict if it has both (https://code.claude.com/docs/en/llm-gateway-connect).
+var omitted = map[string]string{"claude": "ANTHROPIC_API_KEY"}
 
 // nameEnds are the ends of variables' names that are replaced by _BASE_URL.
 var nameEnds = []string{"_API_KEY", "_API_TOKEN", "_API_SECRET", "_ACCESS_TOKEN", "_AUTH_KEY", "_TOKEN", "_KEY"}
@@ -137,9 +142,9 @@ func keyNames(configured []string) map[string]bool {
 	return names
 }
 
-// childEnv returns the environment of the command: this one's, without variables that
+// childEnv returns the environment of a command: this one's, without variables that
 // hold a real key under any name, and with those of the targets.
-func childEnv(environ, configured []string, targets []target, extra map[string]func([]target) string) []string {
+func childEnv(command string, environ, configured []string, targets []target, extra map[string]func([]target) string) []string {
 	secretNames := keyNames(configured)
 	var secrets []string
 	for _, pair := range environ {
@@ -149,6 +154,7 @@ func childEnv(environ, configured []string, targets []target, extra map[string]f
 	}
 
 	set := targetEnv(targets)
+	delete(set, omitted[filepath.Base(command)])
 	for name, value := range extra {
 		set[name] = value(targets)
 	}

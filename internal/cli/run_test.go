@@ -126,7 +126,7 @@ func TestTargetEnv(t *testing.T) {
 			"MY_API_V2_API_KEY=token-my-api.v2 MY_API_V2_BASE_URL=https://r/my-api.v2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := childEnv(nil, nil, tc.targets, nil)
+			got := childEnv("agent", nil, nil, tc.targets, nil)
 			if want := strings.Fields(tc.want); !slices.Equal(got, want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
@@ -150,10 +150,23 @@ func TestChildEnv_HasNoRealKey(t *testing.T) {
 		"PATH=/bin", "EMPTY=", "=C:=C:\\")
 
 	targets := []target{{name: "openai", preset: "openai", url: "https://r", token: "the-token"}}
-	got := childEnv(environ, []string{"CONFIGURED"}, targets, nil)
+	got := childEnv("agent", environ, []string{"CONFIGURED"}, targets, nil)
 	want := []string{"=C:=C:\\", "EMPTY=", "OPENAI_API_BASE=https://r/v1", "OPENAI_API_KEY=the-token", "OPENAI_BASE_URL=https://r/v1", "PATH=/bin"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestChildEnv_OfClaudeCode(t *testing.T) {
+	targets := []target{{name: "anthropic", preset: "anthropic", url: "https://r", token: "t1"}}
+	got := childEnv("/usr/bin/claude", []string{"ANTHROPIC_API_KEY=sk-ant-real-key"}, nil, targets, nil)
+	if want := []string{"ANTHROPIC_AUTH_TOKEN=t1", "ANTHROPIC_BASE_URL=https://r"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	given := map[string]func([]target) string{"ANTHROPIC_API_KEY": func([]target) string { return "given" }}
+	got = childEnv("claude", nil, nil, targets, given)
+	if want := "ANTHROPIC_API_KEY=given"; !slices.Contains(got, want) {
+		t.Errorf("got %q, want it with %s", got, want)
 	}
 }
 
