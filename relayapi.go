@@ -110,6 +110,7 @@ type relay struct {
 	secrets *mint.SecretIssuers
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
 	config  []Limit                            // of the app
+	started time.Time
 	limits  atomic.Pointer[limitRules]
 }
 
@@ -376,7 +377,7 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	return &relay{
 		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
-		rates: a.ledger.rates.of(a.RateLimits), config: a.Limits,
+		rates: a.ledger.rates.of(a.RateLimits), config: a.Limits, started: time.Now(),
 	}, nil
 }
 
