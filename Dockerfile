@@ -45,8 +45,8 @@ ENV GOGC=400
 VOLUME /data /config
 EXPOSE 80 443 443/udp
 USER 65532:65532
-# Asks the relay's admin endpoint, which reads the store.
+# Asks the relay's admin endpoint for the state of the store.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --start-interval=1s \
-	CMD ["caddy", "relayapi", "token", "list", "--limit", "1", "--json"]
+	CMD ["caddy", "relayapi", "status", "--json"]
 ENTRYPOINT ["caddy"]
 CMD ["run", "--config", "/etc/caddy/Caddyfile"]

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -32,11 +33,13 @@ func init() {
 //	GET    /relayapi/tokens/{issuer}/{id}  shows one
 //	PATCH  /relayapi/tokens/{issuer}/{id}  changes its limits or its label, disables or enables it
 //	DELETE /relayapi/tokens/{issuer}/{id}  revokes it, also before it is used
+//	PUT    /relayapi/tokens/{issuer}/{id}/heartbeat  revokes it unless another heartbeat comes in time
 //	POST   /relayapi/revocations           revokes the tokens of a subject, of an issuer, or all
 //	GET    /relayapi/limits                lists the operator's limits
 //	PUT    /relayapi/limits                sets one in calls, tokens or usd, for all or for one
 //	DELETE /relayapi/limits                removes one that was set
 //	GET    /relayapi/usage                 reports what was used, by day, provider, model, issuer, subject and token
+//	GET    /relayapi/status                shows the state of the store, and what is configured
 //	GET    /relayapi/keys                  shows the relay's public keys and the issuers' key ids
 //	POST   /relayapi/inspect               shows what a token says and whether it is accepted; the body is the token
 //
@@ -65,11 +68,13 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/relayapi/tokens", Handler: adminMethods{http.MethodGet: adminList, http.MethodPost: adminMint}},
 		{Pattern: "/relayapi/tokens/{id}", Handler: token},
 		{Pattern: "/relayapi/tokens/{issuer}/{id}", Handler: token},
+		{Pattern: "/relayapi/tokens/{issuer}/{id}/heartbeat", Handler: adminMethods{http.MethodPut: adminHeartbeat}},
 		{Pattern: "/relayapi/revocations", Handler: adminMethods{http.MethodPost: adminRevokeMany}},
 		{Pattern: "/relayapi/limits", Handler: adminMethods{
 			http.MethodGet: adminLimits, http.MethodPut: adminSetLimit, http.MethodDelete: adminRemoveLimit,
 		}},
 		{Pattern: "/relayapi/usage", Handler: adminMethods{http.MethodGet: adminUsage}},
+		{Pattern: "/relayapi/status", Handler: adminMethods{http.MethodGet: adminStatus}},
 		{Pattern: "/relayapi/keys", Handler: adminMethods{http.MethodGet: adminKeys}},
 		{Pattern: "/relayapi/inspect", Handler: adminMethods{http.MethodPost: adminInspect}},
 	}
@@ -167,6 +172,41 @@ func (r *adminRequest) open(token string) (*grant.Claims, error) {
 		return claims, err
 	}
 	return claims, permit.ValidAt(time.Now())
+}
+
+func adminStatus(r *adminRequest) (any, error) {
+	if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
+		return nil, apiError(http.StatusBadRequest, err)
+	}
+	store, ledger := r.app.Store, r.relay.ledger
+	s := adminapi.Status{
+		Version: version(), Started: r.relay.started.UTC(), Issuers: slices.Sorted(maps.Keys(r.app.grants)), InFlight: ledger.live.count(),
+		Store: adminapi.StoreStatus{Kind: store.Driver, Path: store.Path, Ready: true, Since: ledger.Birth().UTC(), LastCommit: ledger.LastCommit().UTC()},
+	}
+	if err := ledger.Health(); err != nil {
+		s.Store.Ready, s.Store.Problem = false, err.Error()
+	}
+	for _, key := range r.relay.tokens.opener.Keys() {
+		s.Keys = append(s.Keys, key.ID())
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.app.Providers)) {
+		p := r.app.Providers[name]
+		s.Providers = append(s.Providers, adminapi.ProviderInfo{Name: name, Preset: p.Preset, BaseURL: p.base.String(), Keys: p.keys.Len()})
+	}
+	return &s, nil
+}
+
+// version returns the version of this module.
+func version() string {
+	info, _ := debug.ReadBuildInfo()
+	if info != nil {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == "github.com/relayapi/caddy-relayapi" && m.Version != "" {
+				return m.Version
+			}
+		}
+	}
+	return "unknown"
 }
 
 func adminKeys(r *adminRequest) (any, error) {
@@ -438,7 +478,11 @@ func adminRevoke(r *adminRequest) (any, error) {
 	case err != nil:
 		return nil, err
 	}
-	return r.revoke(answer, tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: i.Issuer, ID: i.ID, Before: forever})
+	revoked, err := r.revoke(answer, tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: i.Issuer, ID: i.ID, Before: forever})
+	if err == nil {
+		r.relay.ledger.heartbeats.Forget(i)
+	}
+	return revoked, err
 }
 
 // adminRevokeMany revokes the tokens of a subject or an issuer, or all.

@@ -264,6 +264,13 @@ func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
 // all calls costs less than a timer for each.
 const expiryEvery = 500 * time.Millisecond
 
+// count returns how many calls are under way.
+func (l *live) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.calls)
+}
+
 // watch ends the calls of tokens that expire, until done is closed.
 func (l *live) watch(done <-chan struct{}) {
 	tick := time.NewTicker(expiryEvery)

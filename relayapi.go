@@ -112,6 +112,7 @@ type relay struct {
 	secrets *mint.SecretIssuers
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
 	config  []tokenstore.Limit                 // of the app
+	started time.Time
 	limits  atomic.Pointer[limits.Rules]
 }
 
@@ -378,7 +379,7 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	return &relay{
 		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
-		rates: a.ledger.rates.of(a.RateLimits), config: storedLimits(a.Limits),
+		rates: a.ledger.rates.of(a.RateLimits), config: storedLimits(a.Limits), started: time.Now(),
 	}, nil
 }
 

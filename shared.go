@@ -130,6 +130,7 @@ type pooledStore struct {
 	logins  sync.Map                         // the latest *login.Verifier, by issuer
 	bodies  bodies.Budget                    // of bodies and messages that are looked into
 
+	heartbeats  adminapi.Heartbeats
 	keyRefusals *lru.Cache[string, adminapi.KeyRefusal] // the latest, by token
 	done        chan struct{}                           // closed by Destruct
 }
@@ -170,6 +171,7 @@ func openStore(ctx context.Context, config *StoreConfig) (caddy.Destructor, erro
 // Destruct closes the store when no config uses it any more.
 func (s *pooledStore) Destruct() error {
 	close(s.done)
+	s.heartbeats.Close()
 	return s.Close()
 }
 

@@ -216,3 +216,26 @@ func contractEndedContextAdmitsNothing(t *testing.T, k kind) {
 	}
 	wantUsed(t, s, TokenCounter("acme", "a"), 0)
 }
+
+// Used does not count units that are on their way back to the database.
+func contractUsedLeavesOutQueuedReturns(t *testing.T, k kind) {
+	s := k.openAt(t, k.place(t))
+	tok := newToken("returning")
+	charges, err := s.Admit(t.Context(), tok, Amounts{}, []Charge{tok.calls(100, 1000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Settle(charges, Amounts{Calls: 1}); err != nil {
+		t.Fatal(err)
+	}
+
+	a := s.lock(charges[0].Counter)
+	s.writer.mu.Lock() // the return is queued, and nobody has woken the writer
+	s.writer.returns = append(s.writer.returns, Charge{Counter: a.counter, Amount: a.lease})
+	a.lease = 0
+	s.writer.mu.Unlock()
+	a.mu.Unlock()
+	if used, err := s.Used(t.Context(), charges[0].Counter); err != nil || used != 1 {
+		t.Errorf("used %d, %v; want 1", used, err)
+	}
+}

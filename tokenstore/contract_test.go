@@ -44,6 +44,7 @@ var contract = []struct {
 	{"OneCounterChargedTwiceInOneCallCountsTwice", contractOneCounterChargedTwiceInOneCallCountsTwice},
 	{"EveryPartOfACounterTellsItFromOthers", contractEveryPartOfACounterTellsItFromOthers},
 	{"SettleGivesBack", contractSettleGivesBack},
+	{"UsedLeavesOutQueuedReturns", contractUsedLeavesOutQueuedReturns},
 	{"ImpossibleChargesAreRefused", contractImpossibleChargesAreRefused},
 	{"EndedContextAdmitsNothing", contractEndedContextAdmitsNothing},
 	{"FirstUseMakesATokenKnown", contractFirstUseMakesATokenKnown},

@@ -36,6 +36,7 @@ type Ledger struct {
 	running sync.WaitGroup
 
 	down    atomic.Pointer[error] // why nothing is admitted any more; nil: it is
+	commits atomic.Int64          // time of the latest that succeeded, unix nanoseconds; 0: none yet
 	failing atomic.Pointer[error] // why the last commit failed; nil: it succeeded
 	closer  sync.Once
 	closed  error
@@ -215,7 +216,7 @@ func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	if err != nil {
 		return 0, l.failure(fmt.Errorf("reading counter: %w", err))
 	}
-	return used - a.lease, nil
+	return used - a.lease - l.writer.returning(c), nil
 }
 
 // Close returns all leases and closes the store. Afterwards every method but
@@ -236,6 +237,14 @@ func (l *Ledger) Close() error {
 		l.closed = errors.Join(l.writeUsage(false), l.db.close())
 	})
 	return l.closed
+}
+
+// LastCommit returns when the ledger last committed; zero means not since it was opened.
+func (l *Ledger) LastCommit() time.Time {
+	if n := l.commits.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
 }
 
 // Err returns why the ledger admits nothing until it is opened again, or nil.

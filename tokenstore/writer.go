@@ -129,6 +129,19 @@ func (w *writer) giveBack(c Counter, units int64) (batch uint64) {
 	return w.number
 }
 
+// returning returns how many units of a counter are queued to be returned.
+func (w *writer) returning(c Counter) (units int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	for _, r := range w.returns {
+		if r.Counter == c {
+			units += r.Amount
+		}
+	}
+	return units
+}
+
 func (w *writer) signal() {
 	select {
 	case w.wake <- struct{}{}:
@@ -222,6 +235,7 @@ func (l *Ledger) commit(b *batch) error {
 func (l *Ledger) note(err error) {
 	if err == nil {
 		l.failing.Store(nil)
+		l.commits.Store(l.now().UnixNano())
 		return
 	}
 	l.failing.Store(&err)

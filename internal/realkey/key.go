@@ -87,6 +87,9 @@ type Pool struct {
 // NewPool returns a pool of keys. An empty one hands out [None].
 func NewPool(keys []*Key) *Pool { return &Pool{keys: keys} }
 
+// Len returns how many keys the pool has.
+func (p *Pool) Len() int { return len(p.keys) }
+
 // Pick returns the next key that does not rest. When all do it returns the next,
 // so that the provider says what is wrong.
 func (p *Pool) Pick(now time.Time) *Key {

@@ -1,0 +1,32 @@
+package adminapi
+
+import "time"
+
+// Status is the state of a relay.
+type Status struct {
+	Version   string         `json:"version"` // of the module; "unknown" in a build without versions
+	Started   time.Time      `json:"started"`
+	Store     StoreStatus    `json:"store"`
+	Keys      []string       `json:"keys"` // ids of the keys that open tokens, the current one first
+	Issuers   []string       `json:"issuers"`
+	Providers []ProviderInfo `json:"providers"`
+	InFlight  int            `json:"in_flight"` // calls
+}
+
+// StoreStatus is the state of a relay's store.
+type StoreStatus struct {
+	Kind       string    `json:"kind"`
+	Path       string    `json:"path,omitempty"`
+	Ready      bool      `json:"ready"`
+	Problem    string    `json:"problem,omitempty"` // why it is not ready
+	Since      time.Time `json:"since"`             // tokens issued before are not counted
+	LastCommit time.Time `json:"last_commit,omitzero"`
+}
+
+// ProviderInfo is a configured provider.
+type ProviderInfo struct {
+	Name    string `json:"name"`
+	Preset  string `json:"preset,omitempty"`
+	BaseURL string `json:"base_url"`
+	Keys    int    `json:"keys"` // how many keys the relay has for it
+}
