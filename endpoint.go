@@ -16,6 +16,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -234,7 +235,7 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 		return nil, refused
 	}
 
-	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token, anyProvider)
+	permit, err := c.relay.tokens.open(c, clientaddr.Network(r), c.found.Token, anyProvider)
 	if err != nil {
 		return nil, denied(err)
 	}
@@ -280,7 +281,7 @@ const (
 type mintEndpoint struct {
 	app     *App
 	logger  *zap.Logger
-	warning proxyWarning
+	warning clientaddr.ProxyWarning
 }
 
 func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
@@ -295,7 +296,7 @@ func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
 // ServeHTTP answers a POST whose body has a token's claims.
 func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(w, r)
-	e.warning.check(r, e.logger)
+	e.warning.Check(r, e.logger)
 	secret := bearerOf(r)
 	issuer, refused := e.authorize(r, secret)
 	if issuer == nil || logShows(r, secret) {
@@ -340,7 +341,7 @@ func (e *mintEndpoint) authorize(r *http.Request, secret string) (*mint.SecretIs
 
 	var issuer *mint.SecretIssuer
 	now := time.Now()
-	wait := relay.ledger.guesses.Try(clientOf(r), maxGuesses, now, func() (wrong bool) {
+	wait := relay.ledger.guesses.Try(clientaddr.Network(r), maxGuesses, now, func() (wrong bool) {
 		issuer = relay.secrets.Find(secret)
 		return issuer == nil
 	})
@@ -442,7 +443,7 @@ func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *mi
 // fields identifies a request in the log: who, never with what.
 func (e *mintEndpoint) fields(r *http.Request, issuer *mint.SecretIssuer) []zap.Field {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	fields := []zap.Field{zap.String("method", redact.Text(r.Method, bearerOf(r))), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientOf(r))}
+	fields := []zap.Field{zap.String("method", redact.Text(r.Method, bearerOf(r))), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientaddr.Network(r))}
 	if issuer != nil {
 		fields = append(fields, zap.String("issuer", issuer.Issuer.Name))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
+	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
@@ -61,7 +62,7 @@ type Handler struct {
 	access   *zap.Logger
 	carriers *carrier.Places
 	clients  bool // clients are counted by their addresses
-	warning  *proxyWarning
+	warning  *clientaddr.ProxyWarning
 	endpoint bool // the handler serves an endpoint of the relay's own
 }
 
@@ -84,7 +85,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.access = h.logger.Named("access")
 	h.carriers = h.app.carriers()
 	h.clients = slices.ContainsFunc(h.app.RateLimits, func(l RateLimit) bool { return l.Scope == "client" })
-	h.warning = new(proxyWarning)
+	h.warning = new(clientaddr.ProxyWarning)
 	return nil
 }
 
@@ -215,13 +216,13 @@ func (h *Handler) openToken(c *call, r *http.Request) *refusal {
 	if h.Prefix != "" {
 		provider, _, _ = cutProvider(r.URL.Path, h.Prefix)
 	}
-	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token, provider)
+	permit, err := c.relay.tokens.open(c, clientaddr.Network(r), c.found.Token, provider)
 	if err != nil {
 		return denied(err)
 	}
 	c.permit = permit
 	if h.clients || permit.AddressBound() {
-		h.warning.check(r, h.logger)
+		h.warning.Check(r, h.logger)
 	}
 	return nil
 }
@@ -248,10 +249,10 @@ func (h *Handler) checkRequest(c *call, r *http.Request) *refusal {
 		return refuse(codeInvalidRequest, err.Error())
 	}
 
-	c.target.address = address{h.Prefix, r.Host, clientIsSecure(r)}
+	c.target.address = address{h.Prefix, r.Host, clientaddr.Secure(r)}
 	c.target.asked = grant.Request{
 		Now: c.start, Method: method(r), Path: path, WebSocket: c.target.socket, Provider: named,
-		ClientIP: clientAddr(r), Origin: r.Header.Get("Origin"),
+		ClientIP: clientaddr.Of(r), Origin: r.Header.Get("Origin"),
 	}
 	if err := c.permit.Permit(c.target.asked); err != nil {
 		return denied(err)

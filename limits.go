@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -200,7 +201,7 @@ func (relay *relay) pass(r *http.Request, limits []RateLimit, now time.Time) *re
 		var client netip.Prefix
 		from := ""
 		if l.Scope == "client" {
-			client, from = clientOf(r), " from one address"
+			client, from = clientaddr.Network(r), " from one address"
 		}
 		if wait := relay.rates[i].Take(client, l.Requests, now); wait > 0 {
 			return refuse(codeRateLimited, fmt.Sprintf("%d requests per %s%s", l.Requests, l.Per, from)).after(wait)

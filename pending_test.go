@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
@@ -213,39 +212,6 @@ func TestTokenCache_RemembersRefusals(t *testing.T) {
 	if _, err := cache.open(t.Context(), client, good, ""); err != nil || cache.refused.Len() != 1 {
 		t.Errorf("a good one: %v", err)
 	}
-}
-
-// A client that has many tokens opened takes no turn of another's.
-func TestTurns_AreOneForEachClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var all turns
-		flood, other := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
-		var under, most atomic.Int64
-		for range 50 {
-			go func() {
-				done, err := all.wait(t.Context(), flood)
-				if err != nil {
-					return
-				}
-				most.Store(max(most.Load(), under.Add(1)))
-				time.Sleep(time.Second)
-				under.Add(-1)
-				done()
-			}()
-		}
-		synctest.Wait()
-		done, err := all.wait(t.Context(), other)
-		if err != nil || time.Since(time.Now()) > 0 {
-			t.Errorf("the other client waits: %v", err)
-		}
-		done()
-		time.Sleep(time.Minute)
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		if most.Load() != 1 || len(all.clients) != 0 {
-			t.Errorf("%d tokens of one client are opened at once, %d clients are left", most.Load(), len(all.clients))
-		}
-	})
 }
 
 // The key that a provider sends past its Content-Length is in no log, whoever has

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -33,7 +33,7 @@ type tokenCache struct {
 	providers map[string]*Provider
 	cache     *lru.TwoQueueCache[[sha256.Size]byte, *permit]
 	refused   *lru.Cache[[sha256.Size]byte, refusedToken]
-	turns     turns
+	turns     ratelimit.Turns[netip.Prefix]
 }
 
 // Refusals are remembered, so that a bad token that is sent again and again is not
@@ -89,7 +89,7 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 		return nil, r.why
 	}
 
-	done, err := c.turns.wait(ctx, client)
+	done, err := c.turns.Wait(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -109,49 +109,6 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 	}
 	c.cache.Add(sum, p)
 	return p, nil
-}
-
-// turns let each client have one token opened at a time. Otherwise a client that
-// sends many tokens would use all openers.
-type turns struct {
-	mu      sync.Mutex
-	clients map[netip.Prefix]*turn // that wait or have their turn
-}
-
-// turn is what the requests of one client take in turn.
-type turn struct {
-	taken   chan struct{} // has room for one
-	waiting int           // requests that wait or have the turn
-}
-
-// wait waits for the client's turn. It lasts until done is called.
-func (t *turns) wait(ctx context.Context, client netip.Prefix) (done func(), err error) {
-	t.mu.Lock()
-	own := t.clients[client]
-	if own == nil {
-		if t.clients == nil {
-			t.clients = make(map[netip.Prefix]*turn)
-		}
-		own = &turn{taken: make(chan struct{}, 1)}
-		t.clients[client] = own
-	}
-	own.waiting++
-	t.mu.Unlock()
-
-	leave := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if own.waiting--; own.waiting == 0 {
-			delete(t.clients, client)
-		}
-	}
-	select {
-	case own.taken <- struct{}{}:
-		return func() { <-own.taken; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
 }
 
 // compile opens a token, cached or not. Its error is a *grant.Denial or that of ctx.
