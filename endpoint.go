@@ -17,6 +17,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
+	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -107,7 +108,7 @@ func (h *Handler) public(answer func() (status int, contentType string, body []b
 		c.keepConnection()
 
 		header := w.Header()
-		allowAnyOrigin(header)
+		cors.AllowAnyOrigin(header)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			c.outcome.status.Store(http.StatusMethodNotAllowed)
 			header.Set("Allow", "GET, HEAD")
@@ -217,7 +218,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.outcome.status.Store(http.StatusOK)
 	c.keepConnection()
-	allowAnyOrigin(w.Header())
+	cors.AllowAnyOrigin(w.Header())
 	c.outcome.bytesOut.Store(writeJSON(w, status))
 }
 

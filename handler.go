@@ -16,6 +16,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
+	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
@@ -181,7 +182,7 @@ func (h *Handler) findToken(c *call, r *http.Request) *refusal {
 // checkProtocol refuses what is more than a request, or less.
 func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
 	if c.found.Linked {
-		sandbox(c.writer.Header())
+		cors.Sandbox(c.writer.Header())
 	}
 	if c.target.socket = asksForWebSocket(r); !c.target.socket {
 		headers.StripUpgrade(r.Header)
@@ -433,7 +434,7 @@ func (h *Handler) refuse(c *call, r *http.Request, f *refusal) error {
 
 // announce writes the relay's own headers.
 func (c *call) announce(header http.Header) {
-	allowAnyOrigin(header)
+	cors.AllowAnyOrigin(header)
 	c.rateLimit.Set(header)
 	c.spending.announce(header)
 }
