@@ -18,6 +18,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/coding"
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 )
 
@@ -48,9 +49,7 @@ func (c *call) incoming(ctx context.Context, asked *dialect.Request, res *http.R
 		delete(res.Header, ratelimit.PolicyField)
 	}
 	c.outcome.status.Store(int32(status))
-	for _, name := range append(remainsNames[:], cappedHeader) { // another relay's
-		delete(res.Header, name)
-	}
+	metering.StripHeader(res.Header) // another relay's
 	if c.target.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(carrier.ProtocolHeader) == "" {
 		// Browsers take an answer without any for a failure
 		// (https://websockets.spec.whatwg.org/#the-websocket-interface).
