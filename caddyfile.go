@@ -400,8 +400,10 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 	s := new(StoreConfig)
 	args := d.RemainingArgs()
 	switch {
-	case len(args) == 0 || len(args) > 2 || args[0] != "sqlite" && args[0] != postgres:
+	case len(args) == 0 || len(args) > 2:
 		return d.Err("write `store sqlite [<path>]` or `store postgres [{env.NAME}]`")
+	case args[0] != "sqlite" && args[0] != postgres:
+		return d.Errf("store %q: must be one of sqlite, postgres", args[0])
 	case args[0] == postgres:
 		s.DSN = strings.Join(args[1:], "")
 	default:
@@ -714,7 +716,10 @@ func (i *Issuer) unmarshalAmount(d *caddyfile.Dispenser) error {
 	if len(args) == 3 {
 		l.Per = args[2]
 	}
-	if err := l.check(i.perUser); err != nil {
+	if slices.ContainsFunc(i.perUser, l.sameKey) {
+		return d.Errf("%s is given twice", unit)
+	}
+	if err := l.check(nil); err != nil {
 		return d.Err(err.Error())
 	}
 	i.perUser = append(i.perUser, l)
@@ -838,7 +843,7 @@ func (i *Issuer) unmarshalLine(d *caddyfile.Dispenser) error {
 	}
 	unmarshal := issuerLines[d.Val()]
 	if unmarshal == nil {
-		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(slices.Sorted(maps.Keys(issuerLines)), ", "))
+		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(append(slices.Sorted(maps.Keys(issuerLines)), "when"), ", "))
 	}
 	if err := unmarshal(i, d); err != nil {
 		return err

@@ -115,7 +115,7 @@ func TestDocs_AdaptsEveryCaddyfile(t *testing.T) {
 func exampleCaddyfiles(t *testing.T) []codeBlock {
 	t.Helper()
 	var blocks []codeBlock
-	for _, pattern := range []string{"examples/Caddyfile", "examples/*/Caddyfile"} {
+	for _, pattern := range []string{"examples/Caddyfile", "examples/*/Caddyfile", "deploy/compose/*.Caddyfile"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: no such file (%v)", pattern, err)
@@ -170,7 +170,7 @@ func TestDocs_ListEveryOption(t *testing.T) {
 	want := map[string][]string{
 		"relayapi":             slices.Clone(globalLines),
 		"relayapi [<matcher>]": slices.Clone(siteLines),
-		"issuer":               slices.Collect(maps.Keys(issuerLines)),
+		"issuer":               append(slices.Collect(maps.Keys(issuerLines)), "when"),
 		"provider":             providerLines(t),
 	}
 	for section, names := range want {

@@ -170,7 +170,8 @@ func TestCall_IsAskedAgainBeforeItIsSent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &permit{Grant: &grant.Grant{RPM: 3, Lifetime: grant.Lifetime{IssuedAt: in(-time.Minute), ExpiresAt: in(time.Hour)}}, tokenID: "t"}
 			all := ratelimit.New[string](time.Minute, 10)
-			c := &call{permit: p, start: now, target: target{windowEnds: tc.ends}}
+			alone := &relay{ledger: &ledger{pooledStore: &pooledStore{Ledger: new(tokenstore.Ledger)}}}
+			c := &call{relay: alone, permit: p, start: now, target: target{windowEnds: tc.ends}}
 			c.held.slot, _ = all.Enter(p.tokenID, 0, now)
 			if refused := c.countRate(now); refused != nil {
 				t.Fatal(refused)

@@ -187,7 +187,7 @@ function startCaddy(dir) {
 
 let built
 // binary is the Caddy that RELAY_CADDY names, or one built now.
-function binary() {
+export function binary() {
   if (process.env.RELAY_CADDY) return process.env.RELAY_CADDY
   if (!built) {
     built = fileURLToPath(new URL(`node_modules/.cache/caddy-${process.pid}`, import.meta.url))

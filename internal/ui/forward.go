@@ -1,0 +1,96 @@
+package ui
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+)
+
+// requests lists what the page may ask of the admin API: a method and a path of the
+// page, and what they become there.
+var requests = []struct {
+	method, path string
+	uri          func(url.Values) (string, error)
+}{
+	{http.MethodGet, "tokens", list("tokens")},
+	{http.MethodPost, "tokens", list("tokens")},
+	{http.MethodGet, "token", token},
+	{http.MethodPatch, "token", token},
+	{http.MethodDelete, "token", token},
+	{http.MethodGet, "limits", list("limits")},
+	{http.MethodPut, "limits", list("limits")},
+	{http.MethodDelete, "limits", list("limits")},
+	{http.MethodGet, "usage", list("usage")},
+}
+
+// list passes a query on to a path.
+func list(path string) func(url.Values) (string, error) {
+	return func(query url.Values) (string, error) {
+		uri := "/relayapi/" + path
+		if len(query) > 0 {
+			uri += "?" + query.Encode()
+		}
+		return uri, nil
+	}
+}
+
+// token returns the path of the token that a query names. It is not in the page's path,
+// because browsers clean away an id of one or two dots, even when it is escaped.
+func token(query url.Values) (string, error) {
+	i, err := adminapi.ParseIdentity(query.Get("issuer") + "/" + query.Get("id"))
+	if err != nil {
+		return "", fmt.Errorf("token: %w", err)
+	}
+	return i.Path(), nil
+}
+
+// forward adds the requests of the list to a mux, below /api/.
+func forward(mux *http.ServeMux, ask Ask) {
+	for _, to := range requests {
+		mux.HandleFunc(to.method+" /api/"+to.path, func(w http.ResponseWriter, r *http.Request) {
+			query, err := url.ParseQuery(r.URL.RawQuery)
+			if err != nil {
+				fail(w, http.StatusBadRequest, "the query does not parse")
+				return
+			}
+			uri, err := to.uri(query)
+			if err != nil {
+				fail(w, http.StatusBadRequest, err.Error())
+				return
+			}
+			body, status, err := readBody(w, r)
+			if err != nil {
+				fail(w, status, err.Error())
+				return
+			}
+
+			var answer json.RawMessage
+			if err := ask(r.Method, uri, body, &answer); err != nil {
+				fail(w, http.StatusBadGateway, err.Error())
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(answer) // the client may be gone
+		})
+	}
+}
+
+// readBody reads the body of a request. It is nil if there is none.
+func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, err error) {
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, adminapi.MaxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", adminapi.MaxBody)
+	case err != nil:
+		return nil, http.StatusBadRequest, errors.New("the request body broke off")
+	case len(body) == 0:
+		return nil, 0, nil
+	}
+	return body, 0, nil
+}
