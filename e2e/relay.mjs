@@ -10,13 +10,13 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { after } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { Secrets, startProvider } from './provider.mjs'
+import { places, Secrets, startProvider } from './provider.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 // startRelay starts a relay in front of one provider, which does what play says.
-// lines are added to the provider's block.
-export async function startRelay(preset, play, lines = '') {
+// lines are added to the provider's block, and global ones to the global option.
+export async function startRelay(preset, play, lines = '', global = '') {
   const relay = await start(preset, play, ['provider.key'], ({ options, provider, ports: [port, securePort] }) => {
     const origin = `http://127.0.0.1:${port}`
     return {
@@ -30,6 +30,7 @@ ${options}
 	skip_install_trust
 	auto_https disable_redirects
 	relayapi {
+		${global}
 		provider ${preset} ${provider} {
 			api_key {file.provider.key}
 			${lines}
@@ -53,6 +54,40 @@ ${origin}, https://localhost:${securePort} {
     ca: await readFile(join(relay.dir, 'data/caddy/pki/authorities/local/root.crt')),
     mint: (claims) => relay.mint({ provider: preset, ...claims }),
   }
+}
+
+// startBare starts Caddy's own reverse_proxy in front of the provider of a relay. Whatever
+// key its clients have, it sends the real one.
+export async function startBare({ preset, provider, key }) {
+  const dir = await mkdtemp(join(tmpdir(), 'bare-e2e-'))
+  const [port] = await freePorts(1)
+  const [place, prefix] = places[preset]
+  const origin = `http://127.0.0.1:${port}`
+  await writeFile(join(dir, 'Caddyfile'), `{
+	admin off
+	persist_config off
+	default_bind 127.0.0.1
+	grace_period 1s
+	log {
+		output discard
+	}
+}
+${origin} {
+	handle /health {
+		respond 200
+	}
+	reverse_proxy ${provider} {
+		${place === 'authorization' ? '' : 'header_up -Authorization'}
+		header_up ${place} "${prefix}${key}"
+	}
+}`)
+  const caddy = startCaddy(dir)
+  after(async () => {
+    await caddy.kill()
+    await rm(dir, { recursive: true, force: true })
+  })
+  await until('Caddy is up', async () => (await fetch(`${origin}/health`)).ok)
+  return { url: origin, token: 'none' }
 }
 
 // startExample runs examples/Caddyfile as it is but for its ports, its secrets
@@ -118,6 +153,9 @@ async function start(preset, play, keyFiles, lay) {
   return {
     ...places,
     dir,
+    preset,
+    provider: provider.url,
+    key: keys[0][1],
     calls: provider.calls,
     log: caddy.log,
     hide: (secret) => secrets.add(secret),
@@ -131,6 +169,21 @@ async function start(preset, play, keyFiles, lay) {
     reload: async () => admin('POST', '/load', await readFile(join(dir, 'Caddyfile')),
       { 'content-type': 'text/caddyfile', 'cache-control': 'must-revalidate' }),
     revoke: ({ issuer, id }) => admin('DELETE', `/relayapi/tokens/${issuer}/${id}`),
+    // change changes a token's limits, and limit sets one of the operator's.
+    change: async ({ issuer, id }, change) => (await admin('PATCH', `/relayapi/tokens/${issuer}/${id}`, JSON.stringify(change))).json(),
+    limit: async (limit) => (await admin('PUT', '/relayapi/limits', JSON.stringify(limit))).json(),
+    // used returns what a token has used once all its calls have been settled, and counted what is
+    // charged to its own limits.
+    async used({ issuer, id }, calls = 1) {
+      let row
+      await until(`${calls} calls of the token are settled`, async () => {
+        const { usage } = await (await admin('GET', '/relayapi/usage?by=token')).json()
+        row = usage.find((row) => row.issuer === issuer && row.token === id)
+        return row && row.succeeded + row.client_errors + row.provider_errors === calls
+      })
+      const { usd_counted, tokens_counted } = await (await admin('GET', `/relayapi/tokens/${issuer}/${id}`)).json()
+      return { ...row, usd_counted, tokens_counted }
+    },
     expired: ({ token }) => until('the token has expired', async () => (await told(token)).error?.code === 'token_expired'),
 
     // stopClean stops everything and fails if a secret is anywhere it must not be.
