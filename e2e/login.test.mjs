@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { EventEmitter, once } from 'node:events'
 import { test } from 'node:test'
-import { startBrowser } from './browser.mjs'
+import { onCDN, startBrowser } from './browser.mjs'
 import { stream } from './provider.mjs'
 import { startLoginExample } from './relay.mjs'
 
@@ -141,6 +141,25 @@ test('another user has a limit of his own, and the claim of his plan raises it',
   await shows(page, '– Bob, plan pro')
   await use(page, 7)
   assert.deepEqual(remaining, ['49', '48', '47', '46', '45', '44', '43'])
+  await leave()
+})
+
+// README.md has these lines for a page with the library of another login.
+test('the SDK takes the token of the login, by a function that it calls for each request', patience, async () => {
+  const { page, tokens, leave } = await open(relay)
+  await signIn(page, 'Bob')
+  const said = await page.evaluate(async ({ sdk, baseURL, token }) => {
+    const { default: OpenAI } = await import(sdk)
+    let renewed = 0
+    const openai = new OpenAI({ baseURL, apiKey: async () => { renewed++; return token }, dangerouslyAllowBrowser: true })
+    const heard = []
+    for (let call = 0; call < 2; call++) {
+      const messages = [{ role: 'user', content: 'Quick' }]
+      for await (const chunk of await openai.chat.completions.create({ model: 'demo', messages, stream: true })) heard.push(chunk.choices[0].delta.content)
+    }
+    return { heard, renewed }
+  }, { sdk: await onCDN('openai', 'index.mjs'), baseURL: `${relay.origin}/api/demo/v1`, token: await tokens[0] })
+  assert.deepEqual(said, { heard: ['Answer 1', 'Answer 1'], renewed: 2 })
   await leave()
 })
 
