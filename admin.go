@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -241,95 +242,22 @@ func adminList(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	limits := r.limitReader()
-	f.Complete = limits.completeListed
+	reader := r.limitReader()
+	f.Complete = func(record *tokenstore.Record) error { return reader.Listed(record, r.ownLimits(record)) }
 	page, err := r.relay.ledger.Tokens(r.Context(), f)
-	return adminapi.NewPage(&page, limits.ends), err
+	return adminapi.NewPage(&page, reader.Ends), err
 }
 
-// limitReader finds the limits in force for tokens. It reads each counter once,
-// because many tokens of a list share those of a subject or an issuer.
-type limitReader struct {
-	context.Context
-	app   *App
-	relay *relay
-	rules *limitRules
-	now   time.Time
-	used  map[tokenstore.Counter]int64
+func newLimitReader(ctx context.Context, relay *relay) *limits.Reader {
+	return limits.NewReader(relay.limitsInForce(), time.Now(), func(c tokenstore.Counter) (int64, error) { return relay.ledger.Used(ctx, c) })
 }
 
-func newLimitReader(ctx context.Context, app *App, relay *relay) *limitReader {
-	return &limitReader{ctx, app, relay, relay.limitsInForce(), time.Now(), make(map[tokenstore.Counter]int64)}
-}
+// limitReader returns a reader of the limits in force for tokens.
+func (r *adminRequest) limitReader() *limits.Reader { return newLimitReader(r.Context(), r.relay) }
 
-func (r *adminRequest) limitReader() *limitReader { return newLimitReader(r.Context(), r.app, r.relay) }
-
-// completeListed is complete for a list. It takes what is counted from the record, which
-// may be a little more than is used while the token is in use.
-func (l *limitReader) completeListed(r *tokenstore.Record) error {
-	counted := tokenstore.Amounts{Calls: r.CallsCounted, Tokens: r.TokensCounted, NanoUSD: r.NanoUSDCounted}
-	for _, unit := range tokenstore.Units {
-		l.used[(&permit{tokenID: r.Issuer + "/" + r.ID}).ownCounter(unit)] = counted.Of(unit)
-	}
-	return l.complete(r)
-}
-
-// complete adds the limits in force to a record: its own and the operator's.
-func (l *limitReader) complete(r *tokenstore.Record) error {
-	p := &permit{
-		Grant:   &grant.Grant{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject},
-		tokenID: r.Issuer + "/" + r.ID, subjectID: r.Issuer + "/" + r.Subject,
-	}
-	limits, err := l.inForce(p, adminapi.OwnLimits(r, l.app.grants[r.Issuer].Limits))
-	r.SetLimits(limits)
-	return err
-}
-
-// inForce returns a token's own limits, and the operator's that apply to it.
-func (l *limitReader) inForce(p *permit, own tokenstore.Limits) (limits []tokenstore.LimitUse, err error) {
-	add := func(c tokenstore.Counter, per string, limit int64) {
-		var used int64
-		if err == nil {
-			used, err = l.usedOf(c)
-		}
-		limits = append(limits, tokenstore.LimitUse{Scope: c.Scope, Unit: c.Unit, Per: per, Amount: limit, Used: used})
-	}
-	for _, unit := range tokenstore.Units {
-		if limit := own.Of(unit); limit != nil {
-			add(p.ownCounter(unit), "", *limit)
-		}
-	}
-	for i, rule := range l.rules.rules {
-		one := limitRules{rules: l.rules.rules[i : i+1]}
-		charges, _ := one.charges(nil, p, tokenstore.Amounts{Calls: 1, Tokens: 1, NanoUSD: 1}, l.now)
-		for _, c := range charges {
-			add(c.Counter, rule.per, c.Limit)
-		}
-	}
-	return limits, err
-}
-
-// ownCounter returns the counter of everything that the token has used of a unit.
-func (p *permit) ownCounter(unit tokenstore.Unit) tokenstore.Counter {
-	return tokenstore.Counter{Scope: tokenstore.ScopeToken, ID: p.tokenID, Unit: unit}
-}
-
-// ends returns when the current window of a period ends; zero means never.
-func (l *limitReader) ends(per string) time.Time {
-	_, end := windowOf(per, l.now)
-	return end
-}
-
-func (l *limitReader) usedOf(c tokenstore.Counter) (int64, error) {
-	if used, ok := l.used[c]; ok {
-		return used, nil
-	}
-	used, err := l.relay.ledger.Used(l, c)
-	if err != nil {
-		return 0, fmt.Errorf("reading what %s %s has used: %w", c.Scope, c.ID, err)
-	}
-	l.used[c] = used
-	return used, nil
+// ownLimits returns the limits of a token over its whole life.
+func (r *adminRequest) ownLimits(of *tokenstore.Record) tokenstore.Limits {
+	return adminapi.OwnLimits(of, r.app.grants[of.Issuer].Limits)
 }
 
 // identity returns the token that the path names.
@@ -359,11 +287,11 @@ func adminShow(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, unknown(i, err)
 	}
-	limits := r.limitReader()
-	if err := limits.complete(&record); err != nil {
+	reader := r.limitReader()
+	if err := reader.Complete(&record, r.ownLimits(&record)); err != nil {
 		return nil, err
 	}
-	shown := adminapi.NewRecord(&record, limits.ends)
+	shown := adminapi.NewRecord(&record, reader.Ends)
 	if refused, ok := r.relay.ledger.keyRefusals.Get(record.Issuer + "/" + record.ID); ok {
 		shown.KeyRefused = &refused
 	}
@@ -393,11 +321,11 @@ func adminUpdate(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, unknown(i, err)
 	}
-	limits := r.limitReader()
-	if err := limits.complete(&record); err != nil {
+	reader := r.limitReader()
+	if err := reader.Complete(&record, r.ownLimits(&record)); err != nil {
 		return nil, err
 	}
-	answer := adminapi.Updated{Record: adminapi.NewRecord(&record, limits.ends)}
+	answer := adminapi.Updated{Record: adminapi.NewRecord(&record, reader.Ends)}
 	if change.Disabled != nil && *change.Disabled {
 		answer.Ended = ledger.live.end(endRevoked, i.Matches)
 	} else if answer.Ended, err = r.endOwn(i, change); err != nil {
@@ -425,9 +353,7 @@ func adminLimits(r *adminRequest) (any, error) {
 	}
 	list := adminapi.Limits{Limits: []adminapi.Limit{}}
 	for _, l := range r.app.Limits {
-		unit, amount := l.amount()
-		limit := tokenstore.Limit{Scope: tokenstore.Scope(l.Scope), Unit: unit, Per: l.Per, Amount: amount}
-		list.Limits = append(list.Limits, adminapi.NewLimit(limit, "config"))
+		list.Limits = append(list.Limits, adminapi.NewLimit(l.stored(), "config"))
 	}
 	for _, l := range r.relay.ledger.Limits().Limits {
 		list.Limits = append(list.Limits, adminapi.NewLimit(l, "admin"))
@@ -472,20 +398,11 @@ func adminRemoveLimit(r *adminRequest) (any, error) {
 // logs and returns the limit.
 func (r *adminRequest) changed(what string, limit tokenstore.Limit) (any, error) {
 	shown := adminapi.NewLimit(limit, "admin")
-	for _, rule := range r.relay.limitsInForce().rules {
-		if rule.scope != limit.Scope || rule.unit != limit.Unit || rule.per != limit.Per {
-			continue
-		}
-		var err error
-		shown.Ended, err = r.endSpent(limit, func(p *permit) *int64 {
-			if limit.ID != "" && limit.ID != p.counterID(rule.scope) {
-				return nil
-			}
-			return rule.of(p)
-		})
-		if err != nil {
-			return nil, err
-		}
+	rules := r.relay.limitsInForce()
+	var err error
+	shown.Ended, err = r.endSpent(limit, func(p *permit) *int64 { return rules.InPlaceOf(limit, &p.holder) })
+	if err != nil {
+		return nil, err
 	}
 	r.app.logger.Info(what, zap.String("scope", string(limit.Scope)), zap.String("id", limit.ID),
 		zap.String("per", limit.Per), zap.Stringer("amount", shown.Amount), zap.Int("ended_calls", shown.Ended))
@@ -519,12 +436,8 @@ func (r *adminRequest) endSpent(limit tokenstore.Limit, limitOf func(*permit) *i
 	live, used := &r.relay.ledger.live, make(map[tokenstore.Counter]int64)
 	live.each(func(c *call) {
 		for _, charge := range c.held.charges {
-			counter := charge.Counter
-			start, _ := windowOf(limit.Per, counter.Window)
-			sameWindow := counter.Window.IsZero() == (limit.Per == "") && counter.Window.Equal(start)
-			if lowered := limitOf(c.permit); lowered != nil && *lowered < charge.Limit &&
-				counter.Scope == limit.Scope && counter.Unit == limit.Unit && sameWindow {
-				used[counter] = 0
+			if lowered := limitOf(c.permit); lowered != nil && *lowered < charge.Limit && limits.Counts(limit, charge.Counter) {
+				used[charge.Counter] = 0
 			}
 		}
 	})
@@ -534,8 +447,7 @@ func (r *adminRequest) endSpent(limit tokenstore.Limit, limitOf func(*permit) *i
 		}
 	}
 
-	code, _ := exhausted(&tokenstore.ExhaustedError{Counter: tokenstore.Counter{Unit: limit.Unit}})
-	why := refuse(code, "the operator lowered the limit during the call")
+	why := refuse(exhausted[limit.Unit], "the operator lowered the limit during the call")
 	live.each(func(c *call) {
 		lowered := limitOf(c.permit)
 		spent := func(charge tokenstore.Charge) bool {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -147,7 +148,7 @@ func TestAdminLimits_ByUnit(t *testing.T) {
 
 // nextMonth is when the month ends that counts now.
 func nextMonth() string {
-	_, ends := windowOf("month", time.Now())
+	_, ends := limits.Window("month", time.Now())
 	return ends.Format(time.RFC3339)
 }
 

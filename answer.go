@@ -12,7 +12,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
@@ -20,7 +19,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
-	"golang.org/x/net/http/httpguts"
 )
 
 // incoming cleans the answer to a request on its way back.
@@ -214,13 +212,6 @@ func (c *call) replaceError(res *http.Response, why error) {
 	res.Header.Set("Content-Type", "application/json")
 	res.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	res.Body, res.ContentLength = io.NopCloser(strings.NewReader(string(body))), int64(len(body))
-}
-
-// clientIsSecure reports whether a client reached the relay over HTTPS, by itself or
-// through a trusted proxy.
-func clientIsSecure(r *http.Request) bool {
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	return r.TLS != nil || trusted && httpguts.HeaderValuesContainsToken(r.Header["X-Forwarded-Proto"], "https")
 }
 
 // tapped returns the answer's body as it is passed on: counted, with trailers

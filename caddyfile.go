@@ -734,7 +734,7 @@ func (i *Issuer) settle() error {
 		return nil
 	}
 	for _, l := range i.perUser {
-		unit, amount := l.amount()
+		unit, amount := l.stored().Unit, l.stored().Amount
 		switch {
 		case l.Per != "":
 			return fmt.Errorf("%s per %s: only an issuer with a login has limits per day or month; for others write `limit subject` beside the issuer", unit, l.Per)

@@ -57,30 +57,6 @@ func webSocket(r *http.Request) {
 	r.Body, r.ContentLength = http.NoBody, 0
 }
 
-func TestPreflightOfPrivateNetwork(t *testing.T) {
-	for name, tc := range map[string]struct{ header, value, answer, want string }{
-		"asked":               {"Access-Control-Request-Private-Network", "true", "Access-Control-Allow-Private-Network", "true"},
-		"asked as a draft":    {"Access-Control-Request-Local-Network", "true", "Access-Control-Allow-Local-Network", "true"},
-		"asked otherwise":     {"Access-Control-Request-Private-Network", "KO", "Access-Control-Allow-Private-Network", ""},
-		"not asked":           {"X-Other", "true", "Access-Control-Allow-Private-Network", ""},
-		"asked for the other": {"Access-Control-Request-Local-Network", "true", "Access-Control-Allow-Private-Network", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r, w := newServerRequest(t), newRecorder()
-			r.Method = http.MethodOptions
-			r.Header.Set("Origin", "https://app.example")
-			r.Header.Set("Access-Control-Request-Method", "POST")
-			r.Header.Set(tc.header, tc.value)
-			if !preflight(newCall(w, r), r) || w.Code != http.StatusNoContent {
-				t.Fatalf("answers %d", w.Code)
-			}
-			if got := w.Header().Get(tc.answer); got != tc.want {
-				t.Errorf("%s is %q, want %q", tc.answer, got, tc.want)
-			}
-		})
-	}
-}
-
 // newToken mints a token that no relay knows.
 func newToken(t testing.TB) string {
 	t.Helper()

@@ -16,6 +16,8 @@ import (
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
+	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -106,7 +108,7 @@ func (h *Handler) public(answer func() (status int, contentType string, body []b
 		c.keepConnection()
 
 		header := w.Header()
-		allowAnyOrigin(header)
+		cors.AllowAnyOrigin(header)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			c.outcome.status.Store(http.StatusMethodNotAllowed)
 			header.Set("Allow", "GET, HEAD")
@@ -216,7 +218,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.outcome.status.Store(http.StatusOK)
 	c.keepConnection()
-	allowAnyOrigin(w.Header())
+	cors.AllowAnyOrigin(w.Header())
 	c.outcome.bytesOut.Store(writeJSON(w, status))
 }
 
@@ -234,7 +236,7 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 		return nil, refused
 	}
 
-	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token, anyProvider)
+	permit, err := c.relay.tokens.open(c, clientaddr.Network(r), c.found.Token, anyProvider)
 	if err != nil {
 		return nil, denied(err)
 	}
@@ -246,15 +248,15 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 	if err != nil {
 		return nil, uncharged(c, err)
 	}
-	reader := newLimitReader(c, e.door.app, c.relay)
-	limits, err := reader.inForce(permit, own)
+	reader := newLimitReader(c, c.relay)
+	limits, err := reader.InForce(&permit.holder, own)
 	if err != nil {
 		return nil, uncharged(c, err)
 	}
 
 	status := &tokenStatus{
 		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
-		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: adminapi.NewStandings(limits, reader.ends),
+		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: adminapi.NewStandings(limits, reader.Ends),
 	}
 	for _, l := range limits {
 		switch {
@@ -280,7 +282,7 @@ const (
 type mintEndpoint struct {
 	app     *App
 	logger  *zap.Logger
-	warning proxyWarning
+	warning clientaddr.ProxyWarning
 }
 
 func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
@@ -295,8 +297,8 @@ func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
 // ServeHTTP answers a POST whose body has a token's claims.
 func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(w, r)
-	e.warning.check(r, e.logger)
-	secret := bearerOf(r)
+	e.warning.Check(r, e.logger)
+	secret := redact.Bearer(r)
 	issuer, refused := e.authorize(r, secret)
 	if issuer == nil || logShows(r, secret) {
 		// The relay logs the request instead. If the secret was wrong in its own
@@ -340,7 +342,7 @@ func (e *mintEndpoint) authorize(r *http.Request, secret string) (*mint.SecretIs
 
 	var issuer *mint.SecretIssuer
 	now := time.Now()
-	wait := relay.ledger.guesses.Try(clientOf(r), maxGuesses, now, func() (wrong bool) {
+	wait := relay.ledger.guesses.Try(clientaddr.Network(r), maxGuesses, now, func() (wrong bool) {
 		issuer = relay.secrets.Find(secret)
 		return issuer == nil
 	})
@@ -365,7 +367,7 @@ func (e *mintEndpoint) draft(r *http.Request, issuer *mint.SecretIssuer, secret 
 		return nil, refuse(codeTooLarge, fmt.Sprintf("the claims are longer than %d bytes", maxMintBody))
 	case err != nil:
 		return nil, refuse(codeInvalidRequest, "the request's body broke off")
-	case holdsSecret(string(body), secret): // answers and logs show claims
+	case redact.HoldsSecret(string(body), secret): // answers and logs show claims
 		return nil, refuse(codeInvalidRequest, "the claims hold the secret")
 	case redact.HoldsToken(redact.Unescape(string(body))):
 		return nil, refuse(codeInvalidRequest, "the claims hold a token")
@@ -383,13 +385,6 @@ func (e *mintEndpoint) draft(r *http.Request, issuer *mint.SecretIssuer, secret 
 		return nil, refuse(string(grant.NoProvider), fmt.Sprintf("issuer %s may grant providers [%s]", may.Name, strings.Join(may.Providers, ", ")))
 	}
 	return draft, nil
-}
-
-// holdsSecret reports whether a text holds a piece of a secret, escaped or not.
-func holdsSecret(text, secret string) bool {
-	var secrets redact.Pieces
-	secrets.Of([]string{secret})
-	return secrets.In(redact.Unescape(text))
 }
 
 // mint mints the token. It does not hand out a token that the relay would refuse.
@@ -427,7 +422,7 @@ func unminted(err error) *refusal {
 }
 
 func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *mint.SecretIssuer, f *refusal) {
-	f = f.hiding(bearerOf(r))
+	f = f.hiding(redact.Bearer(r))
 	f.log(e.logger, e.fields(r, issuer)...)
 	header := w.Header()
 	switch f.code {
@@ -442,44 +437,18 @@ func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *mi
 // fields identifies a request in the log: who, never with what.
 func (e *mintEndpoint) fields(r *http.Request, issuer *mint.SecretIssuer) []zap.Field {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	fields := []zap.Field{zap.String("method", redact.Text(r.Method, bearerOf(r))), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientOf(r))}
+	fields := []zap.Field{zap.String("method", redact.Text(r.Method, redact.Bearer(r))), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientaddr.Network(r))}
 	if issuer != nil {
 		fields = append(fields, zap.String("issuer", issuer.Issuer.Name))
 	}
 	return fields
 }
 
-// bearerOf returns the secret in `Authorization: Bearer`, or "" unless there is exactly
-// one.
-func bearerOf(r *http.Request) string {
-	values := r.Header["Authorization"]
-	if len(values) != 1 {
-		return ""
-	}
-	scheme, secret, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(secret)
-}
-
 // logShows reports whether Caddy's access log would show the secret. Caddy leaves out
 // Authorization by default.
-func logShows(r *http.Request, key string) bool {
+func logShows(r *http.Request, secret string) bool {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if server != nil && server.Logs != nil && server.Logs.ShouldLogCredentials {
-		return true
-	}
-	if redact.Shows(r) || holdsSecret(r.RequestURI, key) || holdsSecret(r.Host, key) {
-		return true
-	}
-	for name, values := range r.Header {
-		shows := func(value string) bool { return holdsSecret(value, key) }
-		if name != "Authorization" && (shows(name) || slices.ContainsFunc(values, shows)) {
-			return true
-		}
-	}
-	return false
+	return server != nil && server.Logs != nil && server.Logs.ShouldLogCredentials || redact.ShowsSecret(r, secret)
 }
 
 // Interface guards

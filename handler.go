@@ -15,7 +15,10 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
+	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
+	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -60,7 +63,7 @@ type Handler struct {
 	access   *zap.Logger
 	carriers *carrier.Places
 	clients  bool // clients are counted by their addresses
-	warning  *proxyWarning
+	warning  *clientaddr.ProxyWarning
 	endpoint bool // the handler serves an endpoint of the relay's own
 }
 
@@ -83,7 +86,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.access = h.logger.Named("access")
 	h.carriers = h.app.carriers()
 	h.clients = slices.ContainsFunc(h.app.RateLimits, func(l RateLimit) bool { return l.Scope == "client" })
-	h.warning = new(proxyWarning)
+	h.warning = new(clientaddr.ProxyWarning)
 	return nil
 }
 
@@ -179,7 +182,7 @@ func (h *Handler) findToken(c *call, r *http.Request) *refusal {
 // checkProtocol refuses what is more than a request, or less.
 func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
 	if c.found.Linked {
-		sandbox(c.writer.Header())
+		cors.Sandbox(c.writer.Header())
 	}
 	if c.target.socket = asksForWebSocket(r); !c.target.socket {
 		headers.StripUpgrade(r.Header)
@@ -214,13 +217,13 @@ func (h *Handler) openToken(c *call, r *http.Request) *refusal {
 	if h.Prefix != "" {
 		provider, _, _ = cutProvider(r.URL.Path, h.Prefix)
 	}
-	permit, err := c.relay.tokens.open(c, clientOf(r), c.found.Token, provider)
+	permit, err := c.relay.tokens.open(c, clientaddr.Network(r), c.found.Token, provider)
 	if err != nil {
 		return denied(err)
 	}
 	c.permit = permit
 	if h.clients || permit.AddressBound() {
-		h.warning.check(r, h.logger)
+		h.warning.Check(r, h.logger)
 	}
 	return nil
 }
@@ -247,10 +250,10 @@ func (h *Handler) checkRequest(c *call, r *http.Request) *refusal {
 		return refuse(codeInvalidRequest, err.Error())
 	}
 
-	c.target.address = address{h.Prefix, r.Host, clientIsSecure(r)}
+	c.target.address = address{h.Prefix, r.Host, clientaddr.Secure(r)}
 	c.target.asked = grant.Request{
 		Now: c.start, Method: method(r), Path: path, WebSocket: c.target.socket, Provider: named,
-		ClientIP: clientAddr(r), Origin: r.Header.Get("Origin"),
+		ClientIP: clientaddr.Of(r), Origin: r.Header.Get("Origin"),
 	}
 	if err := c.permit.Permit(c.target.asked); err != nil {
 		return denied(err)
@@ -321,7 +324,7 @@ func uncharged(c *call, err error) *refusal {
 	case errors.As(err, &why):
 		return why
 	case errors.As(err, &used):
-		return refuse(exhausted(used))
+		return refuse(exhausted[used.Counter.Unit], limits.Describe(used))
 	case errors.Is(err, tokenstore.ErrConflict):
 		return refuse(codeConflict, "its identity is known with other claims")
 	case errors.Is(err, tokenstore.ErrRevoked):
@@ -348,7 +351,7 @@ func (h *Handler) settle(c *call, r *http.Request) {
 		f.log(h.logger, h.fields(c, r)...) // otherwise it is the answer, which was logged
 	}
 	if out.complaint != "" {
-		ledger.keyRefusals.Add(c.permit.tokenID, adminapi.KeyRefusal{At: time.Now().UTC(), Message: out.complaint})
+		ledger.keyRefusals.Add(c.permit.holder.Token, adminapi.KeyRefusal{At: time.Now().UTC(), Message: out.complaint})
 	}
 
 	charged, bill := c.used()
@@ -431,7 +434,7 @@ func (h *Handler) refuse(c *call, r *http.Request, f *refusal) error {
 
 // announce writes the relay's own headers.
 func (c *call) announce(header http.Header) {
-	allowAnyOrigin(header)
+	cors.AllowAnyOrigin(header)
 	c.rateLimit.Set(header)
 	c.spending.announce(header)
 }

@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -47,40 +46,6 @@ func TestLimits(t *testing.T) {
 	used, err := activeApp(t).ledger.Used(t.Context(), tokenstore.TokenCounter("backend", "a1"))
 	if err != nil || used != 1 {
 		t.Errorf("%d calls of the first token counted, %v; a refused one costs nothing", used, err)
-	}
-}
-
-func TestLimitWindows(t *testing.T) {
-	p := &permit{Grant: &grant.Grant{Issuer: "i"}, tokenID: "i/t", subjectID: "i/s"}
-	late := time.Date(2028, 2, 29, 23, 59, 59, 0, time.FixedZone("", -3600)) // already March in UTC
-	for _, tc := range []struct {
-		limit Limit
-		want  string // counter, and the days on which the window begins and ends
-	}{
-		{Limit{Scope: "token", Calls: 1, Per: "day"}, "token i/t 2028-03-01 2028-03-02"},
-		{Limit{Scope: "subject", Calls: 1, Per: "day"}, "subject i/s 2028-03-01 2028-03-02"},
-		{Limit{Scope: "issuer", Calls: 1, Per: "month"}, "issuer i 2028-03-01 2028-04-01"},
-		{Limit{Scope: "subject", Calls: 1, Per: ""}, "subject i/s 0001-01-01 0001-01-01"},
-	} {
-		charges, ends := newLimitRules([]Limit{tc.limit}, tokenstore.LimitSet{}).charges(nil, p, tokenstore.Amounts{Calls: 1}, late)
-		c := charges[0].Counter
-		if got := fmt.Sprint(c.Scope, " ", c.ID, " ", c.Window.Format(time.DateOnly), " ", ends.Format(time.DateOnly)); got != tc.want {
-			t.Errorf("%+v counts %s, want %s", tc.limit, got, tc.want)
-		}
-	}
-}
-
-// On the first of a month, the day and the month are counted apart.
-func TestLimitWindows_FirstOfAMonth(t *testing.T) {
-	p := &permit{Grant: &grant.Grant{Issuer: "i"}, subjectID: "i/s"}
-	limits := []Limit{{Scope: "subject", Calls: 1, Per: "day"}, {Scope: "subject", Calls: 9, Per: "month"}, {Scope: "subject", Calls: 99, Per: ""}}
-	charges, ends := newLimitRules(limits, tokenstore.LimitSet{}).charges(nil, p, tokenstore.Amounts{Calls: 1}, time.Date(2028, 3, 1, 12, 0, 0, 0, time.UTC))
-	counters := make(map[tokenstore.Counter]bool)
-	for _, c := range charges {
-		counters[c.Counter] = true
-	}
-	if len(counters) != len(limits) || ends != time.Date(2028, 3, 2, 0, 0, 0, 0, time.UTC) {
-		t.Errorf("%d limits have %d counters, and the first window ends at %v", len(limits), len(counters), ends)
 	}
 }
 

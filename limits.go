@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
-	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -57,23 +58,28 @@ func (l *Limit) set(unit, n string) (err error) {
 	return nil
 }
 
-// amount returns what the limit counts, and how much of it is permitted.
-func (l Limit) amount() (tokenstore.Unit, int64) {
+// stored returns the limit as the ledger knows it.
+func (l Limit) stored() tokenstore.Limit {
+	stored := tokenstore.Limit{Scope: tokenstore.Scope(l.Scope), Unit: tokenstore.UnitCalls, Per: l.Per, Amount: l.Calls}
 	switch {
 	case l.Tokens != 0:
-		return tokenstore.UnitTokens, l.Tokens
+		stored.Unit, stored.Amount = tokenstore.UnitTokens, l.Tokens
 	case l.USD != 0:
-		return tokenstore.UnitNanoUSD, int64(l.USD)
+		stored.Unit, stored.Amount = tokenstore.UnitNanoUSD, int64(l.USD)
 	}
-	return tokenstore.UnitCalls, l.Calls
+	return stored
+}
+
+// storedLimits returns limits as the ledger knows them.
+func storedLimits(config []Limit) (all []tokenstore.Limit) {
+	for _, l := range config {
+		all = append(all, l.stored())
+	}
+	return all
 }
 
 // sameKey reports whether two limits count the same.
-func (l Limit) sameKey(m Limit) bool {
-	unit, _ := l.amount()
-	other, _ := m.amount()
-	return l.Scope == m.Scope && l.Per == m.Per && unit == other
-}
+func (l Limit) sameKey(m Limit) bool { return l.stored().SameKey(m.stored()) }
 
 // check returns what is wrong with a limit that follows others.
 func (l Limit) check(others []Limit) error {
@@ -102,148 +108,21 @@ func (l Limit) check(others []Limit) error {
 	return nil
 }
 
-// dayMark tells the counter of a day from that of the month that begins with it.
-const dayMark = time.Second
-
-// windowOf returns when the window that a time is in begins and ends. Both are zero
-// for a limit without a period.
-func windowOf(per string, now time.Time) (start, end time.Time) {
-	now = now.UTC()
-	switch per {
-	case "day":
-		start = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
-		return start.Add(dayMark), start.AddDate(0, 0, 1)
-	case "month":
-		start = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
-		return start, start.AddDate(0, 1, 0)
-	}
-	return start, end
-}
-
-// limitRule has the limits of a scope, a unit and a period, from the config and set since.
-type limitRule struct {
-	scope  tokenstore.Scope
-	unit   tokenstore.Unit
-	per    string
-	all    *int64           // nil means none
-	single map[string]int64 // by counter id
-}
-
-// limitRules are the limits in force. A limit for one holder overrides a limit for
-// all, which overrides the config.
-type limitRules struct {
-	version uint64 // of the set limits that they are made from
-	rules   []limitRule
-}
-
-func newLimitRules(config []Limit, set tokenstore.LimitSet) *limitRules {
-	l := &limitRules{version: set.Version}
-	for _, c := range config {
-		unit, amount := c.amount()
-		l.rule(tokenstore.Scope(c.Scope), unit, c.Per).all = &amount
-	}
-	for _, s := range set.Limits {
-		if r := l.rule(s.Scope, s.Unit, s.Per); s.ID == "" {
-			r.all = &s.Amount
-		} else {
-			r.single[s.ID] = s.Amount
-		}
-	}
-	return l
-}
-
-func (l *limitRules) rule(scope tokenstore.Scope, unit tokenstore.Unit, per string) *limitRule {
-	i := slices.IndexFunc(l.rules, func(r limitRule) bool { return r.scope == scope && r.unit == unit && r.per == per })
-	if i < 0 {
-		i = len(l.rules)
-		l.rules = append(l.rules, limitRule{scope: scope, unit: unit, per: per, single: make(map[string]int64)})
-	}
-	return &l.rules[i]
-}
-
-// of returns the limit of a token's calls; nil means none.
-func (r *limitRule) of(p *permit) *int64 {
-	if len(r.single) > 0 {
-		if single, ok := r.single[p.counterID(r.scope)]; ok {
-			return &single
-		}
-	}
-	return r.all
-}
-
-// limits reports whether any rule limits a token's use of a unit.
-func (l *limitRules) limits(p *permit, unit tokenstore.Unit) bool {
-	ofUser := func(l Limit) bool { u, _ := l.amount(); return u == unit }
-	return slices.ContainsFunc(p.subjectLimits, ofUser) ||
-		slices.ContainsFunc(l.rules, func(r limitRule) bool { return r.unit == unit && r.of(p) != nil })
-}
-
-// charges appends what a call of a token costs. It returns when the first of the
-// windows ends in which the call counts; zero means never.
-func (l *limitRules) charges(charges []tokenstore.Charge, p *permit, cost tokenstore.Amounts, now time.Time) (_ []tokenstore.Charge, ends time.Time) {
-	add := func(scope tokenstore.Scope, unit tokenstore.Unit, per string, limit int64) {
-		amount := cost.Of(unit)
-		if amount == 0 {
-			return
-		}
-		start, end := windowOf(per, now)
-		counter := tokenstore.Counter{Scope: scope, ID: p.counterID(scope), Unit: unit, Window: start}
-		if !end.IsZero() && (ends.IsZero() || end.Before(ends)) {
-			ends = end
-		}
-		i := slices.IndexFunc(charges, func(c tokenstore.Charge) bool { return c.Counter == counter })
-		if i >= 0 { // the lower of two limits holds
-			charges[i].Limit = min(charges[i].Limit, limit)
-			return
-		}
-		charges = append(charges, tokenstore.Charge{Counter: counter, Amount: amount, Limit: limit})
-	}
-
-	for i := range l.rules {
-		r := &l.rules[i]
-		if limit := r.of(p); limit != nil {
-			add(r.scope, r.unit, r.per, *limit)
-		}
-	}
-	for _, own := range p.subjectLimits {
-		unit, amount := own.amount()
-		add(tokenstore.ScopeSubject, unit, own.Per, amount)
-	}
-	return charges, ends
-}
-
 // limitsInForce returns the rules. They are made anew after a limit was set or
 // removed.
-func (relay *relay) limitsInForce() *limitRules {
+func (relay *relay) limitsInForce() *limits.Rules {
 	set := relay.ledger.Limits()
 	rules := relay.limits.Load()
-	if rules == nil || rules.version != set.Version {
-		rules = newLimitRules(relay.config, set)
+	if rules == nil || rules.Version != set.Version {
+		rules = limits.New(relay.config, set)
 		relay.limits.Store(rules)
 	}
 	return rules
 }
 
-// exhausted returns the code of a refusal, and which limit was reached.
-func exhausted(e *tokenstore.ExhaustedError) (code, rule string) {
-	c := e.Counter
-	code = map[tokenstore.Unit]string{
-		tokenstore.UnitCalls: codeCallsExhausted, tokenstore.UnitTokens: codeTokensExhausted, tokenstore.UnitNanoUSD: codeBudgetExhausted,
-	}[c.Unit]
-	holder, since := " of the "+string(c.Scope), ""
-	switch {
-	case !c.Window.IsZero():
-		since = " since " + c.Window.Format(time.DateOnly)
-	case c.Scope == tokenstore.ScopeToken:
-		holder = ""
-	}
-	switch {
-	case e.Limit == 0:
-		return code, fmt.Sprintf("the operator has put the %s on hold", c.Scope)
-	case c.Unit == tokenstore.UnitCalls:
-		return code, fmt.Sprintf("all %d calls%s are used%s", e.Limit, holder, since)
-	}
-	return code, fmt.Sprintf("the budget of %s%s leaves too little for this call", metering.Format(c.Unit, e.Limit), holder+since)
+// exhausted has the codes of refusals, by the unit of the limit that was reached.
+var exhausted = map[tokenstore.Unit]string{
+	tokenstore.UnitCalls: codeCallsExhausted, tokenstore.UnitTokens: codeTokensExhausted, tokenstore.UnitNanoUSD: codeBudgetExhausted,
 }
 
 // RateLimit is how many requests the relay looks at, whatever tokens they carry. It
@@ -322,7 +201,7 @@ func (relay *relay) pass(r *http.Request, limits []RateLimit, now time.Time) *re
 		var client netip.Prefix
 		from := ""
 		if l.Scope == "client" {
-			client, from = clientOf(r), " from one address"
+			client, from = clientaddr.Network(r), " from one address"
 		}
 		if wait := relay.rates[i].Take(client, l.Requests, now); wait > 0 {
 			return refuse(codeRateLimited, fmt.Sprintf("%d requests per %s%s", l.Requests, l.Per, from)).after(wait)

@@ -47,8 +47,8 @@ func (h *Handler) findBudgets(c *call, _ *http.Request) *refusal {
 		return uncharged(c, err)
 	}
 	rules := c.relay.limitsInForce()
-	c.spending.tokens = own.Tokens != nil || rules.limits(c.permit, tokenstore.UnitTokens)
-	c.spending.dollars = own.NanoUSD != nil || rules.limits(c.permit, tokenstore.UnitNanoUSD)
+	c.spending.tokens = own.Tokens != nil || rules.Limit(&c.permit.holder, tokenstore.UnitTokens)
+	c.spending.dollars = own.NanoUSD != nil || rules.Limit(&c.permit.holder, tokenstore.UnitNanoUSD)
 	return nil
 }
 
@@ -150,7 +150,7 @@ func (c *call) pay(q *metering.Quote, calls int64, now time.Time) (paid metering
 			cost.Tokens, cost.NanoUSD = paid.Amounts.Tokens, paid.Amounts.NanoUSD
 		}
 		var others []tokenstore.Charge
-		others, ends = c.relay.limitsInForce().charges(nil, c.permit, cost, now)
+		others, ends = c.relay.limitsInForce().Charges(&c.permit.holder, cost, now)
 		paid.Charges, err = c.relay.ledger.Admit(c, c.permit.token, cost, others)
 
 		var used *tokenstore.ExhaustedError

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -168,17 +168,17 @@ func TestCall_IsAskedAgainBeforeItIsSent(t *testing.T) {
 		"when its own minute is over":      {after: 2 * time.Minute, taken: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &permit{Grant: &grant.Grant{RPM: 3, Lifetime: grant.Lifetime{IssuedAt: in(-time.Minute), ExpiresAt: in(time.Hour)}}, tokenID: "t"}
+			p := &permit{Grant: &grant.Grant{RPM: 3, Lifetime: grant.Lifetime{IssuedAt: in(-time.Minute), ExpiresAt: in(time.Hour)}}, holder: limits.Holder{Token: "t"}}
 			all := ratelimit.New[string](time.Minute, 10)
 			alone := &relay{ledger: &ledger{pooledStore: &pooledStore{Ledger: new(tokenstore.Ledger)}}}
 			c := &call{relay: alone, permit: p, start: now, target: target{windowEnds: tc.ends}}
-			c.held.slot, _ = all.Enter(p.tokenID, 0, now)
+			c.held.slot, _ = all.Enter(p.holder.Token, 0, now)
 			if refused := c.countRate(now); refused != nil {
 				t.Fatal(refused)
 			}
 			later := now.Add(tc.after)
 			for range tc.taken {
-				all.Take(p.tokenID, p.RPM, later)
+				all.Take(p.holder.Token, p.RPM, later)
 			}
 			code := ""
 			if refused := c.stillPermitted(later); refused != nil {
@@ -212,39 +212,6 @@ func TestTokenCache_RemembersRefusals(t *testing.T) {
 	if _, err := cache.open(t.Context(), client, good, ""); err != nil || cache.refused.Len() != 1 {
 		t.Errorf("a good one: %v", err)
 	}
-}
-
-// A client that has many tokens opened takes no turn of another's.
-func TestTurns_AreOneForEachClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var all turns
-		flood, other := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
-		var under, most atomic.Int64
-		for range 50 {
-			go func() {
-				done, err := all.wait(t.Context(), flood)
-				if err != nil {
-					return
-				}
-				most.Store(max(most.Load(), under.Add(1)))
-				time.Sleep(time.Second)
-				under.Add(-1)
-				done()
-			}()
-		}
-		synctest.Wait()
-		done, err := all.wait(t.Context(), other)
-		if err != nil || time.Since(time.Now()) > 0 {
-			t.Errorf("the other client waits: %v", err)
-		}
-		done()
-		time.Sleep(time.Minute)
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		if most.Load() != 1 || len(all.clients) != 0 {
-			t.Errorf("%d tokens of one client are opened at once, %d clients are left", most.Load(), len(all.clients))
-		}
-	})
 }
 
 // The key that a provider sends past its Content-Length is in no log, whoever has

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"go.uber.org/zap"
@@ -289,62 +290,13 @@ func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
 	}
 }
 
-// allowAnyOrigin lets a page of any origin read a response. What a page may do is
-// decided by its token.
-func allowAnyOrigin(header http.Header) {
-	header.Set("Access-Control-Allow-Origin", "*")
-	header.Set("Access-Control-Expose-Headers", "*")
-}
-
-// preflightEchoes has headers of a preflight that are answered by another one if they
-// are true. Both are of drafts (https://wicg.github.io/private-network-access/). Local
-// Network Access, which follows them, asks the user instead and sends no header.
-var preflightEchoes = []struct{ request, answer string }{
-	{"Access-Control-Request-Private-Network", "Access-Control-Allow-Private-Network"},
-	{"Access-Control-Request-Local-Network", "Access-Control-Allow-Local-Network"},
-}
-
-// maxAsked is the longest list of header names that the answer to a preflight
-// repeats, in bytes.
-const maxAsked = 8 << 10
-
-// preflight answers a browser that asks whether a page may send a request
-// (https://fetch.spec.whatwg.org/#cors-preflight-request). It asks without the token.
+// preflight answers a browser that asks whether a page may send a request.
 func preflight(c *call, r *http.Request) bool {
-	if r.Method != http.MethodOptions || r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" {
+	if !cors.Preflight(c.writer.Header(), r) {
 		return false
 	}
 	c.keepConnection()
-	header := c.writer.Header()
-	allowAnyOrigin(header)
-	header.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
-	vary := "Access-Control-Request-Headers"
-
-	// A star would leave out Authorization.
-	asked := r.Header.Get("Access-Control-Request-Headers")
-	if asked != "" && len(asked) <= maxAsked {
-		header.Set("Access-Control-Allow-Headers", asked)
-	}
-	for _, echo := range preflightEchoes {
-		vary += ", " + echo.request
-		if r.Header.Get(echo.request) == "true" {
-			header.Set(echo.answer, "true")
-		}
-	}
-
-	header.Set("Access-Control-Max-Age", "7200") // the longest that Chromium believes
-	header.Set("Vary", vary)
 	c.outcome.status.Store(http.StatusNoContent)
 	c.writer.WriteHeader(http.StatusNoContent)
 	return true
-}
-
-// sandbox keeps an answer from being a page of the relay's origin, which may also be an
-// app's (https://www.w3.org/TR/CSP3/#directive-sandbox). Otherwise the holder of a token
-// could lead others to a page of the provider's making, by a link with the token. The
-// page does not tell others the link as its referrer, unless it says so itself.
-func sandbox(header http.Header) {
-	header.Add("Content-Security-Policy", "sandbox")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "no-referrer")
 }

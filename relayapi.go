@@ -35,10 +35,12 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/cli"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/price"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
 
@@ -109,9 +111,9 @@ type relay struct {
 	minter  *mint.Minter // of the relay's own issuer
 	secrets *mint.SecretIssuers
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
-	config  []Limit                            // of the app
+	config  []tokenstore.Limit                 // of the app
 	started time.Time
-	limits  atomic.Pointer[limitRules]
+	limits  atomic.Pointer[limits.Rules]
 }
 
 // ModelPrice is what a model costs.
@@ -377,7 +379,7 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	return &relay{
 		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
-		rates: a.ledger.rates.of(a.RateLimits), config: a.Limits, started: time.Now(),
+		rates: a.ledger.rates.of(a.RateLimits), config: storedLimits(a.Limits), started: time.Now(),
 	}, nil
 }
 

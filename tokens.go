@@ -7,15 +7,16 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -32,7 +33,7 @@ type tokenCache struct {
 	providers map[string]*Provider
 	cache     *lru.TwoQueueCache[[sha256.Size]byte, *permit]
 	refused   *lru.Cache[[sha256.Size]byte, refusedToken]
-	turns     turns
+	turns     ratelimit.Turns[netip.Prefix]
 }
 
 // Refusals are remembered, so that a bad token that is sent again and again is not
@@ -55,24 +56,10 @@ type permit struct {
 	provider *Provider
 	carried  *realkey.Key // the token's own key; nil means the provider's
 
-	tokenID, subjectID string // of their counters
-	paceID             string // of its rate and its calls at once
-
-	subjectLimits []Limit // of the login's user
+	holder limits.Holder // of the counters that its calls count on
+	paceID string        // of its rate and its calls at once
 
 	bodies atomic.Int64 // memory of its calls' bodies, in bytes
-}
-
-// counterID returns the id of the counter that the token's calls count on.
-func (p *permit) counterID(scope tokenstore.Scope) string {
-	switch scope {
-	case tokenstore.ScopeToken:
-		return p.tokenID
-	case tokenstore.ScopeSubject:
-		return p.subjectID
-	default:
-		return p.Issuer
-	}
 }
 
 func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, logins map[string]*Issuer, providers map[string]*Provider) (*tokenCache, error) {
@@ -102,7 +89,7 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 		return nil, r.why
 	}
 
-	done, err := c.turns.wait(ctx, client)
+	done, err := c.turns.Wait(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -124,49 +111,6 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 	return p, nil
 }
 
-// turns let each client have one token opened at a time. Otherwise a client that
-// sends many tokens would use all openers.
-type turns struct {
-	mu      sync.Mutex
-	clients map[netip.Prefix]*turn // that wait or have their turn
-}
-
-// turn is what the requests of one client take in turn.
-type turn struct {
-	taken   chan struct{} // has room for one
-	waiting int           // requests that wait or have the turn
-}
-
-// wait waits for the client's turn. It lasts until done is called.
-func (t *turns) wait(ctx context.Context, client netip.Prefix) (done func(), err error) {
-	t.mu.Lock()
-	own := t.clients[client]
-	if own == nil {
-		if t.clients == nil {
-			t.clients = make(map[netip.Prefix]*turn)
-		}
-		own = &turn{taken: make(chan struct{}, 1)}
-		t.clients[client] = own
-	}
-	own.waiting++
-	t.mu.Unlock()
-
-	leave := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if own.waiting--; own.waiting == 0 {
-			delete(t.clients, client)
-		}
-	}
-	select {
-	case own.taken <- struct{}{}:
-		return func() { <-own.taken; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
-}
-
 // compile opens a token, cached or not. Its error is a *grant.Denial or that of ctx.
 // It returns claims that verified even when it denies them.
 func (c *tokenCache) compile(ctx context.Context, token, provider string) (*permit, *grant.Claims, error) {
@@ -186,7 +130,7 @@ func (c *tokenCache) compile(ctx context.Context, token, provider string) (*perm
 	if err != nil {
 		return nil, claims, err
 	}
-	p.paceID = p.tokenID
+	p.paceID = p.holder.Token
 	p.token = &tokenstore.Token{
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: claimedLimits(claims), Limits: ownLimits(p.Grant),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
@@ -212,7 +156,7 @@ func (c *tokenCache) permit(claims *grant.Claims, issuer grant.Issuer, keyID str
 	if err != nil {
 		return nil, err
 	}
-	p.tokenID, p.subjectID = p.Issuer+"/"+p.ID, p.Issuer+"/"+p.Subject
+	p.holder = limits.NewHolder(p.Issuer, p.ID, p.Subject)
 	return p, nil
 }
 
@@ -252,7 +196,7 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 	case provider == "" || provider == anyProvider:
 		provider = issuer.Providers[0]
 	}
-	limits, rates, allow := issuer.Login.plan(user.Rule, issuer)
+	perUser, rates, allow := issuer.Login.plan(user.Rule, issuer)
 	may := c.issuers[name]
 	may.Limits, may.Allow = grant.Limits{}, allow
 	id := sha256.Sum256([]byte(user.Subject + " " + provider))
@@ -272,7 +216,7 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 	if p.provider.keyMissing {
 		return nil, claims, keyless(provider)
 	}
-	p.subjectLimits, p.paceID = limits, p.subjectID
+	p.holder.Own, p.paceID = storedLimits(perUser), p.holder.Subject
 	p.token = &tokenstore.Token{
 		Issuer: name, ID: p.ID, Subject: p.Subject, Provider: provider, Fingerprint: sha256.Sum256([]byte("login")),
 		IssuedAt: user.IssuedAt, ExpiresAt: last, // a stream may outlive the login's token until then

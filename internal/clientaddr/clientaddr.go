@@ -1,4 +1,5 @@
-package relayapi
+// Package clientaddr tells the address of a client, which it cannot choose itself.
+package clientaddr
 
 import (
 	"net/http"
@@ -7,11 +8,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 )
 
-// clientAddr returns the address of a client. It is the zero address if there is none,
+// Of returns the address of a client. It is the zero address if there is none,
 // as on a unix socket.
-func clientAddr(r *http.Request) netip.Addr {
+func Of(r *http.Request) netip.Addr {
 	// Without strict, Caddy takes the left-most forwarded address, which the client
 	// chooses.
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -28,10 +30,10 @@ func clientAddr(r *http.Request) netip.Addr {
 	return peer.Addr().Unmap().WithZone("")
 }
 
-// clientOf returns the network that counts as one client: an IPv4 address, or the /64
+// Network returns the network that counts as one client: an IPv4 address, or the /64
 // that one IPv6 host can fill.
-func clientOf(r *http.Request) netip.Prefix {
-	addr := clientAddr(r)
+func Network(r *http.Request) netip.Prefix {
+	addr := Of(r)
 	bits := addr.BitLen()
 	if addr.Is6() {
 		bits = 64
@@ -40,11 +42,18 @@ func clientOf(r *http.Request) netip.Prefix {
 	return client
 }
 
-// proxyWarning warns once that the relay ignores addresses that clients choose.
-type proxyWarning struct{ once sync.Once }
+// Secure reports whether a client reached the relay over HTTPS, by itself or
+// through a trusted proxy.
+func Secure(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return r.TLS != nil || trusted && httpguts.HeaderValuesContainsToken(r.Header["X-Forwarded-Proto"], "https")
+}
 
-// check checks a request whose client is identified by its address.
-func (p *proxyWarning) check(r *http.Request, logger *zap.Logger) {
+// ProxyWarning warns once that the relay ignores addresses that clients choose.
+type ProxyWarning struct{ once sync.Once }
+
+// Check checks a request whose client is identified by its address.
+func (p *ProxyWarning) Check(r *http.Request, logger *zap.Logger) {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	if server == nil || !trusted || server.TrustedProxiesStrict > 0 {

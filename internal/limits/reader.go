@@ -1,0 +1,88 @@
+package limits
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+// Reader finds the limits in force for tokens. It reads each counter once, because many
+// tokens of a list share those of a subject or an issuer.
+type Reader struct {
+	rules *Rules
+	now   time.Time
+	read  func(tokenstore.Counter) (int64, error)
+	used  map[tokenstore.Counter]int64
+}
+
+// NewReader returns a reader of the rules. read returns what was used.
+func NewReader(rules *Rules, now time.Time, read func(tokenstore.Counter) (int64, error)) *Reader {
+	return &Reader{rules: rules, now: now, read: read, used: make(map[tokenstore.Counter]int64)}
+}
+
+// Listed completes a record of a list. It takes what is counted from the record, which
+// may be a little more than is used while the token is in use.
+func (l *Reader) Listed(r *tokenstore.Record, own tokenstore.Limits) error {
+	counted := tokenstore.Amounts{Calls: r.CallsCounted, Tokens: r.TokensCounted, NanoUSD: r.NanoUSDCounted}
+	h := NewHolder(r.Issuer, r.ID, r.Subject)
+	for _, unit := range tokenstore.Units {
+		l.used[h.total(unit)] = counted.Of(unit)
+	}
+	return l.Complete(r, own)
+}
+
+// Complete adds the limits in force to a record: its own and the operator's.
+func (l *Reader) Complete(r *tokenstore.Record, own tokenstore.Limits) error {
+	h := NewHolder(r.Issuer, r.ID, r.Subject)
+	limits, err := l.InForce(&h, own)
+	r.SetLimits(limits)
+	return err
+}
+
+// InForce returns a token's own limits, and the operator's that apply to it.
+func (l *Reader) InForce(h *Holder, own tokenstore.Limits) (limits []tokenstore.LimitUse, err error) {
+	add := func(c tokenstore.Counter, per string, limit int64) {
+		var used int64
+		if err == nil {
+			used, err = l.usedOf(c)
+		}
+		limits = append(limits, tokenstore.LimitUse{Scope: c.Scope, Unit: c.Unit, Per: per, Amount: limit, Used: used})
+	}
+	for _, unit := range tokenstore.Units {
+		if limit := own.Of(unit); limit != nil {
+			add(h.total(unit), "", *limit)
+		}
+	}
+	for i, r := range l.rules.rules {
+		one := Rules{rules: l.rules.rules[i : i+1]}
+		charges, _ := one.Charges(h, tokenstore.Amounts{Calls: 1, Tokens: 1, NanoUSD: 1}, l.now)
+		for _, c := range charges {
+			add(c.Counter, r.key.Per, c.Limit)
+		}
+	}
+	return limits, err
+}
+
+// total returns the counter of everything that the token has used of a unit.
+func (h *Holder) total(unit tokenstore.Unit) tokenstore.Counter {
+	return tokenstore.Counter{Scope: tokenstore.ScopeToken, ID: h.Token, Unit: unit}
+}
+
+// Ends returns when the current window of a period ends; zero means never.
+func (l *Reader) Ends(per string) time.Time {
+	_, end := Window(per, l.now)
+	return end
+}
+
+func (l *Reader) usedOf(c tokenstore.Counter) (int64, error) {
+	if used, ok := l.used[c]; ok {
+		return used, nil
+	}
+	used, err := l.read(c)
+	if err != nil {
+		return 0, fmt.Errorf("reading what %s %s has used: %w", c.Scope, c.ID, err)
+	}
+	l.used[c] = used
+	return used, nil
+}

@@ -1,0 +1,32 @@
+package limits
+
+import (
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+// dayMark tells the counter of a day from that of the month that begins with it.
+const dayMark = time.Second
+
+// Window returns when the window that a time is in begins and ends. Both are zero for a
+// limit without a period.
+func Window(per string, now time.Time) (start, end time.Time) {
+	now = now.UTC()
+	switch per {
+	case "day":
+		start = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
+		return start.Add(dayMark), start.AddDate(0, 0, 1)
+	case "month":
+		start = time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 1, 0)
+	}
+	return start, end
+}
+
+// Counts reports whether a limit bounds what is counted on a counter, for whomever.
+func Counts(limit tokenstore.Limit, c tokenstore.Counter) bool {
+	start, _ := Window(limit.Per, c.Window)
+	sameWindow := c.Window.IsZero() == (limit.Per == "") && c.Window.Equal(start)
+	return c.Scope == limit.Scope && c.Unit == limit.Unit && sameWindow
+}
