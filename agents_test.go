@@ -38,6 +38,7 @@ func TestAgents_ReachTheirProviders(t *testing.T) {
 		{"claude", "anthropic", "GET", "/v1/models?limit=1000", []string{bearers, xAPIKey}, map[string]string{"Anthropic-Version": "2023-06-01"}},
 		{"opencode", "anthropic", "POST", "/v1/messages", []string{xAPIKey}, map[string]string{"Anthropic-Beta": "fine-grained-tool-streaming-2025-05-14"}},
 		{"codex", "openai", "POST", "/v1/responses", []string{bearers}, map[string]string{"Originator": "codex_cli_rs", "Accept": "text/event-stream"}},
+		{"codex", "openai", "POST", "/v1/responses/compact", []string{bearers}, nil},
 		{"codex", "openai", "GET", "/v1/models?client_version=0.162.1", []string{bearers}, nil},
 		{"aider", "openai", "POST", "/v1/chat/completions", []string{bearers}, map[string]string{"X-Stainless-Lang": "python"}},
 		{"gemini", "gemini", "POST", "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", []string{goog}, map[string]string{"X-Goog-Api-Client": "google-genai-sdk/1.30.0"}},

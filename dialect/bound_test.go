@@ -200,7 +200,11 @@ func TestBound_RefusesByName(t *testing.T) {
 		"a document elsewhere":      {anthropic, "/v1/messages", `{"messages":[{"content":[{"type":"document","source":{"type":"url","url":"https://x"}}]}]}`, "source.url"},
 		"Anthropic's file":          {anthropic, "/v1/messages", `{"messages":[{"content":[{"type":"image","source":{"type":"file","file_id":"x"}}]}]}`, "source"},
 		"fast mode":                 {anthropic, "/v1/messages", `{"messages":[],"speed":"fast"}`, "speed"},
-		"compaction":                {anthropic, "/v1/messages", `{"messages":[],"context_management":{}}`, "context_management"},
+		"compaction":                {anthropic, "/v1/messages", `{"messages":[],"context_management":{"edits":[{"type":"clear_thinking_20251015"},{"type":"compact_20260112"}]}}`, "context_management"},
+		"other management":          {anthropic, "/v1/messages", `{"messages":[],"context_management":{"edits":[],"summary":{}}}`, "context_management.summary"},
+		"an edit without a type":    {anthropic, "/v1/messages", `{"messages":[],"context_management":{"edits":[{}]}}`, "context_management"},
+		"a hosted tool in a group":  {openai, "/v1/responses", `{"input":"x","tools":[{"type":"namespace","name":"a","tools":[{"type":"function","name":"f"},{"type":"web_search"}]}]}`, "tools"},
+		"a group without tools":     {openai, "/v1/responses", `{"input":"x","tools":[{"type":"namespace","name":"a"}]}`, "tools"},
 		"Gemini's cache":            {gemini, "/v1beta/models/m:generateContent", `{"contents":[],"cachedContent":"cachedContents/1"}`, "cachedContent"},
 		"Gemini's file":             {gemini, "/v1beta/models/m:generateContent", `{"contents":[{"parts":[{"fileData":{"fileUri":"x"}}]}]}`, "fileData"},
 		"Gemini's search":           {gemini, "/v1beta/models/m:generateContent", `{"contents":[],"tools":[{"googleSearch":{}}]}`, "tools.googleSearch"},
@@ -225,6 +229,21 @@ func TestBound_RefusesByName(t *testing.T) {
 				t.Errorf("got %v, want an error about %s", err, c.field)
 			}
 		})
+	}
+}
+
+// Coding agents send these without being asked.
+func TestBound_OfCodingAgents(t *testing.T) {
+	for name, c := range map[string]struct {
+		d          *Dialect
+		path, body string
+	}{
+		"Claude Code": {anthropic, "/v1/messages", `{"max_tokens":1,"messages":[],"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"},{"type":"clear_tool_uses_20250919"}]}}`},
+		"Codex":       {openai, "/v1/responses", `{"input":[],"max_output_tokens":1,"client_metadata":{"a":"b"},"tools":[{"type":"function","name":"f"},{"type":"namespace","name":"a","tools":[{"type":"function","name":"g"}]}]}`},
+	} {
+		if _, err := c.d.Bound(&Request{Method: "POST", Path: c.path, Body: []byte(c.body)}); err != nil {
+			t.Errorf("%s: got %v, want a bound", name, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -58,7 +59,7 @@ var (
 	// https://developers.openai.com/api/reference/resources/responses
 	responsesBounds = &bounds{
 		members: joined(sampling, tiers, cached, plainly("instructions", "reasoning", "text", "tool_choice",
-			"parallel_tool_calls", "truncation", "include", "max_tool_calls"), map[string]check{
+			"parallel_tool_calls", "truncation", "include", "max_tool_calls", "client_metadata"), map[string]check{
 			"input":                readItems,
 			"tools":                readTools,
 			"max_output_tokens":    readCap,
@@ -122,10 +123,13 @@ var (
 			"cache_control": readCacheControl,
 			"tools":         readAnthropicTools,
 			"max_tokens":    readCap,
-			"service_tier":  only("auto", "standard_only"),
-			"speed":         only("standard"),
-			"mcp_servers":   refuse(ruleHosted),
-			"container":     refuse(ruleHosted),
+
+			"context_management": readContextEdits,
+
+			"service_tier": only("auto", "standard_only"),
+			"speed":        only("standard"),
+			"mcp_servers":  refuse(ruleHosted),
+			"container":    refuse(ruleHosted),
 		}),
 		caps: []string{"max_tokens"},
 	}
@@ -231,14 +235,51 @@ func readCacheControl(b *bounder, m member) error {
 	return b.content(m.name, m.value, 0)
 }
 
-// readTools checks OpenAI's tools. The client runs functions and custom tools.
+// readTools checks OpenAI's tools. The client runs functions and custom tools, also those
+// in a namespace (https://developers.openai.com/api/docs/guides/function-calling).
 func readTools(b *bounder, m member) error {
-	return b.eachTool(m, func(kind string, _ []member) error {
-		if kind != "function" && kind != "custom" {
-			return unbounded(m.name, ruleHosted)
+	return b.eachTool(m, func(kind string, tool []member) error {
+		switch inner := dataOf(tool, "tools"); {
+		case kind == "function", kind == "custom":
+			return nil
+		case kind == "namespace" && inner != nil:
+			return readTools(b, member{m.name, inner})
 		}
-		return nil
+		return unbounded(m.name, ruleHosted)
 	})
+}
+
+// contextEdits are the prefixes of the types of edits that remove content before the
+// model reads the prompt. Compaction instead runs the model once more
+// (https://platform.claude.com/docs/en/build-with-claude/context-editing).
+var contextEdits = []string{"clear_tool_uses_", "clear_thinking_"}
+
+// readContextEdits checks Anthropic's edits of the context.
+func readContextEdits(_ *bounder, m member) error {
+	members, err := objectMembers(m)
+	if err != nil {
+		return err
+	}
+	for _, one := range members {
+		if one.name != "edits" {
+			return unbounded(m.name+"."+one.name, ruleUnknown)
+		}
+		edits, err := listValues(one)
+		if err != nil {
+			return err
+		}
+		for _, v := range edits {
+			edit, err := objectMembers(member{m.name, v})
+			if err != nil {
+				return err
+			}
+			kind, _ := textOf(edit, "type")
+			if !slices.ContainsFunc(contextEdits, func(start string) bool { return strings.HasPrefix(kind, start) }) {
+				return unbounded(m.name, ruleUnknown)
+			}
+		}
+	}
+	return nil
 }
 
 // eachTool calls f with every tool, and counts the provider's prompt for tools.

@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { WebSocketServer } from 'ws'
 
 // Where the presets' providers read their keys.
-const places = {
+export const places = {
   'azure-openai': ['api-key', ''],
   bedrock: ['authorization', 'Bearer '],
   openai: ['authorization', 'Bearer '],

@@ -7,16 +7,16 @@ import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { after } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { Secrets, startProvider } from './provider.mjs'
+import { places, Secrets, startProvider } from './provider.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 // startRelay starts a relay in front of one provider, which does what play says.
-// lines are added to the provider's block.
-export async function startRelay(preset, play, lines = '') {
+// lines are added to the provider's block, and global ones to the global option.
+export async function startRelay(preset, play, lines = '', global = '') {
   const relay = await start(preset, play, ['provider.key'], ({ options, provider, ports: [port, securePort] }) => {
     const origin = `http://127.0.0.1:${port}`
     return {
@@ -30,6 +30,7 @@ ${options}
 	skip_install_trust
 	auto_https disable_redirects
 	relayapi {
+		${global}
 		provider ${preset} ${provider} {
 			api_key {file.provider.key}
 			${lines}
@@ -55,27 +56,102 @@ ${origin}, https://localhost:${securePort} {
   }
 }
 
+// startBare starts Caddy's own reverse_proxy in front of the provider of a relay. Whatever
+// key its clients have, it sends the real one.
+export async function startBare({ preset, provider, key }) {
+  const dir = await mkdtemp(join(tmpdir(), 'bare-e2e-'))
+  const [port] = await freePorts(1)
+  const [place, prefix] = places[preset]
+  const origin = `http://127.0.0.1:${port}`
+  await writeFile(join(dir, 'Caddyfile'), `{
+	admin off
+	persist_config off
+	default_bind 127.0.0.1
+	grace_period 1s
+	log {
+		output discard
+	}
+}
+${origin} {
+	handle /health {
+		respond 200
+	}
+	reverse_proxy ${provider} {
+		${place === 'authorization' ? '' : 'header_up -Authorization'}
+		header_up ${place} "${prefix}${key}"
+	}
+}`)
+  const caddy = startCaddy(dir)
+  after(async () => {
+    await caddy.kill()
+    await rm(dir, { recursive: true, force: true })
+  })
+  await until('Caddy is up', async () => (await fetch(`${origin}/health`)).ok)
+  return { url: origin, token: 'none' }
+}
+
 // startExample runs examples/Caddyfile as it is but for its ports, its secrets
 // and what edit changes. With a play, that is its provider instead of its own.
 export async function startExample(play, edit = (caddyfile) => caddyfile) {
   const keyFiles = ['examples/demo.key', 'examples/mint.secret']
-  return start('openai', play ?? {}, keyFiles, async ({ options, provider, ports: [port, pagePort, demoPort] }) => {
-    const read = async (file) => (await readFile(join(root, file), 'utf8'))
-      .replaceAll(':8080', `:${port}`).replaceAll(':8081', `:${pagePort}`).replaceAll(':9000', `:${demoPort}`)
+  return start('openai', play ?? {}, keyFiles, async (given) => {
+    const read = readerOf(given)
     const page = ['examples/browser/index.html', 'examples/browser/chat.js']
-    const caddyfile = edit(await read('examples/Caddyfile'))
     return {
-      origin: `http://localhost:${port}`,
-      page: `http://localhost:${pagePort}/`,
-      status: `http://localhost:${port}/status`,
+      origin: `http://localhost:${given.ports[0]}`,
+      page: `http://localhost:${given.ports[1]}/`,
+      status: `http://localhost:${given.ports[0]}/status`,
       files: {
         ...Object.fromEntries(await Promise.all(page.map(async (file) => [file, await read(file)]))),
-        // The provider's address stands there first, then that of its site.
-        Caddyfile: caddyfile.replace(/^{$/m, `{\n${options}`).replace(`http://127.0.0.1:${demoPort}`, play ? provider : '$&'),
+        Caddyfile: adapted(edit(await read('examples/Caddyfile')), given, play),
       },
     }
   })
 }
+
+// startLoginExample runs examples/login as it is but for its ports, its key and how long its tokens
+// live. With a play, that is the provider of the model instead of its own.
+export async function startLoginExample(play, life = '5m') {
+  return start('openai', play ?? {}, ['examples/demo.key'], async (given) => {
+    const [port, pagePort, , loginPort] = given.ports
+    const read = readerOf(given)
+    const page = `http://localhost:${pagePort}/`
+    await startLogin(`127.0.0.1:${loginPort}`, page, life)
+    return {
+      origin: `http://localhost:${port}`,
+      page,
+      login: `http://127.0.0.1:${loginPort}`,
+      health: `http://localhost:${port}/api/demo/v1/models`, // which wants a token
+      files: {
+        'examples/login/index.html': await read('examples/login/index.html'),
+        Caddyfile: adapted(await read('examples/login/Caddyfile'), given, play),
+      },
+    }
+  })
+}
+
+// startLogin runs the login of examples/login until the tests are over.
+async function startLogin(listen, page, life) {
+  const child = spawn(build('./examples/login'), ['-listen', listen, '-page', page, '-life', life], { stdio: 'inherit' })
+  const closed = once(child, 'close')
+  const kill = () => child.kill('SIGKILL')
+  process.once('exit', kill)
+  after(async () => {
+    kill()
+    await closed
+    process.off('exit', kill)
+  })
+  await until('the login is up', async () => (await fetch(`http://${listen}/keys`)).ok)
+}
+
+// readerOf returns what reads a file of the examples, with other ports.
+const readerOf = ({ ports }) => async (file) => [8080, 8081, 9000, 9001].reduce(
+  (text, port, i) => text.replaceAll(`:${port}`, `:${ports[i]}`), await readFile(join(root, file), 'utf8'))
+
+// adapted returns the Caddyfile of an example with options, and with another provider if there is a
+// play. The provider's address stands there first, then that of its site.
+const adapted = (caddyfile, { options, provider, ports }, play) =>
+  caddyfile.replace(/^{$/m, `{\n${options}`).replace(`http://127.0.0.1:${ports[2]}`, play ? provider : '$&')
 
 // start starts a provider and, in a directory of its own, Caddy. keyFiles are
 // those with secrets, the provider's key first. lay tells the rest of what is
@@ -87,7 +163,7 @@ async function start(preset, play, keyFiles, lay) {
   const secrets = new Secrets()
   for (const [, key] of keys) secrets.add(key)
   const provider = await startProvider(preset, keys[0][1], secrets, play)
-  const [adminPort, ...ports] = await freePorts(4)
+  const [adminPort, ...ports] = await freePorts(5)
   const options = `	debug
 	admin 127.0.0.1:${adminPort}
 	default_bind 127.0.0.1
@@ -104,7 +180,7 @@ async function start(preset, play, keyFiles, lay) {
     await rm(dir, { recursive: true, force: true })
   })
   const told = async (token) => (await fetch(status, { headers: { 'x-api-token': token } })).json()
-  await until('the relay is up', async () => (await fetch(`${places.origin}/health`)).ok)
+  await until('the relay is up', async () => (await fetch(places.health ?? `${places.origin}/health`)).status < 500)
 
   // admin speaks to Caddy's admin endpoint, which takes fetch for a browser and
   // so wants an Origin.
@@ -118,6 +194,9 @@ async function start(preset, play, keyFiles, lay) {
   return {
     ...places,
     dir,
+    preset,
+    provider: provider.url,
+    key: keys[0][1],
     calls: provider.calls,
     log: caddy.log,
     hide: (secret) => secrets.add(secret),
@@ -130,7 +209,23 @@ async function start(preset, play, keyFiles, lay) {
     // reload does what `caddy reload --force` does.
     reload: async () => admin('POST', '/load', await readFile(join(dir, 'Caddyfile')),
       { 'content-type': 'text/caddyfile', 'cache-control': 'must-revalidate' }),
+    revokeSubject: (issuer, subject) => admin('POST', '/relayapi/revocations', JSON.stringify({ scope: 'subject', issuer, subject })),
     revoke: ({ issuer, id }) => admin('DELETE', `/relayapi/tokens/${issuer}/${id}`),
+    // change changes a token's limits, and limit sets one of the operator's.
+    change: async ({ issuer, id }, change) => (await admin('PATCH', `/relayapi/tokens/${issuer}/${id}`, JSON.stringify(change))).json(),
+    limit: async (limit) => (await admin('PUT', '/relayapi/limits', JSON.stringify(limit))).json(),
+    // used returns what a token has used once all its calls have been settled, and counted what is
+    // charged to its own limits.
+    async used({ issuer, id }, calls = 1) {
+      let row
+      await until(`${calls} calls of the token are settled`, async () => {
+        const { usage } = await (await admin('GET', '/relayapi/usage?by=token')).json()
+        row = usage.find((row) => row.issuer === issuer && row.token === id)
+        return row && row.succeeded + row.client_errors + row.provider_errors === calls
+      })
+      const { usd_counted, tokens_counted } = await (await admin('GET', `/relayapi/tokens/${issuer}/${id}`)).json()
+      return { ...row, usd_counted, tokens_counted }
+    },
     expired: ({ token }) => until('the token has expired', async () => (await told(token)).error?.code === 'token_expired'),
 
     // stopClean stops everything and fails if a secret is anywhere it must not be.
@@ -185,16 +280,19 @@ function startCaddy(dir) {
   }
 }
 
-let built
 // binary is the Caddy that RELAY_CADDY names, or one built now.
-export function binary() {
-  if (process.env.RELAY_CADDY) return process.env.RELAY_CADDY
-  if (!built) {
-    built = fileURLToPath(new URL(`node_modules/.cache/caddy-${process.pid}`, import.meta.url))
-    execFileSync('go', ['build', '-o', built, './cmd/caddy'], { cwd: root, stdio: 'inherit' })
-    process.once('exit', () => execFileSync('rm', ['-f', built]))
+export const binary = () => process.env.RELAY_CADDY ?? build('./cmd/caddy')
+
+const built = new Map()
+// build builds a command of this checkout, once.
+function build(command) {
+  if (!built.has(command)) {
+    const file = fileURLToPath(new URL(`node_modules/.cache/${basename(command)}-${process.pid}`, import.meta.url))
+    execFileSync('go', ['build', '-o', file, command], { cwd: root, stdio: 'inherit' })
+    process.once('exit', () => execFileSync('rm', ['-f', file]))
+    built.set(command, file)
   }
-  return built
+  return built.get(command)
 }
 
 // freePorts finds ports that were free a moment ago.
