@@ -46,7 +46,7 @@ func TestTokenStatus(t *testing.T) {
 		for range 3 {
 			got := relay.status(bearer(token))
 			if got.ID != "t1" || got.Issuer != "backend" || got.Subject != "user-1" || got.Provider != "demo" ||
-				got.ExpiresAt.Before(time.Now()) || *got.Calls != (adminapi.Left[int64]{3, used, 3 - used}) {
+				got.ExpiresAt.Before(time.Now()) || *got.Calls != (adminapi.Left[int64]{Limit: 3, Used: used, Remaining: 3 - used}) {
 				t.Errorf("after %d calls: %+v %+v", used, got, got.Calls)
 			}
 		}
@@ -116,10 +116,10 @@ func TestTokenStatusFollowsTheOperator(t *testing.T) {
 	}
 	change("limited", tokenstore.Change{Limits: map[tokenstore.Unit]*int64{tokenstore.UnitCalls: &n}})
 	change("unlimited", tokenstore.Change{Limits: map[tokenstore.Unit]*int64{tokenstore.UnitCalls: &n}})
-	if got := relay.status(bearer(limited)); *got.Calls != (adminapi.Left[int64]{1, 2, 0}) {
+	if got := relay.status(bearer(limited)); *got.Calls != (adminapi.Left[int64]{Limit: 1, Used: 2, Remaining: 0}) {
 		t.Errorf("got %+v", got.Calls)
 	}
-	if got := relay.status(bearer(unlimited)); *got.Calls != (adminapi.Left[int64]{1, 0, 1}) { // counted from then on
+	if got := relay.status(bearer(unlimited)); *got.Calls != (adminapi.Left[int64]{Limit: 1, Used: 0, Remaining: 1}) { // counted from then on
 		t.Errorf("got %+v", got.Calls)
 	}
 	change("limited", tokenstore.Change{Disabled: &yes})
