@@ -70,7 +70,7 @@ type held struct {
 	cancel   context.CancelCauseFunc
 	parent   context.Context                                  // of the request; it ends when the client leaves
 	unfollow func() bool                                      // stops the call from ending with its parent
-	client   clientBody                                       // the body as the client sends it
+	client   bodies.Client                                    // the body as the client sends it
 	body     *bodies.Body                                     // in memory; nil means that it streams
 	reader   *bodies.Reader                                   // of body, that the next handlers read
 	messages *ws.Guard                                        // of a WebSocket; nil means that messages are not looked into
@@ -97,7 +97,7 @@ type outcome struct {
 func newCall(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{Context: r.Context(), writer: w, start: time.Now()}
 	c.found = carrier.Found{Bare: true} // until somebody has looked, it may show a token
-	c.watchBody(r)
+	c.held.client.Watch(w, r, &c.outcome.bytesIn)
 	return c
 }
 
@@ -130,7 +130,9 @@ func (c *call) release() {
 	if c.held.stopInterrupt != nil {
 		c.held.stopInterrupt() // the end of the call would interrupt the connection's next request
 	}
-	c.held.client.stop()
+	if !c.target.socket {
+		c.held.client.Stop()
+	}
 	if c.held.cancel != nil {
 		c.relay.ledger.live.remove(c)
 	}

@@ -104,7 +104,7 @@ func (h *Handler) public(answer func() (status int, contentType string, body []b
 		c := newCall(w, r)
 		defer h.finish(c, r)
 		c.found = h.carriers.Take(r)
-		c.keepConnection()
+		c.held.client.KeepConnection()
 
 		header := w.Header()
 		cors.AllowAnyOrigin(header)
@@ -192,7 +192,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.outcome.status.Store(http.StatusOK)
-	c.keepConnection()
+	c.held.client.KeepConnection()
 	cors.AllowAnyOrigin(w.Header())
 	c.outcome.bytesOut.Store(writeJSON(w, status))
 }
@@ -280,12 +280,12 @@ func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		minted, refused = e.mint(c, issuer, draft)
 	}
 	if refused != nil {
-		c.drain(r)
-		c.keepConnection()
+		c.held.client.Drain(r, smallBody)
+		c.held.client.KeepConnection()
 		e.refuse(w, r, issuer, refused)
 		return
 	}
-	c.keepConnection()
+	c.held.client.KeepConnection()
 	e.logger.Info("minted", append(e.fields(r, issuer), zap.String("token_id", minted.ID), zap.String("subject", draft.Subject),
 		zap.String("provider", draft.Provider), zap.Time("exp", minted.ExpiresAt))...)
 	writeJSON(w, minted)

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
 	"github.com/relayapi/caddy-relayapi/internal/cors"
@@ -197,7 +198,7 @@ func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
 		// What follows a CONNECT is not framed and would be requests of its own. An
 		// answer to TRACE quotes the request, with the key.
 		return refuse(string(grant.NoMethod), m+" is never passed on")
-	case c.target.socket && r.ProtoMajor == 1 && !bodiless(r):
+	case c.target.socket && r.ProtoMajor == 1 && !bodies.None(r):
 		// The provider may take the body for messages, which nobody has checked.
 		return refuse(codeInvalidRequest, "the handshake of a WebSocket has a body; send it without one")
 	}
@@ -386,7 +387,7 @@ func (h *Handler) conclude(c *call, r *http.Request, err error) error {
 	var netErr net.Error
 	switch {
 	case errors.As(err, &refused):
-	case c.held.client.broke.Load():
+	case c.held.client.Broke():
 		refused = refuse(codeInvalidRequest, "the request's body broke off")
 		if statusOf(err, http.StatusRequestEntityTooLarge) {
 			refused = refuse(codeTooLarge, "the request's body is longer than the site permits")
@@ -426,8 +427,8 @@ func (h *Handler) refuse(c *call, r *http.Request, f *refusal) error {
 	f.log(h.logger, h.fields(c, r)...)
 	c.outcome.status.Store(int32(answers[f.code].status))
 	c.announce(c.writer.Header())
-	c.drain(r)
-	c.keepConnection()
+	c.held.client.Drain(r, smallBody)
+	c.held.client.KeepConnection()
 	f.write(c.writer)
 	return nil
 }

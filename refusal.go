@@ -295,7 +295,7 @@ func preflight(c *call, r *http.Request) bool {
 	if !cors.Preflight(c.writer.Header(), r) {
 		return false
 	}
-	c.keepConnection()
+	c.held.client.KeepConnection()
 	c.outcome.status.Store(http.StatusNoContent)
 	c.writer.WriteHeader(http.StatusNoContent)
 	return true

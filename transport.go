@@ -136,7 +136,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	defer c.releaseBody() // it is not sent again
 	c.closeAfterNoContent(res)
-	c.keepConnection()
+	c.held.client.KeepConnection()
 	return c.incoming(r.Context(), c.asked(r), res)
 }
 
@@ -170,11 +170,11 @@ func (c *call) outgoing(r *http.Request) *http.Request {
 	out.URL.RawQuery = c.target.key.AppendQuery(out.URL.RawQuery)
 
 	switch {
-	case bodiless(r):
+	case bodies.None(r):
 	case c.held.body != nil:
 		c.outcome.bytesIn.Store(int64(len(c.held.body.Bytes())))
 		delete(out.Header, "Expect") // there is nothing to wait for
-	case c.held.client.read.Load() == 0:
+	case c.held.client.Untouched():
 		// It streams. reverse_proxy's wrappers around it race when an answer comes
 		// while the body is still read. If reverse_proxy has buffered it, the
 		// wrappers hold what was read. The server closes it.
@@ -193,10 +193,10 @@ func (t *Transport) once(c *call, out *http.Request) *http.Request {
 
 	replayed := out.Method == "GET" || out.Method == "HEAD" || out.Method == "OPTIONS" || out.Method == "TRACE"
 	switch {
-	case replayed && bodiless(out):
+	case replayed && bodies.None(out):
 		out.Body, out.GetBody = emptyBody{}, nil
 		out.TransferEncoding = []string{"identity"} // or it is read for a while, to see whether it is empty
-	case !bodiless(out) && c.held.body != nil:
+	case !bodies.None(out) && c.held.body != nil:
 		body := c.held.body
 		out.Body = outgoingBody(body)
 		if !replayed {
