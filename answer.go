@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
@@ -66,7 +65,7 @@ func (c *call) unacceptable(res *http.Response) error {
 	status := res.StatusCode
 	switch {
 	case status == http.StatusUnauthorized:
-		c.outcome.complaint = c.excerpt(res.Body)
+		c.outcome.complaint = c.target.key.Excerpt(res.Body)
 		return refuse(codeProviderRefusedKey, "the provider answered 401 to "+c.target.key.Source()+": "+c.outcome.complaint)
 	case c.target.unnamed && status != http.StatusSwitchingProtocols && status < 400:
 		return refuse(string(grant.NoModel), "the handshake made no WebSocket, and the request names no model")
@@ -74,30 +73,6 @@ func (c *call) unacceptable(res *http.Response) error {
 		return errNotAsked
 	}
 	return nil
-}
-
-// How much of a provider's message is read and quoted in the log, and how long it
-// is waited for.
-const (
-	excerptRead = 4 << 10
-	excerptSize = 300
-	excerptTime = 2 * time.Second
-)
-
-// excerpt returns the beginning of a provider's message as one line without the
-// key.
-func (c *call) excerpt(body io.ReadCloser) string {
-	overdue := time.AfterFunc(excerptTime, func() { body.Close() })
-	defer overdue.Stop()
-	text, _ := io.ReadAll(io.LimitReader(body, excerptRead)) // a part will do
-
-	line := strings.Join(strings.FieldsFunc(c.target.key.Mask(string(text)), func(c rune) bool {
-		return unicode.IsSpace(c) || !unicode.IsPrint(c) || c == unicode.ReplacementChar
-	}), " ")
-	if len(line) > excerptSize {
-		line = strings.ToValidUTF8(line[:excerptSize], "") + "…"
-	}
-	return line
 }
 
 // rewriteAddresses rewrites addresses under the provider's base URL to those of the
@@ -212,7 +187,7 @@ func (t *tap) Read(p []byte) (int, error) {
 		}
 	}
 	if err != nil && err != io.EOF && t.call.target.key.PieceIn(err.Error()) {
-		err = &maskedError{err, t.call.target.key} // the standard library quotes a trailer that it cannot parse
+		err = t.call.target.key.MaskError(err) // the standard library quotes a trailer that it cannot parse
 	}
 	if err == io.EOF && headers.Clean(*t.trailer, t.call.target.key) != "" {
 		*t.trailer = nil

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/klauspost/compress/zstd"
@@ -234,27 +233,5 @@ func TestAnswer_KeyInMessage(t *testing.T) {
 				t.Error("it is not logged")
 			}
 		})
-	}
-}
-
-// What is quoted of a provider's refusal is one line without the key.
-func TestExcerpt(t *testing.T) {
-	rt := &call{target: target{key: testKey()}}
-	long := strings.Repeat("word ", 200)
-	for text, want := range map[string]string{
-		"{\n\t\"error\": \"Incorrect API key: " + realKey + "\"\n}": `{ "error": "Incorrect API key: ***" }`,
-		"\x00\x1b[31mred\xff": "[31mred",
-		"":                    "",
-		long:                  long[:excerptSize-1] + " …",
-	} {
-		if got := rt.excerpt(io.NopCloser(strings.NewReader(text))); got != want {
-			t.Errorf("%.60q is quoted as %q, want %q", text, got, want)
-		}
-	}
-	reader, writer := io.Pipe()
-	defer writer.Close()
-	begun := time.Now()
-	if got := rt.excerpt(reader); got != "" || time.Since(begun) > 10*excerptTime {
-		t.Errorf("of a body that never ends %q is quoted", got)
 	}
 }

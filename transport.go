@@ -17,7 +17,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
-	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 )
 
@@ -132,32 +131,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, f
 	}
 	if err != nil {
-		return nil, &maskedError{err, c.target.key}
+		return nil, c.target.key.MaskError(err)
 	}
 	defer c.releaseBody() // it is not sent again
 	c.closeAfterNoContent(res)
 	c.held.client.KeepConnection()
 	return c.incoming(r.Context(), c.asked(r), res)
 }
-
-// maskedError is an error without the key. reverse_proxy logs it, and the standard
-// library quotes what it cannot parse of an answer.
-type maskedError struct {
-	error
-	key *realkey.Key
-}
-
-func (e *maskedError) Error() string { return e.key.Mask(e.error.Error()) }
-func (e *maskedError) Unwrap() error { return e.error }
-
-// Timeout implements [net.Error], which reverse_proxy asks without unwrapping.
-func (e *maskedError) Timeout() bool {
-	var netErr net.Error
-	return errors.As(e.error, &netErr) && netErr.Timeout()
-}
-
-// Temporary implements [net.Error].
-func (e *maskedError) Temporary() bool { return false }
 
 // outgoing makes the request that goes over the wire.
 func (c *call) outgoing(r *http.Request) *http.Request {
