@@ -251,8 +251,7 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 // readSecret resolves the placeholder. Its errors quote no value, which might be a
 // secret in the wrong place.
 func (i *Issuer) readSecret() error {
-	value, _ := caddy.NewReplacer().GetString(i.Secret[1 : len(i.Secret)-1])
-	value = strings.TrimSpace(value)
+	value, _ := resolve(i.Secret)
 	switch {
 	case value == "":
 		return fmt.Errorf("%s is not set or empty; set it to a secret of %d or more characters, for example from `openssl rand -hex 32`", i.Secret, minSecret)

@@ -4,18 +4,16 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/baseurl"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
@@ -129,9 +127,8 @@ func (c *Credential) placement() (provider.Placement, error) {
 	}
 
 	user := c.User
-	if placeholder.MatchString(user) {
-		value, _ := caddy.NewReplacer().GetString(user[1 : len(user)-1])
-		if user = strings.TrimSpace(value); user == "" {
+	if value, ok := resolve(user); ok {
+		if user = value; user == "" {
 			return provider.Placement{}, fmt.Errorf("credential basic: %s is not set or empty", c.User)
 		}
 	}
@@ -208,60 +205,19 @@ func (p *Provider) preset() (provider.Preset, error) {
 }
 
 func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) error {
-	base := p.BaseURL
-	if base == "" {
-		base = preset.BaseURL
-		if len(p.Accounts) != len(preset.Accounts) {
-			return fmt.Errorf("preset %s takes %d account arguments (%s), not %d; write `preset %s`",
-				preset.Name, len(preset.Accounts), strings.Join(preset.Accounts, ", "), len(p.Accounts),
-				strings.TrimSpace(preset.Name+" <"+strings.Join(preset.Accounts, "> <")+">"))
-		}
-		for i, account := range preset.Accounts {
-			if !grant.ValidName(p.Accounts[i]) {
-				return fmt.Errorf("account %q: %s must have 1 to 64 letters, digits, dots, dashes and underscores", p.Accounts[i], account)
-			}
-			base = strings.ReplaceAll(base, "{"+account+"}", p.Accounts[i])
-		}
+	base, err := baseurl.Parse(preset, p.name, p.BaseURL, p.Accounts)
+	if err != nil {
+		return err
 	}
-
-	if base == "" {
-		return fmt.Errorf("no base URL; write `provider %s <base-url>`", p.name)
+	if len(p.Paths) == 0 && baseurl.StartsAll(base.Path, preset.Routes) {
+		return fmt.Errorf("base URL ends with %s, but the paths begin with it; leave it out, or requests go to %s%s/…", base.Path, base.Path, base.Path)
 	}
-	u, err := url.Parse(base)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return fmt.Errorf("base URL must be http://host[:port][/path] or https://host[:port][/path]")
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("base URL must not have a user, a query or a fragment")
-	}
-
-	u.Path = strings.TrimSuffix(u.Path, "/")
-	u.RawPath = strings.TrimSuffix(u.RawPath, "/")
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	if len(p.Paths) == 0 && startsAll(u.Path, preset.Routes) {
-		return fmt.Errorf("base URL ends with %s, but the paths begin with it; leave it out, or requests go to %s%s/…", u.Path, u.Path, u.Path)
-	}
-	p.base, p.dial = u, net.JoinHostPort(u.Hostname(), port)
-	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+	p.base, p.dial = base, baseurl.Dial(base)
+	if baseurl.Exposed(base) {
 		logger.Warn("keys and answers travel unencrypted to this provider",
-			zap.String("provider", p.name), zap.String("base_url", u.String()))
+			zap.String("provider", p.name), zap.String("base_url", base.String()))
 	}
 	return nil
-}
-
-// startsAll reports whether all routes begin with a path. SDKs count their /v1 to the
-// base URL; here it belongs to the path.
-func startsAll(path string, routes []string) bool {
-	elsewhere := func(route string) bool { return !strings.HasPrefix(route[strings.Index(route, "/"):], path+"/") }
-	return path != "" && len(routes) > 0 && !slices.ContainsFunc(routes, elsewhere)
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 func (p *Provider) provisionCredential(preset provider.Preset) error {
@@ -319,8 +275,7 @@ func (p *Provider) readsInQuery(name string) bool { return p.query[strings.ToLow
 // GET /config/, in the autosave and in `caddy adapt`.
 var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
 
-// readKeys resolves the placeholders. Its errors quote no value, which might be a key in
-// the wrong place.
+// readKeys returns the keys of the config, or that of the preset's environment variable.
 func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 	if p.NoAPIKey {
 		if len(p.APIKeys) > 0 {
@@ -339,27 +294,14 @@ func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 		refs = []string{"{env." + preset.Env + "}"}
 	}
 
-	repl := caddy.NewReplacer()
-	keys := make([]*realkey.Key, 0, len(refs))
-	for _, ref := range refs {
-		if !placeholder.MatchString(ref) {
-			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal key, which {$NAME} makes")
-		}
-		value, _ := repl.GetString(ref[1 : len(ref)-1])
-		value = strings.TrimSpace(value)
-		switch {
-		case value == "":
-			return nil, fmt.Errorf("%s is not set or empty; set it, or write `api_key none` if tokens carry their keys", ref)
-		case !grant.ValidAPIKey(value):
-			return nil, fmt.Errorf("%s must be one word of printable ASCII", ref)
-		case p.credential.Basic && p.credential.User == "" && strings.Contains(value, ":"):
-			return nil, fmt.Errorf("%s has a colon, which the user of HTTP Basic cannot have; write `credential basic <user>`", ref)
-		}
-		key := realkey.New(value, p.credential, "the key of "+ref, true)
-		if slices.ContainsFunc(keys, key.Equal) {
-			return nil, fmt.Errorf("%s has the same key as another entry", ref)
-		}
-		keys = append(keys, key)
+	return realkey.Resolve(refs, p.credential, p.credential.Basic && p.credential.User == "", resolve)
+}
+
+// resolve returns the value of a placeholder. It reports false for anything else.
+func resolve(ref string) (value string, ok bool) {
+	if !placeholder.MatchString(ref) {
+		return "", false
 	}
-	return keys, nil
+	value, _ = caddy.NewReplacer().GetString(ref[1 : len(ref)-1])
+	return strings.TrimSpace(value), true
 }
