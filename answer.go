@@ -16,6 +16,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/coding"
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
+	"github.com/relayapi/caddy-relayapi/internal/events"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
@@ -162,9 +163,9 @@ type tap struct {
 	call    *call
 	trailer *http.Header // complete when body is at its end
 
-	events bool    // the body is a stream of events
-	tail   [4]byte // its last bytes
-	last   []byte  // the rest of the relay's own last event; nil means none
+	events bool        // the body is a stream of events
+	tail   events.Tail // of the stream
+	last   []byte      // the rest of the relay's own last event; nil means none
 }
 
 var errTrailer = errors.New("relayapi: a trailer of the answer holds the key")
@@ -180,8 +181,8 @@ func (t *tap) Read(p []byte) (int, error) {
 	n, err := t.body.Read(p)
 	t.call.outcome.bytesOut.Add(int64(n))
 	if t.events {
-		t.note(p[:n])
-		if f := ended(t.ctx); f != nil && err != nil && err != io.EOF && t.betweenEvents() {
+		t.tail.Note(p[:n])
+		if f := ended(t.ctx); f != nil && err != nil && err != io.EOF && t.tail.Between() {
 			t.last = f.event(t.call.permit.provider.dialect.Name())
 			return n, nil
 		}
@@ -194,20 +195,6 @@ func (t *tap) Read(p []byte) (int, error) {
 		err = errTrailer // too late for a status; the stream breaks
 	}
 	return n, err
-}
-
-// note remembers the last bytes of the stream.
-func (t *tap) note(p []byte) {
-	p = p[max(0, len(p)-len(t.tail)):]
-	copy(t.tail[:], t.tail[len(p):])
-	copy(t.tail[len(t.tail)-len(p):], p)
-}
-
-// betweenEvents reports whether the relay's own event can follow
-// (https://html.spec.whatwg.org/multipage/server-sent-events.html).
-func (t *tap) betweenEvents() bool {
-	end := string(t.tail[:])
-	return end == "\r\n\r\n" || strings.HasSuffix(end, "\n\n") || strings.HasSuffix(end, "\r\r") || t.tail == [4]byte{}
 }
 
 func (t *tap) Close() error { return t.body.Close() }

@@ -16,12 +16,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/klauspost/compress/zstd"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
-	"github.com/relayapi/caddy-relayapi/provider"
 )
-
-func testKey() *realkey.Key {
-	return realkey.New(realKey, provider.Placement{Header: "Authorization", Prefix: "Bearer "}, "a test's key", true)
-}
 
 // An answer whose header holds the key is withheld.
 func TestAnswer_WithKeyInHeaderIsWithheld(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/prefix"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -216,7 +217,7 @@ func (h *Handler) openToken(c *call, r *http.Request) *refusal {
 
 	provider := ""
 	if h.Prefix != "" {
-		provider, _, _ = cutProvider(r.URL.Path, h.Prefix)
+		provider, _, _ = prefix.Cut(r.URL.Path, h.Prefix)
 	}
 	permit, err := c.relay.tokens.open(c, clientaddr.Network(r), c.found.Token, provider)
 	if err != nil {
@@ -242,7 +243,7 @@ func tokenless(f *carrier.Found) *refusal {
 // checkRequest strips the prefix and asks the token's grant about the request, as
 // far as it shows without its body.
 func (h *Handler) checkRequest(c *call, r *http.Request) *refusal {
-	named, err := h.stripPrefix(r)
+	named, err := prefix.Strip(r.URL, h.Prefix)
 	if err != nil {
 		return refuse(string(grant.NoPath), err.Error())
 	}
@@ -448,35 +449,6 @@ func method(r *http.Request) string {
 		return http.MethodGet
 	}
 	return r.Method
-}
-
-// stripPrefix removes the prefix and the provider's name from the request's path,
-// and returns the name.
-func (h *Handler) stripPrefix(r *http.Request) (string, error) {
-	if h.Prefix == "" {
-		return "", nil
-	}
-	name, path, ok := cutProvider(r.URL.Path, h.Prefix)
-	if !ok {
-		return "", fmt.Errorf("the path is not of the form %s/<provider>/<path>", h.Prefix)
-	}
-
-	if r.URL.RawPath != "" {
-		rawName, rawPath, ok := cutProvider(r.URL.RawPath, h.Prefix)
-		if !ok || rawName != name {
-			return "", errors.New("the prefix or the provider is escaped in the path")
-		}
-		r.URL.RawPath = rawPath
-	}
-	r.URL.Path = path
-	return name, nil
-}
-
-// cutProvider splits "/api/openai/v1/x" into "openai" and "/v1/x".
-func cutProvider(path, prefix string) (name, rest string, ok bool) {
-	rest, ok = strings.CutPrefix(path, prefix+"/")
-	name, rest, slash := strings.Cut(rest, "/")
-	return name, "/" + rest, ok && slash && name != ""
 }
 
 // fields identifies a request in the log: who, never with what.

@@ -8,26 +8,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 )
 
-func TestCutProvider(t *testing.T) {
-	for path, want := range map[string][2]string{
-		"/api/openai/v1/x": {"openai", "/v1/x"},
-		"/api/openai/":     {"openai", "/"},
-		"/api/openai":      {},
-		"/api//v1":         {},
-		"/api":             {},
-		"/apix/openai/v1":  {},
-		"/v1/api/openai/x": {},
-	} {
-		name, rest, ok := cutProvider(path, "/api")
-		if !ok {
-			name, rest = "", ""
-		}
-		if got := [2]string{name, rest}; got != want {
-			t.Errorf("cutProvider(%q) = %q, want %q", path, got, want)
-		}
-	}
-}
-
 // The client is told about the shape of its token, and nothing about what it did not
 // verify.
 func TestTokenless(t *testing.T) {

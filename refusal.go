@@ -12,6 +12,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
+	"github.com/relayapi/caddy-relayapi/internal/prefix"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -215,7 +216,7 @@ func (h *Handler) likelyProvider(c *call, r *http.Request) (*Provider, string) {
 	if h.endpoint {
 		return nil, path
 	}
-	named, below, ok := cutProvider(path, h.Prefix)
+	named, below, ok := prefix.Cut(path, h.Prefix)
 	ok = ok && h.Prefix != ""
 	if p := c.provider(); p != nil {
 		if ok && named == p.name { // refused before the prefix was stripped
