@@ -18,6 +18,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/coding"
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 )
 
@@ -48,9 +49,7 @@ func (c *call) incoming(ctx context.Context, asked *dialect.Request, res *http.R
 		delete(res.Header, ratelimit.PolicyField)
 	}
 	c.outcome.status.Store(int32(status))
-	for _, name := range append(remainsNames[:], cappedHeader) { // another relay's
-		delete(res.Header, name)
-	}
+	metering.StripHeader(res.Header) // another relay's
 	if c.target.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(carrier.ProtocolHeader) == "" {
 		// Browsers take an answer without any for a failure
 		// (https://websockets.spec.whatwg.org/#the-websocket-interface).
@@ -101,66 +100,21 @@ func (c *call) excerpt(body io.ReadCloser) string {
 	return line
 }
 
-// addresses are the fields of an answer in which a client is told where to go on.
-var addresses = []string{"Location", "Content-Location", "X-Goog-Upload-Url", "X-Goog-Upload-Control-Url",
-	"Operation-Location", "Azure-Asyncoperation"}
-
-// rewriteAddresses rewrites addresses under the provider's base URL to those of
-// the relay: at the provider, a client has no key.
+// rewriteAddresses rewrites addresses under the provider's base URL to those of the
+// relay: at the provider, a client has no key.
 func (c *call) rewriteAddresses(header http.Header) {
-	for _, name := range addresses {
-		if values := header[name]; len(values) == 1 {
-			header[name] = []string{c.rewriteAddress(values[0])}
-		}
+	p, relay := c.permit.provider, c.target.address
+	addresses := headers.Addresses{
+		Base: p.base, Sent: headers.Below(p.base, &url.URL{Path: c.target.path, RawPath: c.target.rawPath}),
+		Relay: "http://" + relay.host, Selects: p.readsInQuery,
 	}
-}
-
-func (c *call) rewriteAddress(address string) string {
-	base := c.permit.provider.base
-	to, err := c.outgoingURL(&url.URL{Path: c.target.path, RawPath: c.target.rawPath}).Parse(address)
-	if err != nil || to.Host != base.Host || to.Scheme != base.Scheme || to.User != nil {
-		return address
+	if relay.secure {
+		addresses.Relay = "https://" + relay.host
 	}
-	path, below := strings.CutPrefix(to.EscapedPath(), base.EscapedPath())
-	if !below || path != "" && path[0] != '/' {
-		return address
+	if relay.prefix != "" {
+		addresses.Prefix = relay.prefix + "/" + p.name
 	}
-	prefix := c.target.address.prefix
-	if prefix != "" {
-		prefix += "/" + c.permit.provider.name
-	}
-	relative := !strings.Contains(address, "//")
-	if relative && (prefix == "" && base.Path == "" || !strings.HasPrefix(address, "/")) {
-		return address // it is the same at the relay
-	}
-
-	rewritten := prefix + path
-	if query := c.withoutCredential(to.RawQuery); query != "" {
-		rewritten += "?" + query
-	}
-	if to.Fragment != "" {
-		rewritten += "#" + to.EscapedFragment()
-	}
-	if relative {
-		return rewritten
-	}
-	scheme := "http"
-	if c.target.address.secure {
-		scheme = "https"
-	}
-	return scheme + "://" + c.target.address.host + rewritten
-}
-
-// withoutCredential cuts out of a query what selects a credential.
-func (c *call) withoutCredential(query string) string {
-	var kept []string
-	for pair := range strings.SplitSeq(query, "&") {
-		name, _, _ := strings.Cut(pair, "=")
-		if plain, err := url.QueryUnescape(name); err != nil || !c.permit.provider.readsInQuery(plain) {
-			kept = append(kept, pair)
-		}
-	}
-	return strings.Join(kept, "&")
+	addresses.Rewrite(header)
 }
 
 // maxDecoded bounds what an encoded body decodes to, in bytes.

@@ -20,7 +20,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
-	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
 
@@ -175,30 +174,6 @@ type statusEndpoint struct {
 	door *Handler // finds tokens, refuses and logs as for a call
 }
 
-// tokenStatus is what the holder of a token is told.
-type tokenStatus struct {
-	ID        string    `json:"id"`
-	Issuer    string    `json:"issuer"`
-	Subject   string    `json:"subject,omitempty"`
-	Provider  string    `json:"provider"`
-	ExpiresAt time.Time `json:"expires_at"`
-
-	// What is left of the token's own limits; nil means unlimited.
-	Calls  *callsStatus           `json:"calls,omitempty"`
-	Tokens *callsStatus           `json:"tokens,omitempty"`
-	USD    *unitStatus[grant.USD] `json:"usd,omitempty"`
-
-	Limits []adminapi.LimitStanding `json:"limits"` // all limits in force
-}
-
-type unitStatus[N int64 | grant.USD] struct {
-	Limit     N `json:"limit"`
-	Used      N `json:"used"`
-	Remaining N `json:"remaining"`
-}
-
-type callsStatus = unitStatus[int64]
-
 // ServeHTTP answers GET and HEAD, with the token in any carrier.
 func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(w, r)
@@ -222,7 +197,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.outcome.bytesOut.Store(writeJSON(w, status))
 }
 
-func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusal) {
+func (e *statusEndpoint) status(c *call, r *http.Request) (*adminapi.TokenStatus, *refusal) {
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return nil, refuse(codeMethodNotAllowed, "token_status permits GET and HEAD")
@@ -254,21 +229,11 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*tokenStatus, *refusa
 		return nil, uncharged(c, err)
 	}
 
-	status := &tokenStatus{
+	status := &adminapi.TokenStatus{
 		ID: permit.ID, Issuer: permit.Issuer, Subject: permit.Subject, Provider: permit.Provider,
-		ExpiresAt: permit.ExpiresAt.Time().UTC(), Limits: adminapi.NewStandings(limits, reader.Ends),
+		ExpiresAt: permit.ExpiresAt.Time().UTC(),
 	}
-	for _, l := range limits {
-		switch {
-		case l.Scope != tokenstore.ScopeToken || l.Per != "":
-		case l.Unit == tokenstore.UnitCalls:
-			status.Calls = &callsStatus{l.Amount, l.Used, l.Left()}
-		case l.Unit == tokenstore.UnitTokens:
-			status.Tokens = &callsStatus{l.Amount, l.Used, l.Left()}
-		case l.Unit == tokenstore.UnitNanoUSD:
-			status.USD = &unitStatus[grant.USD]{grant.USD(l.Amount), grant.USD(l.Used), grant.USD(l.Left())}
-		}
-	}
+	status.SetLimits(limits, reader.Ends)
 	return status, nil
 }
 

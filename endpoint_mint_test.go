@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
@@ -110,14 +111,14 @@ func TestMintOverHTTP(t *testing.T) {
 	if _, err := activeApp(t).ledger.Token(t.Context(), "shop", id); !errors.Is(err, tokenstore.ErrUnknown) {
 		t.Errorf("the store knows the token before its first use: %v", err)
 	}
-	if got := relay.status(bearer(token)); got.Calls == nil || *got.Calls != (callsStatus{2, 0, 2}) {
+	if got := relay.status(bearer(token)); got.Calls == nil || *got.Calls != (adminapi.Left[int64]{Limit: 2, Used: 0, Remaining: 2}) {
 		t.Errorf("before its use the token's status is %+v", got)
 	}
 	if res, body := relay.do(relay.request(bearer(token))); res.StatusCode != 200 {
 		t.Fatalf("the token is refused: %d %s", res.StatusCode, body)
 	}
 	checkCredential(t, up.one(t), token)
-	if got := relay.status(bearer(token)); *got.Calls != (callsStatus{2, 1, 1}) || got.ID != id || got.Subject != "alice" {
+	if got := relay.status(bearer(token)); *got.Calls != (adminapi.Left[int64]{Limit: 2, Used: 1, Remaining: 1}) || got.ID != id || got.Subject != "alice" {
 		t.Errorf("after its use the token's status is %+v", got)
 	}
 	if !relay.logged(`"minted"`, `"issuer":"shop"`, `"token_id":"`+id, `"subject":"alice"`, `"provider":"demo"`, `"exp"`) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
@@ -20,10 +21,10 @@ func polls(r *http.Request) {
 }
 
 // status asks for the status of the token that edits put in the request.
-func (r *testRelay) status(edits ...func(*http.Request)) tokenStatus {
+func (r *testRelay) status(edits ...func(*http.Request)) adminapi.TokenStatus {
 	r.t.Helper()
 	res, body := r.do(r.request(append(edits, polls)...))
-	var got tokenStatus
+	var got adminapi.TokenStatus
 	if err := json.Unmarshal([]byte(body), &got); err != nil || res.StatusCode != 200 {
 		r.t.Fatalf("got %d %s", res.StatusCode, body)
 	}
@@ -45,7 +46,7 @@ func TestTokenStatus(t *testing.T) {
 		for range 3 {
 			got := relay.status(bearer(token))
 			if got.ID != "t1" || got.Issuer != "backend" || got.Subject != "user-1" || got.Provider != "demo" ||
-				got.ExpiresAt.Before(time.Now()) || *got.Calls != (callsStatus{3, used, 3 - used}) {
+				got.ExpiresAt.Before(time.Now()) || *got.Calls != (adminapi.Left[int64]{Limit: 3, Used: used, Remaining: 3 - used}) {
 				t.Errorf("after %d calls: %+v %+v", used, got, got.Calls)
 			}
 		}
@@ -115,10 +116,10 @@ func TestTokenStatusFollowsTheOperator(t *testing.T) {
 	}
 	change("limited", tokenstore.Change{Limits: map[tokenstore.Unit]*int64{tokenstore.UnitCalls: &n}})
 	change("unlimited", tokenstore.Change{Limits: map[tokenstore.Unit]*int64{tokenstore.UnitCalls: &n}})
-	if got := relay.status(bearer(limited)); *got.Calls != (callsStatus{1, 2, 0}) {
+	if got := relay.status(bearer(limited)); *got.Calls != (adminapi.Left[int64]{Limit: 1, Used: 2, Remaining: 0}) {
 		t.Errorf("got %+v", got.Calls)
 	}
-	if got := relay.status(bearer(unlimited)); *got.Calls != (callsStatus{1, 0, 1}) { // counted from then on
+	if got := relay.status(bearer(unlimited)); *got.Calls != (adminapi.Left[int64]{Limit: 1, Used: 0, Remaining: 1}) { // counted from then on
 		t.Errorf("got %+v", got.Calls)
 	}
 	change("limited", tokenstore.Change{Disabled: &yes})

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/dialect"
-	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -23,17 +22,11 @@ type spending struct {
 	model    string           // that the request names; empty if unknown
 	quote    *metering.Quote  // the most that it can use; nil means that no budget applies
 	reserved metering.Amounts // of the budgets
-	remains  [3]remains       // of each of [tokenstore.Units] after the charge
+	remains  metering.Remains // after the charge
 	capped   string           // the cap that the relay has set, as field=tokens
 	asks     bool             // the relay asked for the usage, and withholds it
 	answer   *metering.Reader // nil means that the answer tells no usage
 	socket   *metering.Socket // nil means that it is none, or that its messages tell no usage
-}
-
-// remains is the least that remains of the limits in a unit.
-type remains struct {
-	limited bool
-	left    int64
 }
 
 // limited reports whether a budget applies to the call.
@@ -206,41 +199,18 @@ func (h *Handler) writeCap(c *call, r *http.Request, limit int64) *refusal {
 // noteRemains notes the least that remains in each unit, for the header of the answer.
 func (c *call) noteRemains() {
 	for _, charge := range c.held.charges {
-		left, known := c.relay.ledger.Left(charge)
-		if !known {
-			continue
-		}
-		for i, unit := range tokenstore.Units {
-			if least := &c.spending.remains[i]; unit == charge.Counter.Unit && (!least.limited || left < least.left) {
-				*least = remains{true, left}
-			}
+		if left, known := c.relay.ledger.Left(charge); known {
+			c.spending.remains.Note(charge.Counter.Unit, left)
 		}
 	}
 }
 
-// Headers of answers.
-const (
-	cappedHeader  = "Relayapi-Capped"
-	remainsHeader = "Relayapi-Remaining-"
-)
-
-// remainsNames are the ends of the names of the headers that tell what remains.
-var remainsNames = [...]string{remainsHeader + "Calls", remainsHeader + "Tokens", remainsHeader + "Usd"}
-
 // announce writes the cap and what remains into the header of an answer.
 func (s *spending) announce(header http.Header) {
 	if s.capped != "" {
-		header.Set(cappedHeader, s.capped)
+		header.Set(metering.CappedHeader, s.capped)
 	}
-	for i, r := range s.remains {
-		switch {
-		case !r.limited:
-		case tokenstore.Units[i] == tokenstore.UnitNanoUSD:
-			header.Set(remainsNames[i], grant.USD(r.left).String())
-		default:
-			header.Set(remainsNames[i], strconv.FormatInt(r.left, 10))
-		}
-	}
+	s.remains.Set(header)
 }
 
 // meterAnswer reads the usage from the answer as it passes.
@@ -281,38 +251,12 @@ func (c *call) used() (tokenstore.Amounts, metering.Bill) {
 		s.socket.Close() // each response was settled by itself
 		return charged, metering.Bill{Usage: tokenstore.Usage{Calls: 1}}
 	}
-	if s.answer == nil { // refused by the provider, or an answer that tells no usage
-		bill := metering.Bill{Usage: tokenstore.Usage{Calls: 1}}
-		if status := out.provider; s.quote != nil && 200 <= status && status < 300 {
-			charged.Tokens, charged.NanoUSD = s.reserved.Tokens, s.reserved.NanoUSD
-			bill.Usage.Cost, bill.Usage.Unmetered = charged.NanoUSD, 1
-		}
-		return charged, bill
+	spent := metering.Spent{Status: out.provider, Quote: s.quote, Reserved: s.reserved, Dollars: s.dollars}
+	if s.answer != nil {
+		reading := s.answer.Reading()
+		spent.Reading, spent.Begun = &reading, s.answer.Begun()
 	}
-
-	reading := s.answer.Reading()
-	bill := c.permit.provider.tariff.Bill(&reading, s.model, c.start)
-	bill.Usage.Calls = 1
-	if !reading.Known || !reading.Done && s.quote != nil {
-		bill.Usage.Unmetered = 1
-	}
-	if s.quote == nil {
-		return charged, bill
-	}
-
-	switch {
-	case reading.Known && reading.Done && (bill.Priced || !s.dollars):
-		charged.Tokens, charged.NanoUSD = bill.Tokens, bill.Usage.Cost
-	case !s.answer.Begun(): // the provider can only bill what it had read
-		input, _ := s.quote.Amounts(0) // it was computed before with more
-		charged.Tokens, charged.NanoUSD = input.Tokens, input.NanoUSD
-	default: // what is unknown is charged as reserved
-		charged.Tokens = max(s.reserved.Tokens, bill.Tokens)
-		charged.NanoUSD = max(s.reserved.NanoUSD, bill.Usage.Cost)
-	}
-	if s.dollars {
-		bill.Usage.Cost = charged.NanoUSD
-		bill.Usage.Overrun = max(0, charged.NanoUSD-s.reserved.NanoUSD)
-	}
+	used, bill := c.permit.provider.tariff.Settle(spent, s.model, c.start)
+	charged.Tokens, charged.NanoUSD = used.Tokens, used.NanoUSD
 	return charged, bill
 }

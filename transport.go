@@ -9,9 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -165,10 +163,11 @@ func (e *maskedError) Temporary() bool { return false }
 func (c *call) outgoing(r *http.Request) *http.Request {
 	out := new(http.Request)
 	*out = *r
-	out.Header = c.outgoingHeader(r.Header)
+	out.Header = headers.Outgoing(r.Header, c.target.key, c.permit.provider.credential.Header)
 	out.Trailer = nil
 	out.Host = c.permit.provider.base.Host
-	out.URL = c.outgoingURL(r.URL)
+	out.URL = headers.Below(c.permit.provider.base, r.URL)
+	out.URL.RawQuery = c.target.key.AppendQuery(out.URL.RawQuery)
 
 	switch {
 	case bodiless(r):
@@ -181,46 +180,6 @@ func (c *call) outgoing(r *http.Request) *http.Request {
 		// wrappers hold what was read. The server closes it.
 		out.Body = io.NopCloser(&c.held.client)
 	}
-	return out
-}
-
-// outgoingHeader copies the header without what the provider must not see, and adds
-// the key. It copies because reverse_proxy logs r's header afterwards.
-func (c *call) outgoingHeader(header http.Header) http.Header {
-	out := make(http.Header, len(header)+1)
-	place := c.permit.provider.credential
-	for name, values := range header {
-		// Compared in canonical form, because reverse_proxy spells some names
-		// otherwise.
-		switch canonical := http.CanonicalHeaderKey(name); {
-		case canonical == place.Header, headers.Private(canonical), canonical == "Accept-Encoding":
-		case canonical == "Idempotency-Key" || canonical == "X-Idempotency-Key":
-			// In any other spelling, the standard library does not take it for leave
-			// to send a request twice. On the wire it means the same.
-			out[strings.ToLower(name)] = values
-		default:
-			out[name] = values
-		}
-	}
-	out["Accept-Encoding"] = unencoded
-	c.target.key.SetHeader(out)
-	return out
-}
-
-// unencoded asks for an answer without a content coding, so that it can be searched
-// for the key.
-var unencoded = []string{"identity"}
-
-// outgoingURL returns the URL at the provider. It is made anew, because the grant was
-// asked about nothing else that u may have.
-func (c *call) outgoingURL(u *url.URL) *url.URL {
-	base := c.permit.provider.base
-	out := &url.URL{Scheme: base.Scheme, Host: base.Host, Path: u.Path, RawPath: u.RawPath}
-	if base.Path != "" {
-		out.Path = base.Path + u.Path
-		out.RawPath = base.EscapedPath() + u.EscapedPath()
-	}
-	out.RawQuery = c.target.key.AppendQuery(u.RawQuery)
 	return out
 }
 
