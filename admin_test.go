@@ -275,7 +275,7 @@ func TestAdminEndsCalls(t *testing.T) {
 				<-r.Context().Done()
 			}).URL))
 			begin := func(edits ...func(*grant.Claims)) io.ReadCloser {
-				res, err := r.client.Do(r.request(bearer(r.mint(edits...))))
+				res, err := r.client.Do(r.request(bearer(r.mint(edits...)), asking("POST", "/v1/x")))
 				if err != nil {
 					t.Fatal(err)
 				}

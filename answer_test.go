@@ -106,9 +106,9 @@ func TestAnswer_EncodedErrors(t *testing.T) {
 			z, _ := zstd.NewWriter(w)
 			return z
 		}, message), false},
-		"deflate":           {"deflate", pack(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }, message), false},
-		"br, which is none": {"br", message, false},
-		"br":                {"br", "\x0b\x02\x80hello\x03", true},
+		"deflate":            {"deflate", pack(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }, message), false},
+		"one, which is none": {"compress", message, false},
+		"compress":           {"compress", "\x1f\x9dhello", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			relay := startRelay(t, simple(newUpstream(t, func(w http.ResponseWriter, r *http.Request) {

@@ -78,6 +78,41 @@ func (n *node) call(ctx context.Context, client *http.Client, token, body string
 	return res.StatusCode, code
 }
 
+// startNode starts a relay with a config of its own, in a directory of its own.
+func startNode(t *testing.T, r *testRelay, name string, options ...option) *node {
+	t.Helper()
+	dir := filepath.Join(r.dir, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, port: freePort(t), dir: dir, config: filepath.Join(dir, "Caddyfile")}
+	own := func(c *testConfig) {
+		c.store, c.logOutput, c.address = dir+"/relayapi.db", "stderr", "http://127.0.0.1:"+n.port
+	}
+	source := simple("", append([]option{own}, options...)...)
+	if err := os.WriteFile(n.config, []byte(r.fill(source)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	t.Cleanup(n.kill)
+	return n
+}
+
+// ready waits until the process serves.
+func (n *node) ready() {
+	n.t.Helper()
+	if !eventually(func() bool {
+		res, err := http.Get("http://127.0.0.1:" + n.port + "/health")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err == nil && res.StatusCode == 200
+	}) {
+		log, _ := os.ReadFile(filepath.Join(n.dir, "stderr"))
+		n.t.Fatalf("a node does not start: %s", log)
+	}
+}
+
 // cluster is three relays on one database, before one provider.
 type cluster struct {
 	*testRelay
@@ -92,31 +127,12 @@ func newCluster(t *testing.T, dsn string, respond http.HandlerFunc) *cluster {
 	c.writeKeys("signing", newKey(t))
 	t.Setenv("TEST_DSN", dsn)
 	for i := range c.nodes {
-		dir := filepath.Join(c.dir, fmt.Sprint(i))
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		n := &node{t: t, port: freePort(t), dir: dir, config: filepath.Join(dir, "Caddyfile")}
-		source := simple(c.up.URL, func(c *testConfig) { c.store, c.logOutput, c.address = "", "stderr", "http://127.0.0.1:"+n.port },
+		c.nodes[i] = startNode(t, c.testRelay, fmt.Sprint(i),
+			func(config *testConfig) { config.store, config.baseURL = "", c.up.URL },
 			inApp("store postgres {env.TEST_DSN} {", "max_offline 2s", "}", "signing_key {dir}/signing.pem", testPrices))
-		if err := os.WriteFile(n.config, []byte(c.fill(source)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		n.start()
-		t.Cleanup(n.kill)
-		c.nodes[i] = n
 	}
 	for _, n := range c.nodes {
-		if !eventually(func() bool {
-			res, err := http.Get("http://127.0.0.1:" + n.port + "/health")
-			if err == nil {
-				res.Body.Close()
-			}
-			return err == nil && res.StatusCode == 200
-		}) {
-			log, _ := os.ReadFile(filepath.Join(n.dir, "stderr"))
-			t.Fatalf("a node does not start: %s", log)
-		}
+		n.ready()
 	}
 	return c
 }
@@ -282,5 +298,90 @@ func TestCluster_RevocationsEndStreamsEverywhere(t *testing.T) {
 		if took := time.Since(begin); took > time.Second || !strings.Contains(string(body), codeRevoked) {
 			t.Errorf("stream %d ends after %v with %s", n, took, body)
 		}
+	}
+}
+
+var budgetRuns = flag.Int("budget.runs", 1, "how often TestBudget_HoldsAcrossKills repeats")
+
+// A budget of $1.00 is never exceeded by what the provider bills, and mostly used, however
+// clients leave, the provider fails and the relay is killed. What a kill loses is at most
+// what the calls under way had reserved.
+func TestBudget_HoldsAcrossKills(t *testing.T) {
+	slow(t)
+	for run := range *budgetRuns {
+		var mu sync.Mutex
+		var billed int64
+		up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			var asked struct {
+				Max    int64 `json:"max_tokens"`
+				Stream bool
+			}
+			_ = json.Unmarshal(body, &asked)
+			switch rand.N(12) {
+			case 0:
+				http.Error(w, "{}", http.StatusServiceUnavailable)
+				return
+			case 1:
+				panic(http.ErrAbortHandler)
+			}
+			input, output := int64(len(body))/int64(1+rand.N(3)), asked.Max*int64(1+rand.N(4))/4
+			mu.Lock()
+			billed += input*inputNano + output*outputNano
+			mu.Unlock()
+			usage := fmt.Sprintf(`{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}`, input, output, input+output)
+			if asked.Stream {
+				answerEvents(chunk, chunk, `{"model":"m","choices":[],"usage":`+usage+`}`, "[DONE]")(w, r)
+				return
+			}
+			answerJSON(`{"model":"m","usage":`+usage+`}`)(w, r)
+		})
+		r := newTestRelay(t)
+		n := startNode(t, r, fmt.Sprint("run", run), func(c *testConfig) { c.baseURL = up.URL }, inApp(testPrices))
+		n.ready()
+		token := r.mint(dollars("1"), id(fmt.Sprint("t", run)))
+
+		const callers, most = 16, 16 * (200*inputNano + 500*outputNano) // what the calls under way may have reserved
+		kills := int64(0)
+		ctx, stop := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for range callers {
+			group.Go(func() {
+				client := newClient(t)
+				for ctx.Err() == nil {
+					body := fmt.Sprintf(`{"model":"m","messages":[],"max_tokens":%d,"stream":%t}`, 50+rand.N(450), rand.N(2) == 0)
+					leaves, abort := context.WithTimeout(ctx, time.Duration(1+rand.N(200))*time.Millisecond)
+					_, code := n.call(leaves, client, token, body)
+					abort()
+					if code == codeBudgetExhausted {
+						return
+					}
+				}
+			})
+		}
+		done := make(chan struct{})
+		go func() { group.Wait(); close(done) }()
+		for over := false; !over; {
+			select {
+			case <-done:
+				over = true
+			case <-time.After(time.Duration(100+rand.N(300)) * time.Millisecond):
+				if kills < 3 {
+					n.kill()
+					n.start()
+					kills++
+				}
+			case <-t.Context().Done():
+				over = true
+			}
+		}
+		stop()
+
+		mu.Lock()
+		if billed > wholeBudget || billed < wholeBudget*9/10-kills*most {
+			t.Errorf("run %d: the provider bills $%s of $1.00 after %d kills", run, grant.USD(billed), kills)
+		}
+		mu.Unlock()
+		n.kill()
 	}
 }

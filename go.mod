@@ -3,6 +3,7 @@ module github.com/relayapi/caddy-relayapi
 go 1.26.4
 
 require (
+	github.com/andybalholm/brotli v1.3.0
 	github.com/c2sp/wycheproof v0.0.0-20260902155932-3fa63dd0344a
 	github.com/caddyserver/caddy/v2 v2.11.9
 	github.com/coder/websocket v1.8.15

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -98,6 +99,9 @@ func undo(name string, body io.Reader) (io.Reader, error) {
 
 	if len(start) > 0 && (start[0] == '{' || start[0] == '<') { // no coding begins like that
 		return ahead, nil
+	}
+	if name == "br" {
+		return brotli.NewReader(ahead), nil
 	}
 	return nil, fmt.Errorf("in the content coding %.20q", name)
 }

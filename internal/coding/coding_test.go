@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -32,6 +33,7 @@ func encode(t *testing.T, plain string, encoder func(w io.Writer) (io.WriteClose
 func gzipped(w io.Writer) (io.WriteCloser, error)  { return gzip.NewWriter(w), nil }
 func zlibbed(w io.Writer) (io.WriteCloser, error)  { return zlib.NewWriter(w), nil }
 func deflated(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, 9) }
+func brotlied(w io.Writer) (io.WriteCloser, error) { return brotli.NewWriter(w), nil }
 func zstded(w io.Writer) (io.WriteCloser, error)   { return zstd.NewWriter(w) }
 
 // manyWindows claims a window that is larger than permitted.
@@ -83,8 +85,11 @@ func TestAnswer(t *testing.T) {
 		"gzip twice":                  {[]string{"gzip, gzip"}, encode(t, encode(t, text, gzipped), gzipped), false},
 		"gzip that is plain":          {[]string{"gzip"}, text, false},
 		"gzip twice that is so once":  {[]string{"gzip", "gzip"}, encode(t, text, gzipped), false},
-		"an unknown one, and is that": {[]string{"br"}, "\x0b\x02\x80hello\x03", true},
-		"an unknown one, but plain":   {[]string{"br"}, text, false},
+		"br":                          {[]string{"br"}, encode(t, text, brotlied), false},
+		"br that is plain":            {[]string{"br"}, text, false},
+		"br that is neither":          {[]string{"br"}, "hello", true},
+		"an unknown one, and is that": {[]string{"compress"}, "\x1f\x9dhello", true},
+		"an unknown one, but plain":   {[]string{"compress"}, text, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plain, coded, err := Answer(strings.NewReader(tt.body), tt.codings, 1000)
