@@ -247,7 +247,7 @@ func TestHandler_FreesTheSlotBeforeItLogs(t *testing.T) {
 			if refused := h.holdStore(c, r); refused != nil {
 				t.Fatal(refused)
 			}
-			holds := ledger.refs.Load()
+			holds := ledger.uses.Count()
 			c.held.slot, _ = ledger.paces.Enter("t", 1, c.start)
 			func() {
 				defer func() { _ = recover() }()
@@ -256,7 +256,7 @@ func TestHandler_FreesTheSlotBeforeItLogs(t *testing.T) {
 			if logged != 0 {
 				t.Errorf("%d slots are taken while the call is logged, want 0", logged)
 			}
-			if got := ledger.refs.Load(); got != holds-1 {
+			if got := ledger.uses.Count(); got != holds-1 {
 				t.Errorf("%d holds on the store are left, want %d", got, holds-1)
 			}
 		})

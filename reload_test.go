@@ -127,7 +127,7 @@ func TestStoreIsOpenedAgainWhileItCloses(t *testing.T) {
 		old := open()
 		closed := make(chan struct{})
 		go func() { old.release(); close(closed) }()
-		for old.refs.Load() > 0 {
+		for old.uses.Count() > 0 {
 			runtime.Gosched()
 		}
 		open().release()
@@ -142,7 +142,7 @@ func TestLateRequestHoldsTheStore(t *testing.T) {
 	relay := startRelay(t, simple(up.URL))
 	old := activeApp(t).ledger
 	relay.load(relay.lastConfig + "\n")
-	if !eventually(func() bool { return old.refs.Load() == 0 }) {
+	if !eventually(func() bool { return old.uses.Count() == 0 }) {
 		t.Fatal("the config before holds the store")
 	}
 	var wg sync.WaitGroup
@@ -159,7 +159,7 @@ func TestLateRequestHoldsTheStore(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if !eventually(func() bool { _, open := stores.References(old.key); return !open }) {
+	if !eventually(func() bool { _, open := stores.References(old.uses.Key); return !open }) {
 		t.Fatal("the store stays open")
 	}
 	if old.hold() {

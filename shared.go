@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -20,6 +19,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
 	"github.com/relayapi/caddy-relayapi/internal/login"
+	"github.com/relayapi/caddy-relayapi/internal/pool"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -111,13 +111,8 @@ func (s *StoreConfig) provision() error {
 	return nil
 }
 
-// stores holds the open stores by path or connection string. A reload starts the new config before it
-// stops the old one, and both must count in the same place.
-var stores = caddy.NewUsagePool()
-
-// opening is held while a store is opened or closed. The pool forgets a store before
-// it is closed, so a config that starts at that moment waits until the file is free.
-var opening sync.Mutex
+// stores holds the open stores by path or connection string.
+var stores = pool.New()
 
 // pooledStore is a store in the pool, with everything else that must outlive a
 // reload.
@@ -175,13 +170,11 @@ func (s *pooledStore) Destruct() error {
 	return s.Close()
 }
 
-// ledger is one config's hold on a store. Requests hold it too: Caddy cleans a config
-// up while its streams are live, and they settle later.
+// ledger is the hold of one config, and of its requests, on a store.
 type ledger struct {
 	*pooledStore
-	key    string // in the pool; it may hold a password
+	uses   *pool.Hold
 	logger *zap.Logger
-	refs   atomic.Int64 // the config's own and one per request; 0 is released
 }
 
 func acquireLedger(ctx context.Context, config *StoreConfig, logger *zap.Logger) (*ledger, error) {
@@ -193,15 +186,11 @@ func acquireLedger(ctx context.Context, config *StoreConfig, logger *zap.Logger)
 		}
 	}
 
-	opening.Lock()
-	defer opening.Unlock()
-	pooled, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) { return openStore(ctx, config) })
+	uses, err := stores.Acquire(key, func() (caddy.Destructor, error) { return openStore(ctx, config) })
 	if err != nil {
 		return nil, fmt.Errorf("opening store %s: %w", config.name(), err)
 	}
-	l := &ledger{pooledStore: pooled.(*pooledStore), key: key, logger: logger}
-	l.refs.Store(1)
-	return l, nil
+	return &ledger{pooledStore: uses.Value.(*pooledStore), uses: uses, logger: logger}, nil
 }
 
 // startLogin starts a verifier with the keys that the config before has fetched. The
@@ -218,51 +207,11 @@ func (l *ledger) shareOf(p *permit) bodies.Share { return l.bodies.ShareOf(&p.bo
 
 // hold keeps the store open for a request. It reports false when the store is
 // closed.
-func (l *ledger) hold() bool {
-	for {
-		n := l.refs.Load()
-		if n == 0 {
-			return l.holdAgain()
-		}
-		if l.refs.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-// holdAgain is for a request that comes after its config was cleaned up. A server
-// that is closing still serves requests on its HTTP/2 connections until their
-// clients have heard of it. The store is still open after a reload.
-func (l *ledger) holdAgain() bool {
-	opening.Lock()
-	defer opening.Unlock()
-	for n := l.refs.Load(); n > 0; n = l.refs.Load() { // another request was first
-		if l.refs.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-	pooled, _, err := stores.LoadOrNew(l.key, func() (caddy.Destructor, error) { return nil, errClosing })
-	if err != nil {
-		return false
-	}
-	if pooled != any(l.pooledStore) { // the store was closed and opened again
-		_, _ = stores.Delete(l.key)
-		return false
-	}
-	l.refs.Add(1)
-	return true
-}
-
-var errClosing = errors.New("the store is closed")
+func (l *ledger) hold() bool { return l.uses.Take() }
 
 // release gives up one hold, and the store with the last one.
 func (l *ledger) release() {
-	if l.refs.Add(-1) > 0 {
-		return
-	}
-	opening.Lock()
-	defer opening.Unlock()
-	if _, err := stores.Delete(l.key); err != nil {
+	if err := l.uses.Release(); err != nil {
 		l.logger.Error("closing the store", zap.Error(err))
 	}
 }

@@ -132,7 +132,7 @@ func (c *tokenCache) compile(ctx context.Context, token, provider string) (*perm
 	}
 	p.paceID = p.holder.Token
 	p.token = &tokenstore.Token{
-		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: claimedLimits(claims), Limits: ownLimits(p.Grant),
+		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: limits.Claimed(claims), Limits: limits.Own(p.Grant),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
 	}
 
@@ -227,26 +227,4 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 // keyless is the refusal of a token without a key for a provider without one.
 func keyless(provider string) error {
 	return &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + provider + ", and the token carries none"}
-}
-
-// claimedLimits returns the limits that the claims name. The issuer's limits, which may
-// apply instead, can change with the config.
-func claimedLimits(c *grant.Claims) tokenstore.Limits {
-	if c.Limits == nil {
-		return tokenstore.Limits{}
-	}
-	return tokenstore.Limits{Calls: c.Limits.Calls, Tokens: c.Limits.Tokens, NanoUSD: (*int64)(c.Limits.USD)}
-}
-
-// ownLimits returns the limits of a grant: those of the claims, else the issuer's.
-func ownLimits(g *grant.Grant) (l tokenstore.Limits) {
-	for _, own := range []struct {
-		limit *int64
-		to    **int64
-	}{{&g.Calls, &l.Calls}, {&g.Tokens, &l.Tokens}, {(*int64)(&g.USD), &l.NanoUSD}} {
-		if *own.limit > 0 {
-			*own.to = own.limit
-		}
-	}
-	return l
 }
