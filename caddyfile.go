@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -220,23 +221,9 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 		return own.takeTransport(d)
 	case "stream_timeout", "stream_close_delay":
 		own.times[name] = true
-		return checkTime(d)
+		return lines.CheckTime(d)
 	default:
 		d.RemainingArgs() // reverse_proxy's, whatever they read like
-	}
-	return nil
-}
-
-// checkTime looks at how long WebSockets last. To reverse_proxy a bare number is
-// nanoseconds.
-func checkTime(d *caddyfile.Dispenser) error {
-	name := d.Val()
-	args := d.RemainingArgs()
-	if len(args) != 1 {
-		return d.ArgErr()
-	}
-	if t, err := caddy.ParseDuration(args[0]); args[0] != "0" && (err != nil || t < time.Second) {
-		return d.Errf("%s %q is not a duration of a second or more, such as 90s or 12h, nor 0, which means none", name, args[0])
 	}
 	return nil
 }
@@ -369,7 +356,7 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 			return d.Err("write `signing_key <pem-file>`, once")
 		}
 	case "max_ttl":
-		return unmarshalDuration(d, &a.MaxTTL)
+		return lines.Duration(d, &a.MaxTTL)
 	case "limit":
 		return a.unmarshalLimit(d)
 	case "rate_limit":
@@ -414,7 +401,7 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if name == "max_offline" {
-			if err := unmarshalDuration(d, &s.MaxOffline); err != nil {
+			if err := lines.Duration(d, &s.MaxOffline); err != nil {
 				return err
 			}
 			continue
@@ -434,22 +421,6 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 		return d.Errf("store %s: %v", s.Driver, err)
 	}
 	a.Store = s
-	return nil
-}
-
-func unmarshalDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
-	if *to != 0 {
-		return d.Errf("%s is given twice", d.Val())
-	}
-	args := d.RemainingArgs()
-	if len(args) != 1 {
-		return d.ArgErr()
-	}
-	duration, err := caddy.ParseDuration(args[0])
-	if err != nil || duration < time.Second {
-		return d.Errf("duration %q: must be a second or more, such as 90s, 12h or 30d", args[0])
-	}
-	*to = caddy.Duration(duration)
 	return nil
 }
 
@@ -511,20 +482,8 @@ func (a *App) unmarshalRateLimit(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalName reads the name of an issuer or a provider.
-func unmarshalName(d *caddyfile.Dispenser) (string, error) {
-	kind := d.Val()
-	if !d.NextArg() {
-		return "", d.ArgErr()
-	}
-	if !grant.ValidName(d.Val()) {
-		return "", d.Errf("%s %q: %v", kind, d.Val(), errInvalidName)
-	}
-	return d.Val(), nil
-}
-
 func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
-	name, err := unmarshalName(d)
+	name, err := lines.Name(d)
 	if err != nil {
 		return err
 	}
@@ -587,13 +546,10 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 	case "credential":
 		return p.unmarshalCredential(d)
 	case "paths":
-		return unmarshalPatterns(d, &p.Paths)
+		return lines.Patterns(d, &p.Paths)
 	case "dialect":
-		if p.Dialect != "" {
-			return d.Err("dialect is given twice")
-		}
-		if !d.AllArgs(&p.Dialect) {
-			return d.ArgErr()
+		if err := lines.Text(d, &p.Dialect, ""); err != nil {
+			return err
 		}
 		if _, ok := dialect.Lookup(p.Dialect); !ok {
 			return d.Errf("unknown dialect %q: must be one of %s", p.Dialect, strings.Join(dialect.Names(), ", "))
@@ -642,46 +598,31 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 // names of the claims.
 var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 	"public_key": func(i *Issuer, d *caddyfile.Dispenser) error {
-		if i.PublicKey != "" {
-			return d.Err("public_key is given twice; an issuer signs with one key, so name its next key in another issuer until the tokens of the first have expired")
-		}
-		if !d.AllArgs(&i.PublicKey) {
-			return d.ArgErr()
-		}
-		return nil
+		return lines.Text(d, &i.PublicKey, "; an issuer signs with one key, so name its next key in another issuer until the tokens of the first have expired")
 	},
 	"secret": func(i *Issuer, d *caddyfile.Dispenser) error {
-		if i.Secret != "" {
-			return d.Err("secret is given twice")
-		}
-		if !d.AllArgs(&i.Secret) {
-			return d.ArgErr()
+		if err := lines.Text(d, &i.Secret, ""); err != nil {
+			return err
 		}
 		if !placeholder.MatchString(i.Secret) {
 			return d.Err(errLiteralSecret.Error())
 		}
 		return nil
 	},
-	"carried_keys": func(i *Issuer, d *caddyfile.Dispenser) error {
-		if d.NextArg() {
-			return d.ArgErr()
-		}
-		i.CarriedKeys = true
-		return nil
-	},
-	"max_ttl":     func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalDuration(d, &i.MaxTTL) },
-	"providers":   func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalList(d, &i.Providers) },
-	"models":      func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalList(d, &i.Allow.Models) },
-	"paths":       func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalPatterns(d, &i.Allow.Paths) },
-	"methods":     func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalList(d, &i.Allow.Methods) },
-	"ips":         func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalList(d, &i.Allow.IPs) },
-	"origins":     func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalList(d, &i.Allow.Origins) },
-	"rpm":         func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.RPM) },
-	"concurrency": func(i *Issuer, d *caddyfile.Dispenser) error { return unmarshalNumber(d, &i.Limits.Concurrency) },
-	"calls":       func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
-	"tokens":      func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
-	"usd":         func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
-	"login":       func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalLogin(d) },
+	"carried_keys": func(i *Issuer, d *caddyfile.Dispenser) error { return lines.Flag(d, &i.CarriedKeys) },
+	"max_ttl":      func(i *Issuer, d *caddyfile.Dispenser) error { return lines.Duration(d, &i.MaxTTL) },
+	"providers":    func(i *Issuer, d *caddyfile.Dispenser) error { return lines.List(d, &i.Providers) },
+	"models":       func(i *Issuer, d *caddyfile.Dispenser) error { return lines.List(d, &i.Allow.Models) },
+	"paths":        func(i *Issuer, d *caddyfile.Dispenser) error { return lines.Patterns(d, &i.Allow.Paths) },
+	"methods":      func(i *Issuer, d *caddyfile.Dispenser) error { return lines.List(d, &i.Allow.Methods) },
+	"ips":          func(i *Issuer, d *caddyfile.Dispenser) error { return lines.List(d, &i.Allow.IPs) },
+	"origins":      func(i *Issuer, d *caddyfile.Dispenser) error { return lines.List(d, &i.Allow.Origins) },
+	"rpm":          func(i *Issuer, d *caddyfile.Dispenser) error { return lines.Number(d, &i.Limits.RPM) },
+	"concurrency":  func(i *Issuer, d *caddyfile.Dispenser) error { return lines.Number(d, &i.Limits.Concurrency) },
+	"calls":        func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
+	"tokens":       func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
+	"usd":          func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalAmount(d) },
+	"login":        func(i *Issuer, d *caddyfile.Dispenser) error { return i.unmarshalLogin(d) },
 	"subject": func(i *Issuer, d *caddyfile.Dispenser) error {
 		if l := i.ofLogin(); l.SubjectClaim != "" || !d.AllArgs(&l.SubjectClaim) {
 			return d.Err("write `subject <claim>`, once")
@@ -764,7 +705,7 @@ func (i *Issuer) unmarshalLogin(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		switch {
 		case lists[name] != nil:
-			if err := unmarshalList(d, lists[name]); err != nil {
+			if err := lines.List(d, lists[name]); err != nil {
 				return err
 			}
 		case texts[name] != nil:
@@ -811,7 +752,7 @@ func (i *Issuer) unmarshalPlan(d *caddyfile.Dispenser) error {
 var planLines = []string{"calls", "tokens", "usd", "rpm", "concurrency", "models", "paths", "methods", "ips", "origins"}
 
 func (a *App) unmarshalIssuer(d *caddyfile.Dispenser) error {
-	name, err := unmarshalName(d)
+	name, err := lines.Name(d)
 	if err != nil {
 		return err
 	}
@@ -854,40 +795,5 @@ func (i *Issuer) unmarshalLine(d *caddyfile.Dispenser) error {
 	if err := i.Limits.Validate(); err != nil {
 		return d.Err(err.Error())
 	}
-	return nil
-}
-
-func unmarshalList(d *caddyfile.Dispenser, to *[]string) error {
-	values := d.RemainingArgs()
-	if len(values) == 0 {
-		return d.ArgErr()
-	}
-	*to = append(*to, values...)
-	return nil
-}
-
-func unmarshalPatterns(d *caddyfile.Dispenser, to *[]string) error {
-	if err := unmarshalList(d, to); err != nil {
-		return err
-	}
-	if _, err := grant.ParseRoutes(*to...); err != nil {
-		return d.Err(err.Error())
-	}
-	return nil
-}
-
-func unmarshalNumber(d *caddyfile.Dispenser, to **int64) error {
-	if *to != nil {
-		return d.Errf("%s is given twice", d.Val())
-	}
-	var text string
-	if !d.AllArgs(&text) {
-		return d.ArgErr()
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return d.Errf("%q: must be a number", text)
-	}
-	*to = &n
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -183,7 +184,7 @@ func (i *Issuer) check(name string) error {
 	case i == nil:
 		return errors.New("it has no settings")
 	case !grant.ValidName(name):
-		return errInvalidName
+		return lines.ErrInvalidName
 	case i.MaxTTL < 0:
 		return errors.New("max_ttl must be positive")
 	case own && i.PublicKey != "":

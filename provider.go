@@ -15,6 +15,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/baseurl"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
+	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
@@ -149,11 +150,9 @@ func providersFromEnvironment() map[string]*Provider {
 	return found
 }
 
-var errInvalidName = errors.New("a name must have 1 to 64 letters, digits, dots, dashes and underscores")
-
 func (p *Provider) provision(name string, logger *zap.Logger) error {
 	if !grant.ValidName(name) {
-		return errInvalidName
+		return lines.ErrInvalidName
 	}
 	p.name = name
 	preset, err := p.preset()
