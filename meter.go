@@ -54,12 +54,6 @@ func (h *Handler) bound(c *call, r *http.Request) *refusal {
 	case !s.limited() && !h.app.MeterAlways:
 		return nil
 	}
-	if s.limited() {
-		if refused := c.quote(request); refused != nil {
-			return refused
-		}
-	}
-
 	added, err := p.dialect.AskUsage(request)
 	switch {
 	case err != nil && s.limited():
@@ -67,6 +61,9 @@ func (h *Handler) bound(c *call, r *http.Request) *refusal {
 	case err == nil && added:
 		s.asks = true
 		c.rewrite(r, request)
+	}
+	if s.limited() {
+		return c.quote(request) // of the body as it is sent
 	}
 	return nil
 }

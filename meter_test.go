@@ -102,8 +102,14 @@ const (
 	streamBody = `{"model":"m","stream":true,"max_tokens":10,"messages":[{"role":"user","content":"hello"}]}`
 )
 
-// asReserved is what a body with a cap of 10 tokens may cost at most.
-func asReserved(body string) int64 { return int64(len(body))*inputNano + 10*outputNano }
+// asReserved is what a body with a cap of 10 tokens may cost at most. The relay asks a
+// stream for its usage, which makes the body longer.
+func asReserved(body string) int64 {
+	if strings.Contains(body, `"stream":true`) {
+		body += `"stream_options":{"include_usage":true},`
+	}
+	return int64(len(body))*inputNano + 10*outputNano
+}
 
 // A call under a budget is charged what its provider bills. What nobody can know is
 // charged as reserved.
@@ -133,7 +139,7 @@ func TestBudget_Settles(t *testing.T) {
 		"a stream without usage":     {answerEvents(chunk, "[DONE]"), streamBody, asReserved(streamBody)},
 		"a stream that breaks":       {aborts(chunk), streamBody, asReserved(streamBody)},
 		"an error in a stream":       {answerEvents(chunk, `{"error":{"message":"overloaded"}}`), streamBody, asReserved(streamBody)},
-		"a stream without a byte":    {aborts(), streamBody, int64(len(streamBody)) * inputNano},
+		"a stream without a byte":    {aborts(), streamBody, asReserved(streamBody) - 10*outputNano},
 		"an answer of 500":           {refuses(500), askBody, 0},
 		"an answer of 429":           {refuses(429), askBody, 0},
 		"an answer of 400":           {refuses(400), askBody, 0},
@@ -336,8 +342,8 @@ func TestBudget_ListsModelsForFree(t *testing.T) {
 func TestBudget_CapsOutput(t *testing.T) {
 	const body = `{"model":"m","messages":[],"max_tokens":1000}`
 	const uncapped = `{"model":"m","messages":[]}`
-	nano := func(body string, output int64) string {
-		return grant.USD(int64(len(body))*inputNano + output*outputNano).String()
+	nano := func(body string, output int64) string { // with room for the relay's own cap
+		return grant.USD(int64(len(body)+64)*inputNano + output*outputNano).String()
 	}
 	for name, tc := range map[string]struct {
 		usd, body string
@@ -475,14 +481,15 @@ func TestBudget_PaysForResponsesOnWebSockets(t *testing.T) {
 	const each = 10*inputNano + 5*outputNano
 	said := make(chan string, 9)
 	relay, _ := metered(t, "", responses(t, said, completed))
-	// Two responses in full, a third with a cap that is lower by 7, and none after that.
+	// Two responses in full, a third with a lower cap, and none after that.
 	budget := each + int64(len(create))*inputNano + 100*outputNano
+	const lower = 100 - (each+64*inputNano+outputNano-1)/outputNano // what the third one's cap is lowered to
 	conn, _, err := relay.dial("/v1/responses", wsBearer(relay.mint(dollars(grant.USD(budget).String()), id("t"))))
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	for n, want := range []string{`"max_output_tokens":100`, `"max_output_tokens":100`, `"max_output_tokens":93`} {
+	for n, want := range []string{`"max_output_tokens":100`, `"max_output_tokens":100`, fmt.Sprintf(`"max_output_tokens":%d`, lower)} {
 		say(t, conn, create)
 		if _, _, err := conn.Read(t.Context()); err != nil {
 			t.Fatalf("response %d: %v", n, err)

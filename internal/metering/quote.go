@@ -78,6 +78,9 @@ func (q *Quote) Amounts(limit int64) (a Amounts, err error) {
 	if bound.Cap.Field != "" && limit > maxProduct/max(bound.Cap.Times, 1) {
 		return a, fmt.Errorf("field %q: it is too large; lower it", bound.Cap.Field)
 	}
+	if limit > 0 && q.Changed(limit) {
+		bound.Usage.Input += capSize
+	}
 	switch {
 	case bound.Cap.Field == "":
 	case bound.Cap.Speech:
@@ -99,6 +102,9 @@ func (q *Quote) Amounts(limit int64) (a Amounts, err error) {
 	}
 	return a, nil
 }
+
+// capSize is the most that writing a cap adds to the input, in tokens.
+const capSize = 64
 
 // maxProduct is the most tokens of all outputs of a call together.
 const maxProduct = 1 << 52
