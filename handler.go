@@ -186,11 +186,11 @@ func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
 	if c.found.Linked {
 		cors.Sandbox(c.writer.Header())
 	}
-	if c.target.socket = asksForWebSocket(r); !c.target.socket {
+	if c.target.socket = headers.AsksForWebSocket(r); !c.target.socket {
 		headers.StripUpgrade(r.Header)
 	}
 
-	switch m := method(r); {
+	switch m := headers.Method(r); {
 	case r.TLS != nil && !r.TLS.HandshakeComplete:
 		// Anyone on the way can replay early data (RFC 8470). Each replay would be
 		// a call.
@@ -254,7 +254,7 @@ func (h *Handler) checkRequest(c *call, r *http.Request) *refusal {
 
 	c.target.address = address{h.Prefix, r.Host, clientaddr.Secure(r)}
 	c.target.asked = grant.Request{
-		Now: c.start, Method: method(r), Path: path, WebSocket: c.target.socket, Provider: named,
+		Now: c.start, Method: headers.Method(r), Path: path, WebSocket: c.target.socket, Provider: named,
 		ClientIP: clientaddr.Of(r), Origin: r.Header.Get("Origin"),
 	}
 	if err := c.permit.Permit(c.target.asked); err != nil {
@@ -439,16 +439,6 @@ func (c *call) announce(header http.Header) {
 	cors.AllowAnyOrigin(header)
 	c.rateLimit.Set(header)
 	c.spending.announce(header)
-}
-
-// method returns the method that the provider will see. Over HTTP/2 and HTTP/3 a
-// WebSocket comes as an extended CONNECT (RFC 8441, RFC 9220). reverse_proxy turns that
-// into a GET.
-func method(r *http.Request) string {
-	if r.Method == http.MethodConnect && (r.Header.Get(":protocol") == "websocket" || r.Proto == "websocket") {
-		return http.MethodGet
-	}
-	return r.Method
 }
 
 // fields identifies a request in the log: who, never with what.

@@ -404,20 +404,3 @@ func TestBeforeStart(t *testing.T) {
 		t.Errorf("got %d %s", rec.Code, rec.Body)
 	}
 }
-
-func TestMethodOfExtendedConnect(t *testing.T) {
-	for name, tc := range map[string]struct {
-		r    http.Request
-		want string
-	}{
-		"GET":                   {http.Request{Method: "GET"}, "GET"},
-		"CONNECT":               {http.Request{Method: "CONNECT", Proto: "HTTP/2.0"}, "CONNECT"},
-		"WebSocket over HTTP/2": {http.Request{Method: "CONNECT", Header: http.Header{":protocol": {"websocket"}}}, "GET"},
-		"WebSocket over HTTP/3": {http.Request{Method: "CONNECT", Proto: "websocket"}, "GET"},
-		"another over HTTP/3":   {http.Request{Method: "CONNECT", Proto: "connect-udp"}, "CONNECT"},
-	} {
-		if got := method(&tc.r); got != tc.want {
-			t.Errorf("%s is a %s", name, got)
-		}
-	}
-}

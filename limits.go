@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
@@ -165,31 +164,10 @@ const (
 	paceTokens  = 1 << 20 // remembered, those in use
 )
 
-// rates count requests under the operator's rate limits. They belong to the store,
-// so that they outlive a reload.
-type rates struct {
-	mu    sync.Mutex
-	rules map[rateRule]*ratelimit.Limiter[netip.Prefix]
-}
-
-// rateRule is what is counted together, whatever the limit is at present.
-type rateRule struct{ scope, per string }
-
-// of returns the counts of the limits, in their order.
-func (r *rates) of(limits []RateLimit) []*ratelimit.Limiter[netip.Prefix] {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.rules == nil {
-		r.rules = make(map[rateRule]*ratelimit.Limiter[netip.Prefix])
-	}
-
-	var all []*ratelimit.Limiter[netip.Prefix]
+// limitersOf returns the counts of the operator's rate limits, in their order.
+func limitersOf(rates *ratelimit.Rules[netip.Prefix], limits []RateLimit) (all []*ratelimit.Limiter[netip.Prefix]) {
 	for _, l := range limits {
-		rule := rateRule{l.Scope, l.Per}
-		if r.rules[rule] == nil {
-			r.rules[rule] = ratelimit.New[netip.Prefix](rateTimes[l.Per], rateClients)
-		}
-		all = append(all, r.rules[rule])
+		all = append(all, rates.Of(l.Scope+" per "+l.Per, rateTimes[l.Per], rateClients))
 	}
 	return all
 }

@@ -6,12 +6,10 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/ws"
-	"golang.org/x/net/http/httpguts"
 )
 
 // namesModels reports whether the token says which models it permits.
@@ -185,14 +183,6 @@ func (p *permit) permitNames(names ...string) *refusal {
 
 // unclear turns an error of the dialect into a refusal.
 func unclear(err error) *refusal { return refuse(codeInvalidRequest, "model: "+err.Error()) }
-
-// asksForWebSocket reports whether a request asks for a WebSocket, over any version of
-// HTTP.
-func asksForWebSocket(r *http.Request) bool {
-	return method(r) == http.MethodGet && (r.Method == http.MethodConnect ||
-		strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && r.Header.Get("Sec-Websocket-Key") != "" &&
-			httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade"))
-}
 
 // rewrite changes a request to what the dialect has written.
 func (c *call) rewrite(r *http.Request, to *dialect.Request) {

@@ -379,7 +379,7 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	return &relay{
 		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
-		rates: a.ledger.rates.of(a.RateLimits), config: storedLimits(a.Limits), started: time.Now(),
+		rates: limitersOf(&a.ledger.rates, a.RateLimits), config: storedLimits(a.Limits), started: time.Now(),
 	}, nil
 }
 

@@ -120,7 +120,7 @@ type pooledStore struct {
 	*tokenstore.Ledger
 	live    live
 	paces   *ratelimit.Limiter[string] // calls by token: limits.rpm and limits.concurrency
-	rates   rates
+	rates   ratelimit.Rules[netip.Prefix]
 	guesses *ratelimit.Limiter[netip.Prefix] // wrong secrets of issuers, by client
 	logins  sync.Map                         // the latest *login.Verifier, by issuer
 	bodies  bodies.Budget                    // of bodies and messages that are looked into

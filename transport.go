@@ -118,7 +118,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if c.outcome.connected.Load() {
 		return nil, errors.New("relayapi: a call that may have reached its provider is not sent again")
 	}
-	if method(r) != c.target.method || r.URL.Path != c.target.path || r.URL.RawPath != c.target.rawPath {
+	if headers.Method(r) != c.target.method || r.URL.Path != c.target.path || r.URL.RawPath != c.target.rawPath {
 		// Only a config that was not written as a Caddyfile can do this.
 		return nil, errors.New("relayapi: the request was rewritten after its token was checked")
 	}
