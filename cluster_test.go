@@ -101,16 +101,20 @@ func startNode(t *testing.T, r *testRelay, name string, options ...option) *node
 // ready waits until the process serves.
 func (n *node) ready() {
 	n.t.Helper()
-	if !eventually(func() bool {
+	healthy := func() bool {
 		res, err := http.Get("http://127.0.0.1:" + n.port + "/health")
 		if err == nil {
 			res.Body.Close()
 		}
 		return err == nil && res.StatusCode == 200
-	}) {
-		log, _ := os.ReadFile(filepath.Join(n.dir, "stderr"))
-		n.t.Fatalf("a node does not start: %s", log)
 	}
+	for range 6 { // a machine that is busy takes long to start several
+		if eventually(healthy) {
+			return
+		}
+	}
+	log, _ := os.ReadFile(filepath.Join(n.dir, "stderr"))
+	n.t.Fatalf("a node does not start: %s", log)
 }
 
 // cluster is three relays on one database, before one provider.
@@ -244,7 +248,11 @@ func TestCluster(t *testing.T) {
 	mu.Lock()
 	mintAll()
 	mu.Unlock()
-	if !eventually(func() bool { return served200.Load() > before+20 }) {
+	recovered := false
+	for range 3 {
+		recovered = recovered || eventually(func() bool { return served200.Load() > before+20 })
+	}
+	if !recovered {
 		t.Error("the cluster does not serve after the last fault")
 	}
 	stop()
