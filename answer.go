@@ -79,6 +79,9 @@ func (c *call) unacceptable(res *http.Response) error {
 // rewriteAddresses rewrites addresses under the provider's base URL to those of the
 // relay: at the provider, a client has no key.
 func (c *call) rewriteAddresses(header http.Header) {
+	if !headers.HasAddress(header) {
+		return
+	}
 	p, relay := c.permit.provider, c.target.address
 	addresses := headers.Addresses{
 		Base: p.base, Sent: headers.Below(p.base, &url.URL{Path: c.target.path, RawPath: c.target.rawPath}),

@@ -197,11 +197,11 @@ func takeOwn(d *caddyfile.Dispenser) (*directive, error) {
 func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 	switch name {
 	case "prefix":
-		path, err := takePath(d)
+		path, err := lines.TakePath(d)
 		own.handler.Prefix = strings.TrimSuffix(path, "/")
 		return err
 	case "health", "jwks", "token_status", "mint":
-		path, err := takePath(d)
+		path, err := lines.TakePath(d)
 		own.endpoints[name] = path
 		return err
 	case "log_requests":
@@ -226,22 +226,6 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 		d.RemainingArgs() // reverse_proxy's, whatever they read like
 	}
 	return nil
-}
-
-func takePath(d *caddyfile.Dispenser) (string, error) {
-	name := d.Val()
-	args := d.RemainingArgs()
-	if len(args) != 1 {
-		return "", d.ArgErr()
-	}
-	if !strings.HasPrefix(args[0], "/") || strings.ContainsAny(args[0], "*?#") {
-		return "", d.Errf("%s %q: give a plain path that starts with a slash", name, args[0])
-	}
-	if name == "prefix" && strings.Trim(args[0], "/") == "" {
-		return "", d.Errf("prefix %s: leave it out for no prefix", args[0])
-	}
-	d.DeleteN(2)
-	return args[0], nil
 }
 
 // takeTransport parses `transport http { ... }` into our transport.

@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -174,33 +173,17 @@ func (t *Transport) once(c *call, out *http.Request) *http.Request {
 	replayed := out.Method == "GET" || out.Method == "HEAD" || out.Method == "OPTIONS" || out.Method == "TRACE"
 	switch {
 	case replayed && bodies.None(out):
-		out.Body, out.GetBody = emptyBody{}, nil
+		out.Body, out.GetBody = bodies.Empty{}, nil
 		out.TransferEncoding = []string{"identity"} // or it is read for a while, to see whether it is empty
 	case !bodies.None(out) && c.held.body != nil:
 		body := c.held.body
-		out.Body = outgoingBody(body)
+		out.Body = body.Outgoing(smallBody)
 		if !replayed {
-			out.GetBody = func() (io.ReadCloser, error) { return outgoingBody(body), nil }
+			out.GetBody = func() (io.ReadCloser, error) { return body.Outgoing(smallBody), nil }
 		}
 	}
 	return out
 }
-
-// outgoingBody returns a reader of a body in memory. The standard library sends a body
-// with the header in one write if it knows by the reader's type that it is in memory.
-func outgoingBody(body *bodies.Body) io.ReadCloser {
-	if body.InArray() && len(body.Bytes()) <= smallBody {
-		return io.NopCloser(bytes.NewReader(body.Bytes()))
-	}
-	return body.Reader()
-}
-
-// emptyBody is a body without content that the standard library does not know to be
-// empty.
-type emptyBody struct{}
-
-func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
-func (emptyBody) Close() error             { return nil }
 
 // retraced is a context in which our client trace replaces reverse_proxy's. That
 // would pass the provider's 1xx headers on to the client uncleaned.

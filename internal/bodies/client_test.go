@@ -72,3 +72,16 @@ func TestClient_WithoutBody(t *testing.T) {
 		t.Errorf("Connection is %q, want none", got)
 	}
 }
+
+func TestBody_OutgoingHoldsAllOfIt(t *testing.T) {
+	for _, most := range []int{0, 5} {
+		body := Of([]byte("12345"))
+		reader := body.Outgoing(most)
+		got, err := io.ReadAll(reader)
+		if err != nil || string(got) != "12345" {
+			t.Errorf("of at most %d bytes in one write: read %q, %v, want all", most, got, err)
+		}
+		reader.Close()
+		body.Release()
+	}
+}

@@ -3,6 +3,7 @@ package headers
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,11 @@ func Below(base, u *url.URL) *url.URL {
 // addresses are the fields of an answer in which a client is told where to go on.
 var addresses = []string{"Location", "Content-Location", "X-Goog-Upload-Url", "X-Goog-Upload-Control-Url",
 	"Operation-Location", "Azure-Asyncoperation"}
+
+// HasAddress reports whether the header of an answer has an address to rewrite.
+func HasAddress(header http.Header) bool {
+	return slices.ContainsFunc(addresses, func(name string) bool { return len(header[name]) == 1 })
+}
 
 // Addresses rewrites addresses at a provider to addresses at the relay.
 type Addresses struct {

@@ -36,6 +36,9 @@ func TestAddresses_Rewrite(t *testing.T) {
 			Selects: func(parameter string) bool { return parameter == "key" },
 		}
 		header := http.Header{"Location": {tc.address}, "X-Other": {tc.address}}
+		if !HasAddress(header) {
+			t.Errorf("%q is no address, want one", tc.address)
+		}
 		a.Rewrite(header)
 		if got := header.Get("Location"); got != tc.want {
 			t.Errorf("below %s%s, %q becomes %q, want %q", tc.base, tc.prefix, tc.address, got, tc.want)

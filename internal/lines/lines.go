@@ -5,6 +5,7 @@ package lines
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -114,4 +115,21 @@ func Name(d *caddyfile.Dispenser) (string, error) {
 		return "", d.Errf("%s %q: %v", kind, d.Val(), ErrInvalidName)
 	}
 	return d.Val(), nil
+}
+
+// TakePath reads a plain path, and deletes the line.
+func TakePath(d *caddyfile.Dispenser) (string, error) {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return "", d.ArgErr()
+	}
+	if !strings.HasPrefix(args[0], "/") || strings.ContainsAny(args[0], "*?#") {
+		return "", d.Errf("%s %q: give a plain path that starts with a slash", name, args[0])
+	}
+	if name == "prefix" && strings.Trim(args[0], "/") == "" {
+		return "", d.Errf("prefix %s: leave it out for no prefix", args[0])
+	}
+	d.DeleteN(2)
+	return args[0], nil
 }

@@ -27,6 +27,14 @@ var readers = map[string]func(*values, *caddyfile.Dispenser) error{
 	"number":   func(v *values, d *caddyfile.Dispenser) error { return Number(d, &v.number) },
 	"duration": func(v *values, d *caddyfile.Dispenser) error { return Duration(d, &v.duration) },
 	"time":     func(_ *values, d *caddyfile.Dispenser) error { return CheckTime(d) },
+	"path": func(v *values, d *caddyfile.Dispenser) (err error) {
+		v.text, err = TakePath(d)
+		return err
+	},
+	"prefix": func(v *values, d *caddyfile.Dispenser) (err error) {
+		v.text, err = TakePath(d)
+		return err
+	},
 	"name": func(v *values, d *caddyfile.Dispenser) (err error) {
 		v.text, err = Name(d)
 		return err
@@ -53,6 +61,13 @@ func TestLines(t *testing.T) {
 		"number -5":                "{ false [] [] -5 0}",
 		"duration 90s":             "{ false [] [] 0 90000000000}",
 		"time 0":                   "{ false [] [] 0 0}",
+		"path /":                   "{/ false [] [] 0 0}",
+		"prefix /api/":             "{/api/ false [] [] 0 0}",
+		"prefix /":                 "",
+		"path x":                   "",
+		"path /x/*":                "",
+		"path /x?a=1":              "",
+		"path":                     "",
 		"time 12h":                 "{ false [] [] 0 0}",
 		"text":                     "",
 		"text a b":                 "",
