@@ -183,10 +183,9 @@ a token for good, use "revoke".`,
 	}
 	flags.BoolVar(&f.disable, "disable", false, "Refuse it until it is enabled, and end its calls")
 	flags.BoolVar(&f.enable, "enable", false, "Admit it again")
-	flags.StringVar(&f.label, "label", "", `A note to yourself; "" removes it`)
-	asJSON := flags.Bool("json", false, "Print JSON")
-	address := addressFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("disable", "enable")
+	flags.StringVar(&f.label, "label", "", `A note to yourself; "" removes it`)
+	asJSON, address := flags.Bool("json", false, "Print JSON"), addressFlag(cmd)
 	cmd.MarkFlagsOneRequired("calls", "calls-from-claims", "tokens", "tokens-from-claims", "usd", "usd-from-claims", "disable", "enable", "label")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		uri, err := tokenURI(args[0])

@@ -166,3 +166,26 @@ func TestReader_ReportsAnErrorOfTheStore(t *testing.T) {
 		t.Errorf("InForce returned %v, want %v", err, broken)
 	}
 }
+
+// The limits of a login's user are listed once, beside the operator's.
+func TestReader_InForce(t *testing.T) {
+	rules := New([]tokenstore.Limit{
+		{Scope: tokenstore.ScopeSubject, Unit: tokenstore.UnitCalls, Per: "day", Amount: 20},
+		{Scope: tokenstore.ScopeIssuer, Unit: tokenstore.UnitTokens, Amount: 500},
+	}, tokenstore.LimitSet{})
+	h := NewHolder("users", "t", "alice")
+	h.Own = []tokenstore.Limit{{Scope: tokenstore.ScopeSubject, Unit: tokenstore.UnitNanoUSD, Per: "month", Amount: 9}}
+	r := NewReader(rules, time.Now(), func(tokenstore.Counter) (int64, error) { return 3, nil })
+
+	two := int64(2)
+	got, err := r.InForce(&h, tokenstore.Limits{Calls: &two})
+	want := []tokenstore.LimitUse{
+		{Scope: tokenstore.ScopeToken, Unit: tokenstore.UnitCalls, Amount: 2, Used: 3},
+		{Scope: tokenstore.ScopeSubject, Unit: tokenstore.UnitCalls, Per: "day", Amount: 20, Used: 3},
+		{Scope: tokenstore.ScopeIssuer, Unit: tokenstore.UnitTokens, Amount: 500, Used: 3},
+		{Scope: tokenstore.ScopeSubject, Unit: tokenstore.UnitNanoUSD, Per: "month", Amount: 9, Used: 3},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}

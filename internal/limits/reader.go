@@ -40,7 +40,8 @@ func (l *Reader) Complete(r *tokenstore.Record, own tokenstore.Limits) error {
 	return err
 }
 
-// InForce returns a token's own limits, and the operator's that apply to it.
+// InForce returns a token's own limits, the operator's that apply to it, and those of the
+// user whose login it is.
 func (l *Reader) InForce(h *Holder, own tokenstore.Limits) (limits []tokenstore.LimitUse, err error) {
 	add := func(c tokenstore.Counter, per string, limit int64) {
 		var used int64
@@ -54,12 +55,17 @@ func (l *Reader) InForce(h *Holder, own tokenstore.Limits) (limits []tokenstore.
 			add(h.total(unit), "", *limit)
 		}
 	}
-	for i, r := range l.rules.rules {
-		one := Rules{rules: l.rules.rules[i : i+1]}
-		charges, _ := one.Charges(h, tokenstore.Amounts{Calls: 1, Tokens: 1, NanoUSD: 1}, l.now)
+	single := func(r *Rules, h Holder, per string) {
+		charges, _ := r.Charges(&h, tokenstore.Amounts{Calls: 1, Tokens: 1, NanoUSD: 1}, l.now)
 		for _, c := range charges {
-			add(c.Counter, r.key.Per, c.Limit)
+			add(c.Counter, per, c.Limit)
 		}
+	}
+	for i, r := range l.rules.rules {
+		single(&Rules{rules: l.rules.rules[i : i+1]}, Holder{Token: h.Token, Subject: h.Subject, Issuer: h.Issuer}, r.key.Per)
+	}
+	for _, limit := range h.Own {
+		single(new(Rules), Holder{Token: h.Token, Subject: h.Subject, Issuer: h.Issuer, Own: []tokenstore.Limit{limit}}, limit.Per)
 	}
 	return limits, err
 }
