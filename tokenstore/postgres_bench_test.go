@@ -18,9 +18,12 @@ func BenchmarkPostgres(b *testing.B) {
 	for _, limit := range []int64{1_000_000, 50} {
 		for _, k := range kinds {
 			b.Run(fmt.Sprintf("latency/2000 calls a second, limits of %d, %s", limit, k.name), func(b *testing.B) {
-				benchLatency(b, k, limit)
+				benchLatency(b, k, limit, 1)
 			})
 		}
+		b.Run(fmt.Sprintf("latency/2000 calls a second, limits of %d, three nodes on postgres", limit), func(b *testing.B) {
+			benchLatency(b, onPostgres, limit, 3)
+		})
 	}
 	for _, tokens := range []int{1, 2000} {
 		b.Run(fmt.Sprintf("rate/leases, %d tokens", tokens), func(b *testing.B) {
