@@ -14,6 +14,7 @@ type testConfig struct {
 	logOutput string
 	metrics   string // "metrics" turns them on
 	servers   string // lines of the option `servers`
+	storage   string // Caddy's directory
 
 	store     string // the file
 	keys      string // the files of private_key
@@ -42,7 +43,7 @@ type option = func(*testConfig)
 // for it, and all paths open.
 func simple(upstream string, options ...option) string {
 	c := &testConfig{
-		grace: "2s", logLevel: "DEBUG", logOutput: "file {dir}/log", metrics: "metrics",
+		grace: "2s", logLevel: "DEBUG", logOutput: "file {dir}/log", metrics: "metrics", storage: "{dir}/caddy",
 		store: "{dir}/relayapi.db", keys: "{dir}/relay.pem",
 		grants: "demo", issuer: "carried_keys",
 		provider: "demo", baseURL: upstream, place: "header Authorization Bearer", apiKey: "{env.RELAYAPI_TEST_KEY}",
@@ -61,7 +62,7 @@ func (c *testConfig) String() string {
 		"auto_https disable_redirects",
 		"skip_install_trust",
 		"persist_config off",
-		"storage file_system {dir}/caddy",
+		line("storage file_system", c.storage),
 		line("grace_period", c.grace),
 		section("log", line("level", c.logLevel), line("output", c.logOutput)),
 		section("servers", c.servers),
