@@ -87,7 +87,7 @@ func startNode(t *testing.T, r *testRelay, name string, options ...option) *node
 	}
 	n := &node{t: t, port: freePort(t), dir: dir, config: filepath.Join(dir, "Caddyfile")}
 	own := func(c *testConfig) {
-		c.store, c.logOutput, c.address = dir+"/relayapi.db", "stderr", "http://127.0.0.1:"+n.port
+		c.store, c.storage, c.logOutput, c.address = dir+"/relayapi.db", dir+"/caddy", "stderr", "http://127.0.0.1:"+n.port
 	}
 	source := simple("", append([]option{own}, options...)...)
 	if err := os.WriteFile(n.config, []byte(r.fill(source)), 0o600); err != nil {
