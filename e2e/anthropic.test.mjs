@@ -41,7 +41,7 @@ const relay = await startRelay('anthropic', {
     send({ type: 'message_stop' })
     res.end()
   },
-})
+}, { directive: 'on_disconnect cancel' })
 
 const hear = (content) => (typeof content === 'string' ? content : content[0].source.data === image ? 'an image' : 'noise')
 const image = Buffer.from({ length: 3_000_000 }, (_, i) => i * 7 % 251).toString('base64')

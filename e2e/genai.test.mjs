@@ -42,7 +42,10 @@ const relay = await startRelay('gemini', {
       if (text) socket.send(JSON.stringify({ serverContent: { modelTurn: { parts: [{ text: `heard ${text}` }] }, turnComplete: true } }))
     })
   },
-}, 'paths "POST /upload/v1beta/files" "POST /v1beta/models/*" "GET /v1beta/models" "GET /ws/*"')
+}, {
+  provider: 'paths "POST /upload/v1beta/files" "POST /v1beta/models/*" "GET /v1beta/models" "GET /ws/*"',
+  directive: 'on_disconnect cancel',
+})
 
 // upload begins a resumable upload at an address of its own, and finishes it there.
 function upload(call, res) {

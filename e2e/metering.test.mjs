@@ -1,9 +1,9 @@
 // Budgets, as the official clients meet them: streams pass byte for byte, the usage is counted to
 // the token, and what a budget does not pay for is an exception.
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { describe, test } from 'node:test'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import Anthropic, { APIError as AnthropicError, PermissionDeniedError as AnthropicDenied } from '@anthropic-ai/sdk'
 import { ApiError as GoogleError, GoogleGenAI } from '@google/genai'
 import OpenAI, { APIError as OpenAIError, PermissionDeniedError as OpenAIDenied } from 'openai'
@@ -12,6 +12,7 @@ import { startBare, startRelay } from './relay.mjs'
 const text = 'One, zwei, três – 四'
 const words = ['One', ', zwei', ', três', ' – 四']
 const patience = { timeout: 30_000 }
+const reader = new EventEmitter() // «left»: the client has left in mid-stream
 let left // the end of the stream that does not end by itself
 
 // send sends text in pieces that end anywhere, also within a character.
@@ -24,17 +25,23 @@ async function send(res, text) {
 }
 
 // play sends the events of a stream. Of the model «endless» it sends the first half, and of the
-// model «halting» a piece of the next event too.
+// model «halting» a piece of the next event too. Of the model «patient» it sends the rest when the
+// client has left.
 async function play(res, model, events) {
   res.writeHead(200, { 'content-type': 'text/event-stream' })
-  const half = events.length / 2
+  const half = Math.floor(events.length / 2)
   switch (model) {
     case 'endless':
       left = once(res, 'close')
       return res.write(events.slice(0, half).join(''))
     case 'halting':
       left = once(res, 'close')
-      return res.write(events.slice(0, half).join('') + events[Math.floor(half)].slice(0, 20))
+      return res.write(events.slice(0, half).join('') + events[half].slice(0, 20))
+  }
+  if (model === 'patient') {
+    res.write(events.slice(0, half).join(''))
+    await once(reader, 'left')
+    events = events.slice(half)
   }
   await send(res, events.join(''))
   res.end()
@@ -226,8 +233,8 @@ const gemini = {
 // start starts a relay with prices and bare Caddy, in front of one provider that does as the client
 // under test expects.
 async function start({ preset, prices }) {
-  const relay = await startRelay(preset, { answer: (call, res) => answers[preset](call, res) }, '',
-    `price ${preset} * ${prices}`)
+  const play = { answer: (call, res) => answers[preset](call, res) }
+  const relay = await startRelay(preset, play, { global: `price ${preset} * ${prices}` })
   return { relay, bare: await startBare(relay) }
 }
 
@@ -315,6 +322,18 @@ for (const [name, client] of Object.entries(clients)) {
       assert.equal(relay.calls.length, before, 'the refused call reached the provider')
       const { calls, usd_counted, cost_usd } = await relay.used(minted, served)
       assert.deepEqual({ calls, usd_counted, cost_usd }, { calls: served, usd_counted: cost_usd, cost_usd: times(client.cost, served) })
+    })
+
+    test('a stream that its reader leaves is counted as if it had been read to its end', patience, async () => {
+      const minted = await relay.mint({ limits: { usd: '1' } })
+      const leaving = new AbortController()
+      const leave = (url, init) => fetch(url, { ...init, signal: AbortSignal.any([leaving.signal, ...init.signal ? [init.signal] : []]) })
+      const running = client.hear(client.make(relay.url, minted.token, leave), { ...client.question, model: 'patient' }, () => leaving.abort())
+      await running.catch(() => {}) // some SDKs throw, and some end
+      await setTimeout(100) // the relay has heard of it by then, or reads on
+      reader.emit('left')
+      const { cost_usd, usd_counted, unmetered } = await relay.used(minted)
+      assert.deepEqual({ cost_usd, usd_counted, unmetered }, { cost_usd: client.cost, usd_counted: client.cost, unmetered: undefined })
     })
 
     for (const [how, lower] of Object.entries({

@@ -23,7 +23,7 @@ const relay = await startRelay('openai', {
     }
     throw new Error('not played')
   },
-})
+}, { directive: 'on_disconnect cancel' })
 
 async function chat({ model, stream: streaming, messages }, res) {
   if (!streaming) {

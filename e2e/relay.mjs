@@ -15,8 +15,8 @@ import { places, Secrets, startProvider } from './provider.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 // startRelay starts a relay in front of one provider, which does what play says.
-// lines are added to the provider's block, and global ones to the global option.
-export async function startRelay(preset, play, lines = '', global = '') {
+// lines are added to the provider's block, to the global option and to the directive.
+export async function startRelay(preset, play, lines = {}) {
   const relay = await start(preset, play, ['provider.key'], ({ options, provider, ports: [port, securePort] }) => {
     const origin = `http://127.0.0.1:${port}`
     return {
@@ -30,10 +30,10 @@ ${options}
 	skip_install_trust
 	auto_https disable_redirects
 	relayapi {
-		${global}
+		${lines.global ?? ''}
 		provider ${preset} ${provider} {
 			api_key {file.provider.key}
-			${lines}
+			${lines.provider ?? ''}
 		}
 	}
 }
@@ -44,6 +44,7 @@ ${origin}, https://localhost:${securePort} {
 		prefix /api
 		health /health
 		token_status /token
+		${lines.directive ?? ''}
 	}
 }`,
       },

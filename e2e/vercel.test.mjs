@@ -19,7 +19,7 @@ const relay = await startRelay('openai', {
     }
     throw new Error('not played')
   },
-})
+}, { directive: 'on_disconnect cancel' })
 
 async function respond({ model, input, stream: streaming }, res) {
   const response = { id: 'r', created_at: 1, model, usage: { input_tokens: 1, output_tokens: 3 } }
