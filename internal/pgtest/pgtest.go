@@ -213,7 +213,14 @@ func (s *Server) NewSchema(t testing.TB) string {
 // Run starts the server again. A shell holds it: when this process ends, however it
 // ends, the shell's input ends, and the shell ends the server and removes its files.
 func (s *Server) Run() error {
-	script := `dir=$1; shift; "$@" >>"$dir/log" 2>&1 & pid=$!
+	// After a crash, the processes of the former server may take a moment to end. Until
+	// then PostgreSQL refuses to start, so the shell tries again.
+	script := `dir=$1; shift
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	"$@" >>"$dir/log" 2>&1 & pid=$!
+	sleep 0.3
+	kill -0 $pid 2>/dev/null && break
+done
 read -r keep; kill -QUIT $pid 2>/dev/null; wait $pid; [ "$keep" ] || rm -rf "$dir"`
 	args := append([]string{"-c", script, "sh", s.dir, filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.dir, "-c", "listen_addresses="}, s.args...)
 	s.cmd = s.command("/bin/sh", args...)
