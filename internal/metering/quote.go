@@ -15,7 +15,7 @@ const (
 	MinCap = 16
 
 	// DefaultCap is the cap of the output, in tokens, of a call under a budget that
-	// names none. Every model that providers list accepts it.
+	// names none. A client that wants more names a cap of its own.
 	DefaultCap = 4096
 )
 

@@ -1,6 +1,7 @@
 package metering
 
 import (
+	"net"
 	"sync"
 	"time"
 
@@ -46,6 +47,7 @@ type Socket struct {
 	begun    int           // responses of them that have begun
 	standing Reservation   // for a response that the provider starts by itself
 	heard    []Reservation // for transcripts of the client's audio
+	closed   bool          // nothing is reserved or settled any more
 }
 
 // NewSocket returns the meter of a WebSocket. Without a session nothing is bounded.
@@ -67,7 +69,10 @@ func (s *Socket) Named(model string) {
 func (s *Socket) Client(message []byte) (changed []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session == nil {
+	switch {
+	case s.closed: // the connection may still be written to when its call is over
+		return nil, net.ErrClosed
+	case s.session == nil:
 		return nil, nil
 	}
 
@@ -168,6 +173,9 @@ func (s *Socket) EndMessage() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 
 	bill := s.tariff.Bill(&settled.Reading, s.model, time.Now())
 	switch settled.Happening {
@@ -252,6 +260,7 @@ func (s *Socket) Close() {
 		unknown.Usage = tokenstore.Usage{Cost: r.Amounts.NanoUSD, Unmetered: 1}
 		s.account.Observe(unknown)
 	}
+	s.closed = true
 	s.pending, s.heard = nil, nil // they stay charged
 	s.account.Settle(s.standing, Amounts{})
 	s.standing = Reservation{}
