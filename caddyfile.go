@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/cloudauth"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/provider"
@@ -301,7 +302,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    provider <name> [<base-url>] {
 //	        preset <preset> [<account>...]
 //	        api_key {env.X}... | none
-//	        credential header <name> [<prefix>] | query <name> | basic [<user>]
+//	        credential header <name> [<prefix>] | query <name> | basic [<user>] | aws ... | google ... | entra ...
 //	        paths <pattern>...
 //	        dialect <name>
 //	    }
@@ -555,6 +556,10 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 		form, args = args[0], args[1:]
 	}
 	switch n := len(args); {
+	case slices.Contains(cloudauth.Kinds, form):
+		config, err := cloudauth.Unmarshal(d, form, args)
+		p.Credential = &Credential{Config: config}
+		return err
 	case form == "header" && n == 1:
 		p.Credential = &Credential{Header: args[0]}
 	case form == "header" && n == 2:
@@ -566,7 +571,7 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	case form == "basic" && n == 1:
 		p.Credential = &Credential{Basic: true, User: args[0]}
 	default:
-		return d.Err("write `credential header <name> [<prefix>]`, `credential query <name>` or `credential basic [<user>]`")
+		return d.Err("write `credential header <name> [<prefix>]`, `credential query <name>`, `credential basic [<user>]`, or credential aws, google or entra")
 	}
 
 	if err := p.Credential.check(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/baseurl"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
+	"github.com/relayapi/caddy-relayapi/internal/cloudauth"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
@@ -69,14 +70,17 @@ type Provider struct {
 	places     []provider.Placement // of credentials, and of what selects an account
 	query      map[string]bool      // parameters among them, in lower case
 	keys       *realkey.Pool
+	signs      bool // its requests are signed, with their bodies
 	keyMissing bool // the provider wants a key, and tokens must carry it
 	routes     *grant.Routes
 	tariff     *metering.Tariff
 }
 
 // Credential is where a provider reads its key: in a header, in the query, or in
-// HTTP Basic.
+// HTTP Basic. For AWS, Google and Azure it is what stands for a key.
 type Credential struct {
+	cloudauth.Config
+
 	// The header's name.
 	Header string `json:"header,omitempty"`
 
@@ -97,7 +101,7 @@ type Credential struct {
 
 // check returns what is wrong with a credential.
 func (c *Credential) check() error {
-	places := 0
+	places := len(c.Kinds())
 	for _, given := range []bool{c.Header != "", c.Query != "", c.Basic} {
 		if given {
 			places++
@@ -105,7 +109,7 @@ func (c *Credential) check() error {
 	}
 	switch {
 	case places != 1:
-		return errors.New("credential: the key goes in one place; write either header, query or basic")
+		return errors.New("credential: the key goes in one place; write either header, query, basic, aws, google or entra")
 	case c.Prefix != "" && c.Header == "":
 		return errors.New("credential: only a header has a prefix")
 	case c.User != "" && !c.Basic:
@@ -119,6 +123,9 @@ func (c *Credential) check() error {
 // placement returns where the key goes. Its errors do not quote the user, which may be a
 // key in the wrong place.
 func (c *Credential) placement() (provider.Placement, error) {
+	if len(c.Kinds()) > 0 {
+		return c.Config.Placement(), nil
+	}
 	if !c.Basic {
 		place := provider.Placement{Header: c.Header, Query: c.Query}
 		if c.Prefix != "" {
@@ -162,7 +169,7 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	if err := p.provisionBase(preset, logger); err != nil {
 		return err
 	}
-	if err := p.provisionCredential(preset); err != nil {
+	if err := p.provisionCredential(preset, logger); err != nil {
 		return err
 	}
 
@@ -174,7 +181,9 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	switch {
 	case len(paths) > 0:
 	case preset.Name != "":
-		paths = preset.Routes
+		if paths, err = baseurl.Routes(preset, p.Accounts); err != nil {
+			return err
+		}
 	default:
 		paths = []string{"/*"}
 	}
@@ -219,7 +228,7 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 	return nil
 }
 
-func (p *Provider) provisionCredential(preset provider.Preset) error {
+func (p *Provider) provisionCredential(preset provider.Preset, logger *zap.Logger) error {
 	p.credential = preset.Credential
 	if c := p.Credential; c != nil {
 		if err := c.check(); err != nil {
@@ -232,7 +241,10 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 	}
 	p.credential.Header = http.CanonicalHeaderKey(p.credential.Header)
 
-	p.places = append(preset.AlsoReads, p.credential)
+	p.places = append(preset.AlsoReads, p.credential, preset.Credential)
+	if p.Credential != nil {
+		p.places = append(p.places, p.Credential.AlsoReads()...)
+	}
 	p.query = make(map[string]bool)
 	for _, place := range p.places {
 		if place.Query != "" {
@@ -240,10 +252,29 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 		}
 	}
 
+	if c := p.Credential; c != nil && len(c.Kinds()) > 0 {
+		return p.provisionSource(preset, logger)
+	}
 	keys, err := p.readKeys(preset)
 	p.keys = realkey.NewPool(keys)
 	p.keyMissing = len(keys) == 0 && !preset.NoKey
 	return err
+}
+
+// provisionSource makes the source of a credential that is no static key. It asks
+// nobody for it yet.
+func (p *Provider) provisionSource(preset provider.Preset, logger *zap.Logger) error {
+	if len(p.APIKeys) > 0 || p.NoAPIKey {
+		return fmt.Errorf("credential %s: it stands for the key; remove api_key", p.Credential.Kinds()[0])
+	}
+	source, err := p.Credential.Source(&cloudauth.Env{
+		Preset: preset, Accounts: p.Accounts, Resolve: resolve, Logger: logger.With(zap.String("provider", p.name)),
+	})
+	if err != nil {
+		return err
+	}
+	p.keys, p.signs = realkey.NewSourcePool(source), p.Credential.Signs()
+	return nil
 }
 
 // carriers returns the places of tokens.
