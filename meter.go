@@ -227,7 +227,7 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 	}
 
 	s.answer = metering.NewReader(res.Body, meter, s.asks)
-	if c.waits {
+	if c.waits.Load() {
 		s.answer.Lingers = func() bool { return ended(ctx) == nil }
 	}
 	if s.asks {
