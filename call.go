@@ -5,17 +5,18 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
+	"github.com/relayapi/caddy-relayapi/internal/registry"
 	"github.com/relayapi/caddy-relayapi/internal/ws"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -91,6 +92,15 @@ type outcome struct {
 	bytesIn   atomic.Int64 // of the request's body, sent on
 	bytesOut  atomic.Int64 // of the answer's body, passed on
 	complaint string       // of the provider, about the key
+
+	model atomic.Pointer[string] // as the request or the answer names it; nil means not known so far
+}
+
+// named notes the model, for the list of calls.
+func (o *outcome) named(model string) {
+	if model != "" {
+		o.model.Store(&model)
+	}
 }
 
 // newCall begins a request.
@@ -177,15 +187,13 @@ func callOf(ctx context.Context) *call {
 
 // live holds the calls that are under way on one store, so that they end with
 // their tokens, whichever config they came in by.
-type live struct {
-	mu    sync.Mutex
-	calls map[*call]struct{}
-}
+type live struct{ registry.Set[*call] }
 
 // Why calls are ended by the relay.
 var (
 	endRevoked = refuse(codeRevoked, "the token was revoked or disabled during the call")
 	endExpired = refuse(string(grant.Expired), "the token expired during the call")
+	endByHand  = refuse(codeEnded, "the operator ended the call")
 )
 
 // ended returns why the relay ended a call, or nil.
@@ -198,32 +206,32 @@ func ended(ctx context.Context) *refusal {
 	return why
 }
 
+// shown returns a call that is registered as the admin API shows it.
+func (c *call) shown(id string) adminapi.Call {
+	out := &c.outcome
+	shown := adminapi.NewCall(id, c.permit.token, c.start, out.model.Load())
+	shown.WebSocket, shown.Status = c.target.socket, int(out.status.Load())
+	shown.BytesIn, shown.BytesOut = out.bytesIn.Load(), out.bytesOut.Load()
+	return shown
+}
+
 // add registers a call until [live.remove]. From now on its context can be ended.
 func (l *live) add(c *call) {
 	parent := c.Context
 	c.Context, c.held.cancel = context.WithCancelCause(context.WithoutCancel(parent))
 	c.held.unfollow = context.AfterFunc(parent, func() { c.leave(context.Cause(parent)) })
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.calls == nil {
-		l.calls = make(map[*call]struct{})
-	}
-	l.calls[c] = struct{}{}
+	l.Add(c)
 }
 
 func (l *live) remove(c *call) {
-	l.mu.Lock()
-	delete(l.calls, c)
-	l.mu.Unlock()
+	l.Remove(c)
 	c.held.unfollow()
 	c.held.cancel(nil)
 }
 
 // charged notes what a call was charged.
 func (l *live) charged(c *call, charges []tokenstore.Charge) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c.held.charges = charges
+	l.Locked(func() { c.held.charges = charges })
 }
 
 // leave ends a call whose client has left. If it waits, it goes on for a while, so that
@@ -238,18 +246,9 @@ func (c *call) leave(why error) {
 	c.held.cancel(why)
 }
 
-// each calls a function with each call. Their charges do not change meanwhile.
-func (l *live) each(f func(*call)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for c := range l.calls {
-		f(c)
-	}
-}
-
 // end ends the calls of the tokens that match, and returns how many they were.
 func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
-	l.each(func(c *call) {
+	l.Each(func(c *call) {
 		if matches(c.permit.token) {
 			c.end(why)
 			n++
@@ -262,13 +261,6 @@ func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
 // has come too slowly. Looking at all calls costs less than timers for each.
 const watchEvery = 500 * time.Millisecond
 
-// count returns how many calls are under way.
-func (l *live) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.calls)
-}
-
 // watch ends the calls of tokens that expire, and the reads of bodies that come too
 // slowly, until done is closed.
 func (l *live) watch(done <-chan struct{}) {
@@ -278,7 +270,7 @@ func (l *live) watch(done <-chan struct{}) {
 		select {
 		case now := <-tick.C:
 			l.end(endExpired, func(t *tokenstore.Token) bool { return !now.Before(t.ExpiresAt) })
-			l.each(func(c *call) { c.held.client.Check(now) })
+			l.Each(func(c *call) { c.held.client.Check(now) })
 		case <-done:
 			return
 		}

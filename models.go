@@ -70,6 +70,7 @@ func (h *Handler) checkModels(c *call, r *http.Request) *refusal {
 	case named.Model == "":
 		return refuse(string(grant.NoModel), "the request names no model")
 	}
+	c.outcome.named(named.Model)
 	if refused := p.permitNames(append(named.Others, named.Model)...); refused != nil {
 		return refused
 	}
