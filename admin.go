@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -180,7 +179,7 @@ func adminStatus(r *adminRequest) (any, error) {
 	}
 	store, ledger := r.app.Store, r.relay.ledger
 	s := adminapi.Status{
-		Version: version(), Started: r.relay.started.UTC(), Issuers: slices.Sorted(maps.Keys(r.app.grants)), InFlight: ledger.live.count(),
+		Version: adminapi.Version(), Started: r.relay.started.UTC(), Issuers: slices.Sorted(maps.Keys(r.app.grants)), InFlight: ledger.live.count(),
 		Store: adminapi.StoreStatus{Kind: store.Driver, Path: store.Path, Ready: true, Since: ledger.Birth().UTC(), LastCommit: ledger.LastCommit().UTC()},
 	}
 	if err := ledger.Health(); err != nil {
@@ -194,19 +193,6 @@ func adminStatus(r *adminRequest) (any, error) {
 		s.Providers = append(s.Providers, adminapi.ProviderInfo{Name: name, Preset: p.Preset, BaseURL: p.base.String(), Keys: p.keys.Len()})
 	}
 	return &s, nil
-}
-
-// version returns the version of this module.
-func version() string {
-	info, _ := debug.ReadBuildInfo()
-	if info != nil {
-		for _, m := range append(info.Deps, &info.Main) {
-			if m.Path == "github.com/relayapi/caddy-relayapi" && m.Version != "" {
-				return m.Version
-			}
-		}
-	}
-	return "unknown"
 }
 
 func adminKeys(r *adminRequest) (any, error) {
