@@ -125,6 +125,7 @@ type pooledStore struct {
 	logins  sync.Map                         // the latest *login.Verifier, by issuer
 	bodies  bodies.Budget                    // of bodies and messages that are looked into
 
+	unwatch     func() // ends its metrics
 	heartbeats  adminapi.Heartbeats
 	keyRefusals *lru.Cache[string, adminapi.KeyRefusal] // the latest, by token
 	done        chan struct{}                           // closed by Destruct
@@ -159,6 +160,7 @@ func openStore(ctx context.Context, config *StoreConfig) (caddy.Destructor, erro
 	if err != nil {
 		return nil, err
 	}
+	s.unwatch = stats.Watch(s)
 	go s.live.watch(s.done)
 	return s, nil
 }
@@ -166,6 +168,7 @@ func openStore(ctx context.Context, config *StoreConfig) (caddy.Destructor, erro
 // Destruct closes the store when no config uses it any more.
 func (s *pooledStore) Destruct() error {
 	close(s.done)
+	s.unwatch()
 	s.heartbeats.Close()
 	return s.Close()
 }
