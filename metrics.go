@@ -2,6 +2,7 @@ package relayapi
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 
 	"github.com/relayapi/caddy-relayapi/internal/metrics"
@@ -10,7 +11,7 @@ import (
 )
 
 // stats are the metrics of the process.
-var stats = metrics.New()
+var stats = metrics.New(maps.Keys(answers))
 
 // InFlight implements [metrics.Store].
 func (s *pooledStore) InFlight() (n metrics.InFlight) {
@@ -27,7 +28,7 @@ func (c *call) observe(model string, used tokenstore.Usage) {
 
 // describe tells what is known of the call.
 func (c *call) describe(r *http.Request) telemetry.Call {
-	d := telemetry.Call{Path: r.URL.Path, Status: c.outcome.provider, Error: c.outcome.code, Known: c.found.Known}
+	d := telemetry.Call{Request: r, Bare: c.found.Bare, Known: c.found.Known, Status: c.outcome.provider, Error: c.outcome.code}
 	if why := ended(c); why != nil && d.Error == "" {
 		d.Error = why.code
 	}

@@ -26,7 +26,7 @@ func (s *Set) Collect(to chan<- prometheus.Metric) {
 	}
 	for i := range s.near {
 		for j := range s.near[i] {
-			e.some("near_limit_calls_total", s.near[i][j].Load(), string(scopes[i]), limitName(string(tokenstore.Units[j])))
+			e.count("near_limit_calls_total", float64(s.near[i][j].Load()), string(scopes[i]), limitName(string(tokenstore.Units[j])))
 		}
 	}
 	s.collectCalls(e)
@@ -66,7 +66,7 @@ func (s *Set) collectCalls(e emitter) {
 
 	for _, p := range s.providers {
 		for i := range p.answers {
-			e.some("provider_answers_total", p.answers[i].Load(), p.name, statuses[i])
+			e.count("provider_answers_total", float64(p.answers[i].Load()), p.name, statuses[i])
 		}
 		for name, m := range *p.models.Load() {
 			m.collect(e, p.name, name)

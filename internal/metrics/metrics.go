@@ -15,6 +15,7 @@ package metrics
 
 import (
 	"errors"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,9 +87,10 @@ type Caller struct {
 	provider *provider
 }
 
-// New returns a set in which nothing is counted yet.
-func New() *Set {
-	return &Set{
+// New returns a set in which nothing is counted yet, for refusals with some codes. These
+// are exported before the first one: an increase from nothing cannot be seen.
+func New(codes iter.Seq[string]) *Set {
+	s := &Set{
 		admission:     histogram("admission_duration_seconds", admissionBuckets),
 		commit:        histogram("commit_duration_seconds", commitBuckets),
 		firstByte:     prometheus.NewHistogramVec(histogramOpts("time_to_first_byte_seconds", firstByteBuckets), []string{"provider"}),
@@ -97,6 +99,10 @@ func New() *Set {
 		providers:     make(map[string]*provider),
 		tallies:       make(map[labels]*tally),
 	}
+	for code := range codes {
+		s.refusals.WithLabelValues(code)
+	}
+	return s
 }
 
 // Register registers the set with the registry of a config; nil means that there is none.

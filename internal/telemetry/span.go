@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
 	"go.opentelemetry.io/otel/trace"
@@ -43,7 +44,7 @@ func describe(span trace.Span, c *Call, asked, answered string, u *used) {
 		count(semconv.ServerPortKey, port(c.Base))
 	}
 
-	operation := operationOf(c.Path)
+	operation := operationOf(c.Request.URL.Path)
 	if operation != "" || asked != "" || answered != "" { // other APIs are called too
 		text(semconv.GenAIOperationNameKey, operation)
 		text(semconv.GenAIProviderNameKey, providerName(c.Preset))
@@ -55,7 +56,21 @@ func describe(span trace.Span, c *Call, asked, answered string, u *used) {
 	count(semconv.GenAIUsageCacheCreationInputTokensKey, u.cacheWrite)
 	count(semconv.GenAIUsageOutputTokensKey, u.output)
 	count(semconv.GenAIUsageReasoningOutputTokensKey, u.reasoning)
-	span.SetAttributes(all...)
+	span.SetAttributes(append(all, c.hidden()...)...)
+}
+
+// hidden replaces what the tracing handler has told of a request in which a token is
+// misplaced.
+func (c *Call) hidden() (all []attribute.KeyValue) {
+	for key, text := range map[attribute.Key]string{semconv.URLPathKey: c.Request.URL.Path, semconv.HTTPRequestMethodOriginalKey: c.Request.Method} {
+		if safe := redact.Text(text, c.Known...); safe != text {
+			all = append(all, key.String(safe))
+		}
+	}
+	if c.Bare { // a header with a piece of a token is gone by now
+		all = append(all, semconv.UserAgentOriginal(redact.Text(c.Request.UserAgent(), c.Known...)))
+	}
+	return all
 }
 
 func port(base *url.URL) int64 {

@@ -2,7 +2,10 @@ package telemetry
 
 import (
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -10,9 +13,16 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
+func to(path string) *http.Request {
+	r := httptest.NewRequest("POST", path, nil)
+	r.Header.Set("User-Agent", "curl/8")
+	return r
+}
+
 func always(text string) func() string { return func() string { return text } }
 
 func TestTrace_DescribesACallOnItsSpan(t *testing.T) {
+	token := "eyJhbGciOiJFQ0RILUVTIn0.." + strings.Repeat("aB3", 20)
 	base := func(text string) *url.URL {
 		u, err := url.Parse(text)
 		if err != nil {
@@ -25,11 +35,11 @@ func TestTrace_DescribesACallOnItsSpan(t *testing.T) {
 		used []tokenstore.Usage
 		want map[string]any
 	}{
-		"nothing": {Call{}, nil, map[string]any{}},
-		"a refusal before the token is open": {Call{Error: "invalid_token", Path: "/v1/chat/completions"}, nil,
+		"nothing": {Call{Request: to("/")}, nil, map[string]any{}},
+		"a refusal before the token is open": {Call{Error: "invalid_token", Request: to("/v1/chat/completions")}, nil,
 			map[string]any{"error.type": "invalid_token", "gen_ai.operation.name": "chat"}},
 		"a chat": {
-			Call{TokenID: "t1", Issuer: "backend", Preset: "openai", Base: base("https://api.openai.com"), Path: "/v1/chat/completions",
+			Call{TokenID: "t1", Issuer: "backend", Preset: "openai", Base: base("https://api.openai.com"), Request: to("/v1/chat/completions"),
 				Asked: always("gpt-5"), Answered: always("gpt-5-2026-01-01")},
 			[]tokenstore.Usage{{Input: 7, CacheRead: 15, Output: 4, Reasoning: 3}},
 			map[string]any{"relayapi.token_id": "t1", "relayapi.issuer": "backend", "server.address": "api.openai.com", "server.port": int64(443),
@@ -37,12 +47,14 @@ func TestTrace_DescribesACallOnItsSpan(t *testing.T) {
 				"gen_ai.usage.input_tokens": int64(22), "gen_ai.usage.cache_read.input_tokens": int64(15),
 				"gen_ai.usage.output_tokens": int64(4), "gen_ai.usage.reasoning.output_tokens": int64(3)}},
 		"a session of two responses": {
-			Call{Preset: "bedrock", Base: base("http://127.0.0.1:8080/x"), Path: "/v1/realtime"},
+			Call{Preset: "bedrock", Base: base("http://127.0.0.1:8080/x"), Request: to("/v1/realtime")},
 			[]tokenstore.Usage{{Input: 1, AudioInput: 10, CacheWrite: 4, Output: 2}, {ImageInput: 100, CacheWriteHour: 5, AudioOutput: 20, ImageOutput: 200}},
 			map[string]any{"server.address": "127.0.0.1", "server.port": int64(8080), "gen_ai.operation.name": "chat", "gen_ai.provider.name": "aws.bedrock",
 				"gen_ai.usage.input_tokens": int64(120), "gen_ai.usage.cache_creation.input_tokens": int64(9), "gen_ai.usage.output_tokens": int64(222)}},
+		"a token in the path": {Call{Request: to("/v1/x/" + token), Bare: true, Known: []string{token}}, nil,
+			map[string]any{"url.path": "/v1/x/***", "user_agent.original": "curl/8"}},
 		"an API of another kind, which fails": {
-			Call{Status: 500, TokenID: "t1", Preset: "twilio", Base: base("http://api.example.com"), Path: "/2010/Messages.json"}, nil,
+			Call{Status: 500, TokenID: "t1", Preset: "twilio", Base: base("http://api.example.com"), Request: to("/2010/Messages.json")}, nil,
 			map[string]any{"relayapi.token_id": "t1", "error.type": "500", "server.address": "api.example.com", "server.port": int64(80)}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ package telemetry
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -25,8 +26,10 @@ type Call struct {
 
 	Preset string   // of the provider, or else its name
 	Base   *url.URL // of the provider
-	Path   string   // of the request
 	Status int      // of the provider's answer; 0 means none
+
+	Request *http.Request
+	Bare    bool // something in the request, as it came, may show a token
 
 	// Asked and Answered return the models that the request and the answer name. They
 	// may be nil.
