@@ -15,7 +15,7 @@ var stats = metrics.New(maps.Keys(answers))
 
 // InFlight implements [metrics.Store].
 func (s *pooledStore) InFlight() (n metrics.InFlight) {
-	s.live.each(func(c *call) { n.Add(c.target.socket, c.outcome.stream.Load()) })
+	s.live.Each(func(c *call) { n.Add(c.target.socket, c.outcome.stream.Load()) })
 	return n
 }
 
