@@ -163,6 +163,8 @@ type refusal struct {
 	form  errorform.Form // of the body; zero means the common one
 	shown bool           // the client is told the rule, whatever answer.detail says
 	retry int            // seconds after which a retry can help, if later than the answer says
+
+	scope, limit string // of the limit that was reached; empty means none
 }
 
 // refuse makes a refusal. A rule may quote the client, so it is redacted.
@@ -173,6 +175,12 @@ func refuse(code, rule string) *refusal {
 // after returns the refusal with how long to wait before a retry.
 func (f *refusal) after(wait time.Duration) *refusal {
 	f.retry = int(math.Ceil(wait.Seconds()))
+	return f
+}
+
+// of returns the refusal with the limit that was reached, for the metrics.
+func (f *refusal) of(scope, limit string) *refusal {
+	f.scope, f.limit = scope, limit
 	return f
 }
 
@@ -288,7 +296,7 @@ func (f *refusal) event(dialect string) []byte {
 
 // log writes one line that names the broken rule, and counts the refusal.
 func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
-	refusals.WithLabelValues(f.code).Inc()
+	stats.Refusal(f.code, f.scope, f.limit)
 	if c := logger.Check(answers[f.code].level, "refused"); c != nil {
 		c.Write(append(fields,
 			zap.String("code", f.code),

@@ -169,7 +169,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger, a.started = ctx, ctx.Logger(), make(chan struct{})
-	registerMetrics(ctx.GetMetricsRegistry())
+	stats.Register(ctx.GetMetricsRegistry())
 
 	if a.MaxTTL == 0 {
 		a.MaxTTL = caddy.Duration(defaultMaxTTL)

@@ -34,6 +34,7 @@ type pooledStore struct {
 	logins    sync.Map                         // the latest *login.Verifier, by issuer
 	bodies    bodies.Budget                    // of bodies and messages that are looked into
 
+	unwatch     func() // ends its metrics
 	heartbeats  adminapi.Heartbeats
 	keyRefusals *lru.Cache[string, adminapi.KeyRefusal] // the latest, by token
 	done        chan struct{}                           // closed by Destruct
@@ -62,6 +63,7 @@ func openStore(ctx context.Context, config *store.Config) (caddy.Destructor, err
 	if err != nil {
 		return nil, err
 	}
+	s.unwatch = stats.Watch(s)
 	go s.live.watch(s.done)
 	return s, nil
 }
@@ -69,6 +71,7 @@ func openStore(ctx context.Context, config *store.Config) (caddy.Destructor, err
 // Destruct closes the store when no config uses it any more.
 func (s *pooledStore) Destruct() error {
 	close(s.done)
+	s.unwatch()
 	s.heartbeats.Close()
 	return s.Close()
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/login"
+	"github.com/relayapi/caddy-relayapi/internal/metrics"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
@@ -59,6 +60,7 @@ type permit struct {
 	plan   int           // of the login's user; -1 means none
 	holder limits.Holder // of the counters that its calls count on
 	paceID string        // of its rate and its calls at once
+	stats  *metrics.Caller
 
 	bodies atomic.Int64 // memory of its calls' bodies, in bytes
 }
@@ -84,12 +86,15 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 		sum = sumOf(token + " " + provider)
 	}
 	if p, ok := c.cache.Get(sum); ok {
+		stats.LookedUp(metrics.Hit)
 		return p, nil
 	}
 	if r, ok := c.refused.Get(sum); ok && time.Now().Before(r.until) {
+		stats.LookedUp(metrics.RememberedBad)
 		return nil, r.why
 	}
 
+	stats.LookedUp(metrics.Miss)
 	done, err := c.turns.Wait(ctx, client)
 	if err != nil {
 		return nil, err
@@ -175,6 +180,7 @@ func (c *tokenCache) permit(claims *grant.Claims, issuer grant.Issuer, keyID str
 		return nil, err
 	}
 	p.holder = limits.NewHolder(p.Issuer, p.ID, p.Subject)
+	p.stats = stats.Caller(p.Provider, p.Issuer)
 	return p, nil
 }
 
