@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/relayapi/caddy-relayapi/internal/cloudauth"
+	"github.com/relayapi/caddy-relayapi/internal/credential"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
@@ -58,10 +58,10 @@ func TestProvisionProviderRefuses(t *testing.T) {
 		"a header with a colon":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key:"}}, "credential"},
 		"a prefix with a new line":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key", Prefix: "a\nb"}}, "credential"},
 		"base URL as SDKs have it":    {"openai", Provider{BaseURL: "https://x.example/v1/", APIKeys: []string{"{env.TEST_KEY}"}}, "/v1/v1"},
-		"a cloud's and a header":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Config: cloudauth.Config{Entra: new(cloudauth.Entra)}}}, "credential"},
-		"a cloud's and a key":         {"x", Provider{BaseURL: "https://x.example", APIKeys: []string{"{env.TEST_KEY}"}, Credential: &Credential{Config: cloudauth.Config{Entra: new(cloudauth.Entra)}}}, "api_key"},
-		"a cloud's without a region":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Config: cloudauth.Config{AWS: new(cloudauth.AWS)}}}, "region"},
-		"a literal key of a cloud":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Config: cloudauth.Config{AWS: &cloudauth.AWS{Region: "r", Service: "s", AccessKey: []string{realKey, realKey}}}}}, "access_key"},
+		"a cloud's and a header":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Cloud: credential.Cloud{Entra: new(credential.Entra)}}}, "credential"},
+		"a cloud's and a key":         {"x", Provider{BaseURL: "https://x.example", APIKeys: []string{"{env.TEST_KEY}"}, Credential: &Credential{Cloud: credential.Cloud{Entra: new(credential.Entra)}}}, "api_key"},
+		"a cloud's without a region":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Cloud: credential.Cloud{AWS: new(credential.AWS)}}}, "region"},
+		"a literal key of a cloud":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Cloud: credential.Cloud{AWS: &credential.AWS{Region: "r", Service: "s", AccessKey: []string{realKey, realKey}}}}}, "access_key"},
 		"paths without an account":    {"vertex", Provider{Preset: "vertex", BaseURL: "https://x.example", NoAPIKey: true}, "project"},
 		"bad path":                    {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, Paths: []string{"x"}}, `"x"`},
 	} {
