@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -272,7 +271,7 @@ func (p *Provider) readsInQuery(name string) bool { return p.query[strings.ToLow
 
 // placeholder is the only form in which a key is accepted. A literal one would show up in
 // GET /config/, in the autosave and in `caddy adapt`.
-var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
+var placeholder = lines.Placeholder
 
 // readKeys returns the keys of the config, or that of the preset's environment variable.
 func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {

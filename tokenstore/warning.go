@@ -149,7 +149,7 @@ func compareWarnings(a, b Warning) int {
 // processes, so ask [Ledger.ClaimWarnings] now and then as well.
 func (l *Ledger) WarningsRaised() <-chan struct{} { return l.writer.alarms.raised }
 
-// ClaimWarnings returns warnings that wait for delivery, at most n, the oldest first.
+// ClaimWarnings returns warnings that wait for delivery, at most n, those first that nobody has tried to deliver.
 // Nobody else gets them for as long as the claim lasts. Call [Ledger.SettleWarning]
 // for each: otherwise it waits again when the claim ends.
 func (l *Ledger) ClaimWarnings(ctx context.Context, n int, lasts time.Duration) ([]Warning, error) {
@@ -225,7 +225,7 @@ func (s *tables) claimWarnings(n int, now, until time.Time) (claimed []Warning, 
 		rows, err := tx.Query(s.bind(`
 			UPDATE warnings SET due_at = ?2
 			WHERE due_at > 0 AND due_at <= ?1 AND (`+warningKey+`) IN
-				(SELECT `+warningKey+` FROM warnings WHERE due_at > 0 AND due_at <= ?1 ORDER BY due_at, `+warningKey+` LIMIT ?3)
+				(SELECT `+warningKey+` FROM warnings WHERE due_at > 0 AND due_at <= ?1 ORDER BY attempts, due_at, `+warningKey+` LIMIT ?3)
 			RETURNING `+warningKey+`, used, raised_at, attempts`), now.Unix(), until.Unix(), n)
 		if err != nil {
 			return err
