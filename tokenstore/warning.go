@@ -254,6 +254,14 @@ func scanWarning(row scanner) (w Warning, err error) {
 	return w, err
 }
 
+// endClaims makes all warnings due that wait. Whoever claimed some is gone when a
+// process opens a store of its own.
+func (s *tables) endClaims() error {
+	now := s.now().Unix()
+	_, err := s.exec(event{}, `UPDATE warnings SET due_at = ? WHERE due_at > ?`, now, now)
+	return err
+}
+
 // settleWarning implements [backend].
 func (s *tables) settleWarning(w Warning, next time.Time) error {
 	due := int64(0)

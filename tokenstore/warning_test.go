@@ -218,6 +218,12 @@ func contractWarningsWaitUntilTheyAreDelivered(t *testing.T, k kind) {
 	if got := claim(9, time.Minute); !slices.Equal(got, []Warning{want}) {
 		t.Errorf("claimed %+v, want %+v", got, want)
 	}
+
+	s = k.reopen(t, s, path)
+	alone := k.name == onSQLite.name // whoever claimed it is gone
+	if got := claim(9, time.Minute); (len(got) == 1) != alone {
+		t.Errorf("claimed %+v after the claimant has ended, want one on SQLite only", got)
+	}
 }
 
 func contractWarningsArePruned(t *testing.T, k kind) {

@@ -3,7 +3,7 @@
 //
 // The store has raised a warning once and keeps it until it is delivered. A [Notifier]
 // claims it, so that of several relays one delivers it, and tells the store what came
-// of it. A relay that dies between loses its claim after a minute, and another one, or
+// of it. A relay that dies between loses its claim after half a minute, and another one, or
 // the same after a restart, delivers the warning again. So each arrives at least once,
 // and mostly once. A receiver can tell by the identifier.
 package notify
@@ -49,9 +49,9 @@ const Event = "relayapi_limit_warning"
 
 const (
 	readyEvery = 50 * time.Millisecond
-	lookEvery  = 5 * time.Second // for warnings of others, and those to try again
-	batch      = 8               // warnings that are delivered at once
-	claimLasts = time.Minute
+	lookEvery  = 5 * time.Second  // for warnings of others, and those to try again
+	batch      = 8                // warnings that are delivered at once
+	claimLasts = 30 * time.Second // more than an attempt takes
 	timeout    = 10 * time.Second // of one attempt
 	firstRetry = 5 * time.Second
 	mostRetry  = time.Hour
