@@ -21,6 +21,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/credential"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
+	"github.com/relayapi/caddy-relayapi/internal/notify"
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/provider"
@@ -281,6 +282,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    rate_limit client|total <n> per second|minute|hour
 //	    price <provider> <model> <kind> <usd> [<kind> <usd>]...
 //	    meter always
+//	    notify <url> {
+//	        secret {env.X}
+//	    }
 //	    issuer <name> {
 //	        public_key <pem-or-jwk-file> | secret {env.X}
 //	        providers <name>...
@@ -323,7 +327,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // globalLines has the subdirectives of the global option.
-var globalLines = []string{"store", "private_key", "signing_key", "max_ttl", "limit", "rate_limit", "price", "meter", "issuer", "provider"}
+var globalLines = []string{"store", "private_key", "signing_key", "max_ttl", "limit", "rate_limit", "price", "meter", "notify", "issuer", "provider"}
 
 func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	switch d.Val() {
@@ -356,6 +360,12 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 			return d.Err("write `meter always`, once")
 		}
 		a.MeterAlways = true
+	case "notify":
+		if a.Notify != nil {
+			return d.Err("notify is given twice")
+		}
+		a.Notify = new(notify.Config)
+		return a.Notify.UnmarshalCaddyfile(d)
 	case "issuer":
 		return a.unmarshalIssuer(d)
 	case "provider":
