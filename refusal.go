@@ -42,6 +42,7 @@ const (
 	codeNotReady            = "not_ready"
 	codeStoreUnavailable    = "store_unavailable"
 	codeProviderRefusedKey  = "provider_refused_key"
+	codeNoCredential        = "provider_credential_unavailable"
 	codeAnswerWithheld      = "provider_answer_withheld"
 	codeAnswerUnreadable    = "provider_error_unreadable"
 	codeProviderUnreachable = "provider_unreachable"
@@ -147,6 +148,8 @@ var answers = map[string]answer{
 
 	codeProviderRefusedKey: {status: 424, kind: ours, level: zap.WarnLevel, // SDKs do not retry it
 		message: "The provider did not accept the relay's key. Tell whoever runs this relay."},
+	codeNoCredential: {status: 503, kind: ours, retry: 5, level: zap.ErrorLevel,
+		message: "The relay cannot get its credential for the provider at present. Tell whoever runs this relay."},
 	codeAnswerWithheld: {status: 502, kind: ours,
 		message: "The provider's answer held what must not be passed on."},
 	codeProviderUnreachable: {status: 502, kind: ours, retry: 2,

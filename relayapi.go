@@ -370,6 +370,9 @@ func (a *App) Start() error {
 	for name, issuer := range a.logins() {
 		a.ledger.startLogin(a.ctx, name, issuer.Login.verifier)
 	}
+	for _, p := range a.Providers {
+		p.keys.Prefetch()
+	}
 	a.relay.Store(relay)
 	close(a.started)
 	a.startWarnings()
