@@ -81,6 +81,7 @@ func (c *call) quote(request *dialect.Request) *refusal {
 		return unclear(err)
 	}
 	s.model = named.Model
+	c.outcome.named(named.Model)
 	bound, err := p.dialect.Bound(request)
 	if err == nil {
 		s.quote, err = p.tariff.Quote(bound, named.Model, s.dollars, c.start)
@@ -229,7 +230,8 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 	}
 
 	s.answer = metering.NewReader(res.Body, meter, s.asks)
-	if c.waits {
+	s.answer.Named = c.outcome.named
+	if c.waits.Load() {
 		s.answer.Lingers = func() bool { return ended(ctx) == nil }
 	}
 	if s.asks {

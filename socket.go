@@ -64,6 +64,7 @@ func (h *Handler) meterSocket(c *call, r *http.Request, request *dialect.Request
 	s.socket = metering.NewSocket(account{h, c}, p.tariff, meter, session, s.dollars)
 	named, _ := c.permit.namedBy(request) // an unclear one has no price
 	s.socket.Named(named.Model)
+	c.outcome.named(named.Model)
 	switch {
 	case session != nil:
 		c.guardMessages(r, c.checkMessageCost(request.Path))

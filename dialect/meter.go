@@ -111,6 +111,14 @@ func (m *Meter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Model returns the model that the answer has named so far; empty means none.
+func (m *Meter) Model() string {
+	if m == nil {
+		return ""
+	}
+	return m.sink.model
+}
+
 // Reading returns what the answer has reported so far.
 func (m *Meter) Reading() Reading {
 	if m == nil {
