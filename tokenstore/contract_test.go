@@ -57,6 +57,7 @@ var contract = []struct {
 	{"RevocationsMatchAndLast", contractRevocationsMatchAndLast},
 	{"TokensAreListedInPages", contractTokensAreListedInPages},
 	{"TokensAreListedByStatus", contractTokensAreListedByStatus},
+	{"LeasesCommitsAndSizeAreTold", contractLeasesCommitsAndSizeAreTold},
 	{"UsageAddsUp", contractUsageAddsUp},
 	{"UsageOfManyTokens", contractUsageOfManyTokens},
 	{"UsageSurvivesAFailedWrite", contractUsageSurvivesAFailedWrite},
