@@ -133,7 +133,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	c := newCall(w, r)
 	defer h.finish(c, r)
 
-	if preflight(c, r) {
+	if preflight(c, r) || h.probe(c, r) {
 		c.found.Bare = redact.Shows(r)
 		return nil
 	}
