@@ -134,7 +134,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.finish(c, r)
 	c.trace.Begin(c, func() telemetry.Call { return c.describe(r) })
 
-	if preflight(c, r) {
+	if preflight(c, r) || h.probe(c, r) {
 		c.found.Bare = redact.Shows(r)
 		return nil
 	}

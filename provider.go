@@ -213,15 +213,8 @@ func (a *App) carriers() *carrier.Places {
 		places = append(places, p.places...)
 	}
 	c := carrier.New(places)
-	if logins := a.logins(); len(logins) > 0 {
-		c.Login = func(value string) bool {
-			for _, issuer := range logins {
-				if issuer.Login.verifier.Shaped(value) {
-					return true
-				}
-			}
-			return false
-		}
+	if len(a.logins()) > 0 {
+		c.Login = a.finder.Shaped
 	}
 	return c
 }

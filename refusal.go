@@ -318,3 +318,18 @@ func preflight(c *call, r *http.Request) bool {
 	c.writer.WriteHeader(http.StatusNoContent)
 	return true
 }
+
+// probe answers a tool that asks whether a server is there, before its first call. It
+// would take a refusal for a relay that is down.
+func (h *Handler) probe(c *call, r *http.Request) bool {
+	if !prefix.Probe(r, h.Prefix) {
+		return false
+	}
+	c.held.client.KeepConnection()
+	c.outcome.status.Store(http.StatusOK)
+	header := c.writer.Header()
+	header.Set("Allow", "GET, HEAD, POST, OPTIONS")
+	header.Set("Cache-Control", "no-store")
+	c.writer.WriteHeader(http.StatusOK)
+	return true
+}
