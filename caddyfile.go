@@ -20,6 +20,9 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
+	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -328,7 +331,8 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		if a.Store != nil {
 			return d.Err("store is given twice")
 		}
-		return a.unmarshalStore(d)
+		a.Store = new(store.Config)
+		return a.Store.UnmarshalCaddyfile(d)
 	case "private_key":
 		files := d.RemainingArgs()
 		if len(files) == 0 {
@@ -362,49 +366,6 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		}
 		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(globalLines, ", "))
 	}
-	return nil
-}
-
-// unmarshalStore reads `store sqlite [<path>]` or `store postgres`. Its errors quote no
-// value, which may be a password in the wrong place.
-func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
-	s := new(StoreConfig)
-	args := d.RemainingArgs()
-	switch {
-	case len(args) == 0 || len(args) > 2:
-		return d.Err("write `store sqlite [<path>]` or `store postgres [{env.NAME}]`")
-	case args[0] != "sqlite" && args[0] != postgres:
-		return d.Errf("store %q: must be one of sqlite, postgres", args[0])
-	case args[0] == postgres:
-		s.DSN = strings.Join(args[1:], "")
-	default:
-		s.Path = strings.Join(args[1:], "")
-	}
-	s.Driver = args[0]
-
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		if name == "max_offline" {
-			if err := lines.Duration(d, &s.MaxOffline); err != nil {
-				return err
-			}
-			continue
-		}
-		values := d.RemainingArgs()
-		switch {
-		case len(values) != 1:
-			return d.ArgErr()
-		case s.Connection[name] != "":
-			return d.Errf("%s is given twice", name)
-		case s.Connection == nil:
-			s.Connection = make(map[string]string)
-		}
-		s.Connection[name] = values[0]
-	}
-	if err := s.check(); err != nil {
-		return d.Errf("store %s: %v", s.Driver, err)
-	}
-	a.Store = s
 	return nil
 }
 
@@ -522,7 +483,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 			return nil
 		}
 		for _, key := range keys {
-			if !placeholder.MatchString(key) { // quotes nothing, because it may be a key
+			if !placeholder.Is(key) { // quotes nothing, because it may be a key
 				return d.Err("api_key must be placeholders, {env.NAME} or {file.PATH}, or none; the config would show a literal key, which {$NAME} makes")
 			}
 		}
@@ -549,31 +510,9 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if p.Credential != nil {
 		return d.Err("credential is given twice; a request carries one")
 	}
-	args := d.RemainingArgs()
-	form := ""
-	if len(args) > 0 {
-		form, args = args[0], args[1:]
-	}
-	switch n := len(args); {
-	case form == "header" && n == 1:
-		p.Credential = &Credential{Header: args[0]}
-	case form == "header" && n == 2:
-		p.Credential = &Credential{Header: args[0], Prefix: args[1]}
-	case form == "query" && n == 1:
-		p.Credential = &Credential{Query: args[0]}
-	case form == "basic" && n == 0:
-		p.Credential = &Credential{Basic: true}
-	case form == "basic" && n == 1:
-		p.Credential = &Credential{Basic: true, User: args[0]}
-	default:
-		return d.Err("write `credential header <name> [<prefix>]`, `credential query <name>` or `credential basic [<user>]`")
-	}
-
-	if err := p.Credential.check(); err != nil {
+	var err error
+	if p.Credential, err = realkey.ParseCredential(d.RemainingArgs(), placeholder.Is); err != nil {
 		return d.Err(err.Error())
-	}
-	if user := p.Credential.User; !placeholder.MatchString(user) && !provider.ValidUser(user) {
-		return d.Err("credential basic: the user must be printable ASCII without spaces and colons") // quotes nothing, because it may be a key
 	}
 	return nil
 }
@@ -588,7 +527,7 @@ var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 		if err := lines.Text(d, &i.Secret, ""); err != nil {
 			return err
 		}
-		if !placeholder.MatchString(i.Secret) {
+		if !placeholder.Is(i.Secret) {
 			return d.Err(errLiteralSecret.Error())
 		}
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
@@ -96,7 +97,7 @@ func (l *Login) check(i *Issuer) error {
 	if len(l.When) > 0 {
 		return errors.New("login: write plans instead of when")
 	}
-	if l.Secret != "" && !placeholder.MatchString(l.Secret) {
+	if l.Secret != "" && !placeholder.Is(l.Secret) {
 		return errLiteralSecret
 	}
 	if err := l.config().Check(); err != nil {
@@ -136,7 +137,7 @@ func (l *Login) config() *login.Config {
 func (l *Login) provision(logger *zap.Logger) (err error) {
 	config := l.config()
 	if config.Secret != "" {
-		config.Secret = strings.TrimSpace(expand(config.Secret))
+		config.Secret = strings.TrimSpace(placeholder.Expand(config.Secret))
 	}
 	l.verifier, err = login.New(*config, login.WithReport(func(keys int, err error) {
 		if err != nil {
@@ -160,19 +161,8 @@ func (l *Login) plan(i int, issuer *Issuer) (limits []Limit, rates grant.Limits,
 		limits = p.Limits
 	}
 	rates.RPM, rates.Concurrency = cmp.Or(p.Rates.RPM, rates.RPM), cmp.Or(p.Rates.Concurrency, rates.Concurrency)
-	for _, rule := range []struct{ from, to *[]string }{
-		{&p.Allow.Models, &allow.Models}, {&p.Allow.Paths, &allow.Paths}, {&p.Allow.Methods, &allow.Methods},
-		{&p.Allow.IPs, &allow.IPs}, {&p.Allow.Origins, &allow.Origins},
-	} {
-		if len(*rule.from) > 0 {
-			*rule.to = *rule.from
-		}
-	}
-	return limits, rates, allow
+	return limits, rates, p.Allow.Or(allow)
 }
-
-// minSecret is the shortest secret, in characters.
-const minSecret = 16
 
 // errLiteralSecret quotes nothing, because that may be a secret.
 var errLiteralSecret = errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
@@ -197,7 +187,7 @@ func (i *Issuer) check(name string) error {
 		return errors.New("public_key is missing; name the PEM or JWK file of the key that signs its tokens, or set a secret to mint with over HTTP")
 	case i.PublicKey != "" && i.Secret != "":
 		return errors.New("it has a public_key and a secret; it either signs its tokens or mints over HTTP, remove one")
-	case i.Secret != "" && !placeholder.MatchString(i.Secret):
+	case i.Secret != "" && !placeholder.Is(i.Secret):
 		return errLiteralSecret
 	}
 	if err := i.Limits.Validate(); err != nil {
@@ -213,7 +203,7 @@ func (i *Issuer) check(name string) error {
 
 // provision checks the issuer and returns its public key. The relay's own issuer has
 // none yet, nor has one that the relay signs for.
-func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
+func (i *Issuer) provision(name string, a *App) (_ *eccrypto.PublicKey, err error) {
 	if err := i.check(name); err != nil {
 		return nil, err
 	}
@@ -234,11 +224,13 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	case i.Login != nil:
 		return nil, i.Login.provision(a.logger)
 	case i.Secret != "":
-		return nil, i.readSecret()
+		value, _ := placeholder.Value(i.Secret)
+		i.digest, err = mint.ReadSecret(i.Secret, value)
+		return nil, err
 	case i.PublicKey == "":
 		return nil, nil
 	}
-	data, _, err := keyfile.Read(expand(i.PublicKey))
+	data, _, err := keyfile.Read(placeholder.Expand(i.PublicKey))
 	if err != nil {
 		return nil, fmt.Errorf("public_key: %w", err)
 	}
@@ -247,22 +239,6 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 		return nil, fmt.Errorf("public_key %s: %w", i.PublicKey, err)
 	}
 	return key, nil
-}
-
-// readSecret resolves the placeholder. Its errors quote no value, which might be a
-// secret in the wrong place.
-func (i *Issuer) readSecret() error {
-	value, _ := resolve(i.Secret)
-	switch {
-	case value == "":
-		return fmt.Errorf("%s is not set or empty; set it to a secret of %d or more characters, for example from `openssl rand -hex 32`", i.Secret, minSecret)
-	case !grant.ValidAPIKey(value): // it goes where keys go, in a header
-		return fmt.Errorf("%s must be one word of printable ASCII", i.Secret)
-	case len(value) < minSecret:
-		return fmt.Errorf("%s has fewer than %d characters, which can be guessed; `openssl rand -hex 32` makes a good one", i.Secret, minSecret)
-	}
-	i.digest = sha256.Sum256([]byte(value))
-	return nil
 }
 
 // grant returns what the issuer may grant. maxTTL is the relay's.

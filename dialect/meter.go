@@ -135,7 +135,7 @@ func (m *Meter) Reading() Reading {
 		r.Characters, r.Known = m.characters, true
 	}
 	if m.form == jsonBody {
-		r.Done = m.walk.done
+		r.Done = m.walk.done && !m.sink.cut
 	}
 	return r
 }
