@@ -21,6 +21,8 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/notify"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
+	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -332,7 +334,8 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		if a.Store != nil {
 			return d.Err("store is given twice")
 		}
-		return a.unmarshalStore(d)
+		a.Store = new(store.Config)
+		return a.Store.UnmarshalCaddyfile(d)
 	case "private_key":
 		files := d.RemainingArgs()
 		if len(files) == 0 {
@@ -372,49 +375,6 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		}
 		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(globalLines, ", "))
 	}
-	return nil
-}
-
-// unmarshalStore reads `store sqlite [<path>]` or `store postgres`. Its errors quote no
-// value, which may be a password in the wrong place.
-func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
-	s := new(StoreConfig)
-	args := d.RemainingArgs()
-	switch {
-	case len(args) == 0 || len(args) > 2:
-		return d.Err("write `store sqlite [<path>]` or `store postgres [{env.NAME}]`")
-	case args[0] != "sqlite" && args[0] != postgres:
-		return d.Errf("store %q: must be one of sqlite, postgres", args[0])
-	case args[0] == postgres:
-		s.DSN = strings.Join(args[1:], "")
-	default:
-		s.Path = strings.Join(args[1:], "")
-	}
-	s.Driver = args[0]
-
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		if name == "max_offline" {
-			if err := lines.Duration(d, &s.MaxOffline); err != nil {
-				return err
-			}
-			continue
-		}
-		values := d.RemainingArgs()
-		switch {
-		case len(values) != 1:
-			return d.ArgErr()
-		case s.Connection[name] != "":
-			return d.Errf("%s is given twice", name)
-		case s.Connection == nil:
-			s.Connection = make(map[string]string)
-		}
-		s.Connection[name] = values[0]
-	}
-	if err := s.check(); err != nil {
-		return d.Errf("store %s: %v", s.Driver, err)
-	}
-	a.Store = s
 	return nil
 }
 
@@ -532,7 +492,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 			return nil
 		}
 		for _, key := range keys {
-			if !placeholder.MatchString(key) { // quotes nothing, because it may be a key
+			if !placeholder.Is(key) { // quotes nothing, because it may be a key
 				return d.Err("api_key must be placeholders, {env.NAME} or {file.PATH}, or none; the config would show a literal key, which {$NAME} makes")
 			}
 		}
@@ -582,7 +542,7 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if err := p.Credential.check(); err != nil {
 		return d.Err(err.Error())
 	}
-	if user := p.Credential.User; !placeholder.MatchString(user) && !provider.ValidUser(user) {
+	if user := p.Credential.User; !placeholder.Is(user) && !provider.ValidUser(user) {
 		return d.Err("credential basic: the user must be printable ASCII without spaces and colons") // quotes nothing, because it may be a key
 	}
 	return nil
@@ -598,7 +558,7 @@ var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 		if err := lines.Text(d, &i.Secret, ""); err != nil {
 			return err
 		}
-		if !placeholder.MatchString(i.Secret) {
+		if !placeholder.Is(i.Secret) {
 			return d.Err(errLiteralSecret.Error())
 		}
 		return nil

@@ -20,7 +20,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
-	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/prefix"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -311,10 +310,7 @@ func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 // outlive lets the call of a client that leaves go on until its usage is known.
 func (h *Handler) outlive(c *call, r *http.Request) *refusal {
 	metered := c.spending.limited() || c.permit.provider.dialect.Specific(c.asked(r))
-	if h.OnDisconnect != "cancel" && !c.target.socket && metered {
-		c.waits = true
-		c.outlive(metering.Linger)
-	}
+	c.waits.Store(h.OnDisconnect != "cancel" && !c.target.socket && metered)
 	return nil
 }
 

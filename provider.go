@@ -9,13 +9,13 @@ import (
 	"os"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/baseurl"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
@@ -127,7 +127,7 @@ func (c *Credential) placement() (provider.Placement, error) {
 	}
 
 	user := c.User
-	if value, ok := resolve(user); ok {
+	if value, ok := placeholder.Value(user); ok {
 		if user = value; user == "" {
 			return provider.Placement{}, fmt.Errorf("credential basic: %s is not set or empty", c.User)
 		}
@@ -269,10 +269,6 @@ func (a *App) carriers() *carrier.Places {
 // parameter. Some providers ignore case.
 func (p *Provider) readsInQuery(name string) bool { return p.query[strings.ToLower(name)] }
 
-// placeholder is the only form in which a key is accepted. A literal one would show up in
-// GET /config/, in the autosave and in `caddy adapt`.
-var placeholder = lines.Placeholder
-
 // readKeys returns the keys of the config, or that of the preset's environment variable.
 func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 	if p.NoAPIKey {
@@ -292,14 +288,5 @@ func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 		refs = []string{"{env." + preset.Env + "}"}
 	}
 
-	return realkey.Resolve(refs, p.credential, p.credential.Basic && p.credential.User == "", resolve)
-}
-
-// resolve returns the value of a placeholder. It reports false for anything else.
-func resolve(ref string) (value string, ok bool) {
-	if !placeholder.MatchString(ref) {
-		return "", false
-	}
-	value, _ = caddy.NewReplacer().GetString(ref[1 : len(ref)-1])
-	return strings.TrimSpace(value), true
+	return realkey.Resolve(refs, p.credential, p.credential.Basic && p.credential.User == "", placeholder.Value)
 }

@@ -24,6 +24,7 @@ const (
 	codeConflict            = "token_conflict"
 	codeRevoked             = "token_revoked"
 	codeDisabled            = "token_disabled"
+	codeEnded               = "call_ended"
 	codeCallsExhausted      = "calls_exhausted"
 	codeTokensExhausted     = "tokens_exhausted"
 	codeBudgetExhausted     = "budget_exhausted"
@@ -104,6 +105,8 @@ var answers = map[string]answer{
 		message: "The relay token does not permit this address."},
 	string(grant.NoOrigin): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit pages of this origin."},
+	codeEnded: {status: 403, kind: permission, // SDKs do not retry it
+		message: "The operator of the relay ended this call."},
 	codeCallsExhausted: {status: 403, kind: permission, detail: true, // not 429, which SDKs retry
 		message: "The calls of the relay token are used up."},
 	codeTokensExhausted: {status: 403, kind: permission, detail: true,

@@ -1,19 +1,33 @@
 // Package relayapi is a Caddy plugin that lets a front-end call a paid HTTP API
 // with an encrypted token instead of the API key.
 //
-// A request enters at the Handler (handler.go), which takes it through a list of
-// steps: the token is found (package internal/carrier), opened (tokens.go) and asked
-// what it permits, and the call is counted durably (limits.go, package tokenstore).
-// A short body, or one whose model is looked into, is read before that (body.go,
-// models.go).
+// A request enters at the Handler (handler.go). Its steps admit the request or refuse
+// it:
+//
+//	holdStore      keeps the store open (shared.go)
+//	limitRate      counts against the operator's rate limits (limits.go)
+//	findToken      empties every place that could hold a token (internal/carrier)
+//	checkProtocol  refuses TLS early data, CONNECT and the like
+//	openToken      opens the token: what it permits (tokens.go)
+//	checkRequest   checks prefix, path, method, address and origin (package grant)
+//	takeSlot       takes a slot of limits.concurrency and registers the call (call.go)
+//	findBudgets    finds the limits in tokens and dollars (meter.go)
+//	readBody       reads a short body, or one that is looked into (body.go)
+//	checkModels    checks the models that the request names (models.go)
+//	countRate      counts against limits.rpm (limits.go)
+//	decideTarget   decides what is sent where, with which key
+//	bound          bounds what a call under a budget can cost (meter.go)
+//	charge         counts the call durably (package tokenstore)
+//	outlive        lets the usage be read to its end when the client leaves
 //
 // The request then goes to the next handler, Caddy's reverse_proxy. It asks
 // Upstreams where to connect, and hands the request to Transport (transport.go),
 // which adds the real key last of all (package internal/realkey). The answer is
-// cleaned on its way back (answer.go, socket.go), and the call is settled.
+// cleaned on its way back (answer.go, socket.go), and its usage is read. The handler
+// then settles the call.
 //
-// What joins the steps is the call in the request's context (call.go). What must
-// outlive a reload is in shared.go.
+// The call in the request's context joins the steps (call.go). What outlives a reload
+// is in shared.go.
 package relayapi
 
 import (
@@ -40,7 +54,9 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/notify"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
+	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/price"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -59,7 +75,7 @@ func init() {
 // provider preset whose environment variable is set.
 type App struct {
 	// Where the ledger is kept.
-	Store *StoreConfig `json:"store,omitempty"`
+	Store *store.Config `json:"store,omitempty"`
 
 	// PEM files (PKCS#8, P-256) of the keys that tokens are encrypted to. The first
 	// is current and served in the JWKS. The others still open tokens that were made
@@ -166,9 +182,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.MaxTTL = caddy.Duration(defaultMaxTTL)
 	}
 	if a.Store == nil {
-		a.Store = new(StoreConfig)
+		a.Store = new(store.Config)
 	}
-	if err := a.Store.provision(); err != nil {
+	if err := a.Store.Provision(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	events, err := ctx.App("events")
@@ -193,14 +209,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 // readKeys reads the keys that the config names.
 func (a *App) readKeys() (err error) {
 	for _, file := range a.PrivateKeys {
-		key, err := keyfile.ReadPrivate(expand(file), a.logger)
+		key, err := keyfile.ReadPrivate(placeholder.Expand(file), a.logger)
 		if err != nil {
 			return err
 		}
 		a.keys = append(a.keys, key)
 	}
 	if a.SigningKey != "" {
-		a.signer, err = keyfile.ReadPrivate(expand(a.SigningKey), a.logger)
+		a.signer, err = keyfile.ReadPrivate(placeholder.Expand(a.SigningKey), a.logger)
 	}
 	return err
 }
@@ -210,7 +226,7 @@ func (a *App) Validate() error {
 	switch {
 	case a.MaxTTL < 0:
 		return errors.New("max_ttl must be positive")
-	case a.Store.Driver == postgres && (len(a.keys) == 0 || a.signer == nil):
+	case a.Store.Shared() && (len(a.keys) == 0 || a.signer == nil):
 		return errors.New("store postgres: all relays need the same keys; make them with `caddy relayapi keygen relay` and " +
 			"`caddy relayapi keygen signing`, and name the files with `private_key` and `signing_key`")
 	}
@@ -232,9 +248,6 @@ func (a *App) Validate() error {
 	}
 	return nil
 }
-
-// expand replaces the placeholders in a path of the config, such as {env.HOME}.
-func expand(path string) string { return caddy.NewReplacer().ReplaceAll(path, "") }
 
 func (a *App) provisionProviders() error {
 	if len(a.Providers) == 0 {
@@ -351,7 +364,7 @@ func (a *App) Start() error {
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
 		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
 		zap.String("key_id", relay.minter.Recipient.ID()),
-		zap.String("store", a.Store.name()))
+		zap.String("store", a.Store.Name()))
 	return nil
 }
 

@@ -64,22 +64,31 @@ func (h *Handler) meterSocket(c *call, r *http.Request, request *dialect.Request
 	s.socket = metering.NewSocket(account{h, c}, p.tariff, meter, session, s.dollars)
 	named, _ := c.permit.namedBy(request) // an unclear one has no price
 	s.socket.Named(named.Model)
-	if session != nil {
+	c.outcome.named(named.Model)
+	switch {
+	case session != nil:
 		c.guardMessages(r, c.checkMessageCost(request.Path))
+	case p.dialect.NamedLater(request): // by the first message
+		s.first = ws.NewFirst(func(message []byte) { _ = c.nameModel(request.Path, message) })
 	}
 	return nil
+}
+
+// nameModel notes the model that a message on a WebSocket names.
+func (c *call) nameModel(path string, message []byte) error {
+	models, named, err := c.permit.provider.dialect.ReadMessageOn(path, message)
+	if named && len(models) > 0 {
+		c.spending.socket.Named(models[len(models)-1])
+	}
+	return err
 }
 
 // checkMessageCost returns a check of what the client says on a WebSocket under a
 // budget. It reserves what each message can cost.
 func (c *call) checkMessageCost(path string) func(message []byte) ([]byte, error) {
 	return func(message []byte) ([]byte, error) {
-		models, named, err := c.permit.provider.dialect.ReadMessageOn(path, message)
-		if err != nil {
+		if err := c.nameModel(path, message); err != nil {
 			return nil, unclear(err)
-		}
-		if named && len(models) > 0 {
-			c.spending.socket.Named(models[len(models)-1])
 		}
 		changed, err := c.spending.socket.Client(message)
 		if err != nil {
@@ -175,6 +184,7 @@ func (c *tapConn) Write(p []byte) (int, error) {
 	if ended(c.ctx) != nil {
 		return len(p), nil // the client goes on until it has read the close frame
 	}
+	c.call.spending.first.Follow(p)
 	pass := p
 	if guard := c.call.held.messages; guard != nil {
 		var err error

@@ -78,9 +78,9 @@ func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, log
 // permits a request is asked of the grant each time, cached or not. The provider is the
 // one that the request's path names; the token of a login names none itself.
 func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provider string) (*permit, error) {
-	sum := sha256.Sum256([]byte(token))
+	sum := sumOf(token)
 	if isLogin(token) {
-		sum = sha256.Sum256([]byte(token + " " + provider))
+		sum = sumOf(token + " " + provider)
 	}
 	if p, ok := c.cache.Get(sum); ok {
 		return p, nil
@@ -109,6 +109,12 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 	}
 	c.cache.Add(sum, p)
 	return p, nil
+}
+
+// sumOf returns the hash of a token. Few are so long that they are copied to the heap.
+func sumOf(token string) [sha256.Size]byte {
+	var room [2 << 10]byte
+	return sha256.Sum256(append(room[:0], token...))
 }
 
 // compile opens a token, cached or not. Its error is a *grant.Denial or that of ctx.

@@ -11,6 +11,11 @@ import { binary, startRelay } from './relay.mjs'
 
 const relay = await startRelay('openai', {
   answer(call, res) {
+    if (JSON.parse(call.body).stream) {
+      res.writeHead(200, { 'content-type': 'text/event-stream' })
+      res.write('data: {"model":"gpt-4o-mini","choices":[{"delta":{"content":"once"}}]}\n\n') // and never ends
+      return
+    }
     json(res, {
       id: 'chatcmpl-1', object: 'chat.completion', model: 'gpt-4o-mini', choices: [],
       usage: { prompt_tokens: 1000, completion_tokens: 200, total_tokens: 1200 },
@@ -89,6 +94,25 @@ test('the page shows what was used', { timeout: 30_000 }, async () => {
   await page.keyboard.press('End')
   const today = new Date().toISOString().slice(0, 10)
   assert.equal(await page.locator('.readout').first().innerText(), `${today}: openai 1`)
+})
+
+test('a stream under way is shown, and ended', { timeout: 30_000 }, async () => {
+  const live = page.locator('#live tbody tr')
+  await live.getByText('No calls').waitFor()
+  const streaming = await relay.mint({ sub: hostile })
+  const res = await fetch(`${relay.url}/v1/chat/completions`, {
+    method: 'POST', headers: { authorization: `Bearer ${streaming.token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'gpt-4o-mini', stream: true, messages: [{ role: 'user', content: 'hello' }] }),
+  })
+  const heard = res.text()
+  const shown = live.filter({ hasText: streaming.id })
+  await shown.waitFor() // the page updates itself
+  assert.deepEqual(await shown.locator('td').allInnerTexts().then((texts) => texts.slice(0, 4)), [hostile, 'openai', 'gpt-4o-mini', 'answering'])
+  await shown.getByRole('button', { name: 'End' }).click()
+  await dialog.getByRole('button', { name: 'End' }).click()
+  assert.match(await heard, /once[^]*event: error\ndata: .*"code":"call_ended"/)
+  await live.getByText('No calls').waitFor()
+  assert.deepEqual(await call(streaming.token), [200, undefined], 'the token was ended with its call')
 })
 
 let minted

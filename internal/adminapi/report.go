@@ -20,6 +20,9 @@ func ParseQuery(raw string, known ...string) (url.Values, error) {
 		return nil, errors.New("the query does not parse")
 	}
 	for name, all := range values {
+		if len(known) == 0 {
+			return nil, errors.New("unknown query parameter; this request takes none")
+		}
 		if !slices.Contains(known, name) {
 			return nil, fmt.Errorf("unknown query parameter; must be one of %s", strings.Join(known, ", "))
 		}

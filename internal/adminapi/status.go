@@ -1,6 +1,9 @@
 package adminapi
 
-import "time"
+import (
+	"runtime/debug"
+	"time"
+)
 
 // Status is the state of a relay.
 type Status struct {
@@ -29,4 +32,17 @@ type ProviderInfo struct {
 	Preset  string `json:"preset,omitempty"`
 	BaseURL string `json:"base_url"`
 	Keys    int    `json:"keys"` // how many keys the relay has for it
+}
+
+// Version returns the version of this module.
+func Version() string {
+	info, _ := debug.ReadBuildInfo()
+	if info != nil {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == "github.com/relayapi/caddy-relayapi" && m.Version != "" {
+				return m.Version
+			}
+		}
+	}
+	return "unknown"
 }

@@ -4,7 +4,6 @@ package lines
 
 import (
 	"errors"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -13,10 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/relayapi/caddy-relayapi/grant"
 )
-
-// Placeholder matches a placeholder of the environment or of a file, alone. A secret must
-// be one.
-var Placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
 
 // Text reads one argument. instead says what to do instead of giving the line twice.
 func Text(d *caddyfile.Dispenser, to *string, instead string) error {

@@ -8,9 +8,9 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 )
 
 // Config says where warnings about limits are sent.
@@ -36,7 +36,7 @@ func (c *Config) Check() error {
 	switch {
 	case c.Secret == "":
 		return errors.New("secret is missing; it signs what is sent, so that the receiver knows who sent it: add a line `secret {env.NAME}`")
-	case !lines.Placeholder.MatchString(c.Secret):
+	case !placeholder.Is(c.Secret):
 		return errLiteralSecret
 	case strings.Contains(c.URL, "{"):
 		return nil // it is not known yet
@@ -50,13 +50,11 @@ func (c *Config) Provision() (err error) {
 	if err := c.Check(); err != nil {
 		return err
 	}
-	replacer := caddy.NewReplacer()
-	if c.url, err = parseURL(replacer.ReplaceAll(c.URL, "")); err != nil {
+	if c.url, err = parseURL(placeholder.Expand(c.URL)); err != nil {
 		return err
 	}
-	secret, _ := replacer.GetString(strings.Trim(c.Secret, "{}"))
-	c.key, err = parseSecret(strings.TrimSpace(secret))
-	if err != nil {
+	secret, _ := placeholder.Value(c.Secret)
+	if c.key, err = parseSecret(secret); err != nil {
 		return fmt.Errorf("%s %w", c.Secret, err)
 	}
 	return nil
@@ -121,7 +119,7 @@ func (c *Config) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := lines.Text(d, &c.Secret, ""); err != nil {
 			return err
 		}
-		if !lines.Placeholder.MatchString(c.Secret) {
+		if !placeholder.Is(c.Secret) {
 			return d.Err(errLiteralSecret.Error())
 		}
 	}
