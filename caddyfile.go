@@ -22,6 +22,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/notify"
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -519,31 +520,9 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if p.Credential != nil {
 		return d.Err("credential is given twice; a request carries one")
 	}
-	args := d.RemainingArgs()
-	form := ""
-	if len(args) > 0 {
-		form, args = args[0], args[1:]
-	}
-	switch n := len(args); {
-	case form == "header" && n == 1:
-		p.Credential = &Credential{Header: args[0]}
-	case form == "header" && n == 2:
-		p.Credential = &Credential{Header: args[0], Prefix: args[1]}
-	case form == "query" && n == 1:
-		p.Credential = &Credential{Query: args[0]}
-	case form == "basic" && n == 0:
-		p.Credential = &Credential{Basic: true}
-	case form == "basic" && n == 1:
-		p.Credential = &Credential{Basic: true, User: args[0]}
-	default:
-		return d.Err("write `credential header <name> [<prefix>]`, `credential query <name>` or `credential basic [<user>]`")
-	}
-
-	if err := p.Credential.check(); err != nil {
+	var err error
+	if p.Credential, err = realkey.ParseCredential(d.RemainingArgs(), placeholder.Is); err != nil {
 		return d.Err(err.Error())
-	}
-	if user := p.Credential.User; !placeholder.Is(user) && !provider.ValidUser(user) {
-		return d.Err("credential basic: the user must be printable ASCII without spaces and colons") // quotes nothing, because it may be a key
 	}
 	return nil
 }

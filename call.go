@@ -14,9 +14,11 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/metrics"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/internal/registry"
+	"github.com/relayapi/caddy-relayapi/internal/telemetry"
 	"github.com/relayapi/caddy-relayapi/internal/ws"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -38,6 +40,8 @@ type call struct {
 	held     held     // what is given back when the call is over
 	outcome  outcome  // what became of the call
 
+	stats     *metrics.Caller  // of the token; nil means that it is not opened
+	trace     telemetry.Trace  // for Caddy's tracing, logs and handlers
 	waits     atomic.Bool      // the usage is read also when the client has left
 	rateLimit ratelimit.Header // zero means that the token's rate is not limited
 }
@@ -88,7 +92,10 @@ type outcome struct {
 	conn      net.Conn     // to the provider, if no other call is on it
 	answered  bool         // the provider's answer is being passed on
 	status    atomic.Int32 // of the answer to the client; 0 means none so far
+	stream    atomic.Bool  // the answer is a stream of events
+	code      string       // of the refusal that was the answer; empty means none
 	provider  int          // status of the provider's answer; 0 means none
+	sent      time.Time    // when the call had a connection to the provider
 	bytesIn   atomic.Int64 // of the request's body, sent on
 	bytesOut  atomic.Int64 // of the answer's body, passed on
 	complaint string       // of the provider, about the key

@@ -201,6 +201,7 @@ func (c *call) noteRemains() {
 	for _, charge := range c.held.charges {
 		if left, known := c.relay.ledger.Left(charge); known {
 			c.spending.remains.Note(charge.Counter.Unit, left)
+			stats.Left(&charge, left)
 		}
 	}
 }

@@ -84,7 +84,7 @@ price demo vector input 0.02`
 const (
 	bill22     = `{"prompt_tokens":22,"completion_tokens":4,"total_tokens":26,"prompt_tokens_details":{"cached_tokens":15}}`
 	told22     = `{"model":"m","usage":` + bill22 + `}`
-	bare       = `{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"hi"}}]}`
+	bareChunk  = `{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"hi"}}]}`
 	last       = `{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`
 	called     = `{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"t","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}],"usage":null}`
 	askingBody = `{"stream_options":{"include_usage":true},"model":"m","stream":true,"max_tokens":10,"messages":[{"role":"user","content":"hello"}]}`
@@ -100,7 +100,7 @@ var (
 	used22   = tokenstore.Usage{Input: 7, CacheRead: 15, Output: 4}
 	untold   = tokenstore.Usage{Unmetered: 1}
 	usual22  = []string{chunk, chunk, usageChunk, "[DONE]"}
-	seen22   = sse(bare, bare, "[DONE]")
+	seen22   = sse(bareChunk, bareChunk, "[DONE]")
 	reserved = asReserved(streamBody)
 )
 
@@ -164,13 +164,13 @@ var meteringCases = map[string]meteringCase{
 	"1 the same, of a budget in tokens":       {budget: "tokens 1000", answer: []string{told22}, used: used22, cost: usageNano, tokens: 26},
 	"1 the same, without a budget":            {budget: "none", answer: []string{told22}, used: used22, cost: usageNano},
 	"1 a cached part larger than the prompt":  {answer: []string{strings.Replace(told22, "15", "23", 1)}, used: tokenstore.Usage{Input: 22, Output: 4}, cost: 22*inputNano + 4*outputNano},
-	"1 a prompt without a split, in a stream": {answer: []string{chunk, strings.Replace(usageChunk, `"cached_tokens":15`, "", 1), "[DONE]"}, reads: sse(bare, "[DONE]"), used: tokenstore.Usage{Input: 22, Output: 4}, cost: 22*inputNano + 4*outputNano},
+	"1 a prompt without a split, in a stream": {answer: []string{chunk, strings.Replace(usageChunk, `"cached_tokens":15`, "", 1), "[DONE]"}, reads: sse(bareChunk, "[DONE]"), used: tokenstore.Usage{Input: 22, Output: 4}, cost: 22*inputNano + 4*outputNano},
 
 	// ferro-labs/ai-gateway#281
 	"2 a stream that was not asked for its usage": {answer: usual22, reads: seen22, used: used22, cost: usageNano},
 	"2 one that was":                                  {body: askingBody, answer: usual22, used: used22, cost: usageNano},
-	"2 a server that ignores the wish":                {answer: []string{bare, last, "[DONE]"}, used: untold, cost: reserved},
-	"2 a stream without a budget, and without asking": {budget: "none", answer: []string{bare, last, "[DONE]"}, used: untold},
+	"2 a server that ignores the wish":                {answer: []string{bareChunk, last, "[DONE]"}, used: untold, cost: reserved},
+	"2 a stream without a budget, and without asking": {budget: "none", answer: []string{bareChunk, last, "[DONE]"}, used: untold},
 	"2 a stream without a budget that was asked":      {budget: "none", body: askingBody, answer: usual22, used: used22, cost: usageNano},
 	"2 metering that always asks":                     {budget: "none", config: "meter always", answer: usual22, reads: seen22, used: used22, cost: usageNano},
 	"2 metering that always asks, of a long body":     {budget: "none", config: "meter always", body: strings.Replace(streamBody, "hello", strings.Repeat("hello", 9000), 1), answer: usual22, reads: seen22, used: used22, cost: usageNano},
@@ -310,15 +310,15 @@ var meteringCases = map[string]meteringCase{
 		used: untold, cost: int64(len(replyBody))*inputNano + 10*outputNano},
 
 	// An error in a stream of status 200: what was made before it, nobody tells.
-	"an error in a stream":             {answer: []string{bare, `{"error":{"message":"overloaded"}}`}, used: untold, cost: reserved},
+	"an error in a stream":             {answer: []string{bareChunk, `{"error":{"message":"overloaded"}}`}, used: untold, cost: reserved},
 	"an error instead of a stream":     {answer: []string{`{"error":{"message":"overloaded"}}`, "[DONE]"}, used: untold, cost: reserved},
 	"an error in JSON, with a 200":     {answer: []string{`{"error":{"message":"overloaded"}}`}, used: untold, cost: asReserved(askBody)},
-	"a stream that breaks":             {answer: []string{bare, bare}, breaks: true, used: untold, cost: reserved},
+	"a stream that breaks":             {answer: []string{bareChunk, bareChunk}, breaks: true, used: untold, cost: reserved},
 	"JSON without usage":               {answer: []string{`{"model":"m"}`}, used: untold, cost: asReserved(askBody)},
 	"[DONE], and no usage before":      {body: askingBody, answer: []string{chunk, "[DONE]"}, used: untold, cost: int64(len(askingBody))*inputNano + 10*outputNano},
 	"more than was reserved":           {answer: []string{`{"model":"m","usage":{"prompt_tokens":1000,"completion_tokens":500,"total_tokens":1500}}`}, used: tokenstore.Usage{Input: 1000, Output: 500, Overrun: 7_000_000 - asReserved(askBody)}, cost: 7_000_000},
 	"a stream of a budget in tokens":   {budget: "tokens 1000", answer: usual22, reads: seen22, used: used22, cost: usageNano, tokens: 26},
-	"a broken one of it":               {budget: "tokens 1000", answer: []string{bare}, breaks: true, used: untold, tokens: (reserved-10*outputNano)/inputNano + 10},
+	"a broken one of it":               {budget: "tokens 1000", answer: []string{bareChunk}, breaks: true, used: untold, tokens: (reserved-10*outputNano)/inputNano + 10},
 	"an unknown model in the answer":   {answer: []string{strings.Replace(told22, `"m"`, `"m-0314"`, 1)}, used: used22, cost: usageNano},
 	"a model without a price, passive": {budget: "none", body: `{"model":"new","messages":[]}`, answer: []string{strings.Replace(told22, `"m"`, `"new"`, 1)}, used: used22},
 
@@ -330,7 +330,7 @@ var meteringCases = map[string]meteringCase{
 		used: tokenstore.Usage{Input: 9, Output: 1, Unmetered: 1}, cost: (int64(len(claudeBody))*3000 + 10*outputNano) * 11 / 10},
 
 	// https://docs.mistral.ai/api: usage comes in the last chunk, unasked
-	"Mistral: usage beside the last words": {provider: "mistral", body: strings.Replace(streamBody, `"max_tokens":10,`, `"max_tokens":10,"n":1,`, 1), answer: []string{bare,
+	"Mistral: usage beside the last words": {provider: "mistral", body: strings.Replace(streamBody, `"max_tokens":10,`, `"max_tokens":10,"n":1,`, 1), answer: []string{bareChunk,
 		`{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":22,"total_tokens":26,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":15}}}`, "[DONE]"},
 		used: used22, cost: usageNano},
 

@@ -35,6 +35,7 @@ const (
 	codeTooEarly            = "too_early"
 	codeMethodNotAllowed    = "method_not_allowed"
 	codeMintUnauthorized    = "mint_unauthorized"
+	codeGrantType           = "unsupported_grant_type"
 	codeRateLimited         = "rate_limited"
 	codeConcurrency         = "concurrency_exceeded"
 	codeBusy                = "busy"
@@ -128,7 +129,9 @@ var answers = map[string]answer{
 	codeMethodNotAllowed: {status: 405, kind: invalidRequest, detail: true,
 		message: "This endpoint does not permit the request's method."},
 	codeMintUnauthorized: {status: 401, kind: authentication,
-		message: "There is no valid mint secret in this request. Send it as Authorization: Bearer."},
+		message: "There is no valid mint secret or login's token in this request. Send it as Authorization: Bearer."},
+	codeGrantType: {status: 400, kind: invalidRequest, detail: true,
+		message: "This endpoint exchanges the tokens of logins."},
 	codeRateLimited: {status: 429, kind: rateLimit, detail: true, retry: 1,
 		message: "There are too many requests. Wait before the next one."},
 
@@ -160,6 +163,8 @@ type refusal struct {
 	form  errorform.Form // of the body; zero means the common one
 	shown bool           // the client is told the rule, whatever answer.detail says
 	retry int            // seconds after which a retry can help, if later than the answer says
+
+	scope, limit string // of the limit that was reached; empty means none
 }
 
 // refuse makes a refusal. A rule may quote the client, so it is redacted.
@@ -170,6 +175,12 @@ func refuse(code, rule string) *refusal {
 // after returns the refusal with how long to wait before a retry.
 func (f *refusal) after(wait time.Duration) *refusal {
 	f.retry = int(math.Ceil(wait.Seconds()))
+	return f
+}
+
+// of returns the refusal with the limit that was reached, for the metrics.
+func (f *refusal) of(scope, limit string) *refusal {
+	f.scope, f.limit = scope, limit
 	return f
 }
 
@@ -258,7 +269,7 @@ func (f *refusal) write(w http.ResponseWriter) {
 		header.Set("Upgrade", "websocket")
 		header.Add("Connection", "Upgrade")
 	}
-	w.WriteHeader(a.status)
+	w.WriteHeader(f.form.Status(e))
 	_, _ = w.Write(body) // a client that is gone needs no answer
 }
 
@@ -285,7 +296,7 @@ func (f *refusal) event(dialect string) []byte {
 
 // log writes one line that names the broken rule, and counts the refusal.
 func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
-	refusals.WithLabelValues(f.code).Inc()
+	stats.Refusal(f.code, f.scope, f.limit)
 	if c := logger.Check(answers[f.code].level, "refused"); c != nil {
 		c.Write(append(fields,
 			zap.String("code", f.code),

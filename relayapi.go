@@ -134,6 +134,7 @@ type relay struct {
 	ledger  *ledger
 	minter  *mint.Minter // of the relay's own issuer
 	secrets *mint.SecretIssuers
+	minters map[string]*mint.Minter            // of the issuers with a login
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
 	config  []tokenstore.Limit                 // of the app
 	started time.Time
@@ -176,7 +177,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger, a.started = ctx, ctx.Logger(), make(chan struct{})
-	registerMetrics(ctx.GetMetricsRegistry())
+	stats.Register(ctx.GetMetricsRegistry())
 
 	if a.MaxTTL == 0 {
 		a.MaxTTL = caddy.Duration(defaultMaxTTL)
@@ -327,6 +328,18 @@ func (a *App) logins() map[string]*Issuer {
 	return found
 }
 
+// mintsAt reports whether a page of an origin may mint for the users of a login.
+func (a *App) mintsAt(origin string) bool {
+	for _, issuer := range a.logins() {
+		for i := -1; i < len(issuer.Login.Plans); i++ {
+			if _, _, allow := issuer.Login.plan(i, issuer); slices.Contains(allow.Origins, origin) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // checkLogins refuses two issuers whose tokens nobody could tell apart.
 func (a *App) checkLogins() error {
 	holders := make(map[string]string) // by the login's issuer
@@ -407,11 +420,14 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	signers := maps.Clone(a.signers)
 	signers[mint.RelayIssuer] = signer.Public()
-	secrets := new(mint.SecretIssuers)
+	secrets, minters := new(mint.SecretIssuers), make(map[string]*mint.Minter)
 	for name, issuer := range a.Issuers {
-		if issuer.Secret != "" { // the relay signs in the issuer's name
+		switch { // the relay signs in the issuer's name
+		case issuer.Secret != "":
 			signers[name] = signer.Public()
 			secrets.Add(newMinter(name), issuer.digest)
+		case issuer.Login != nil:
+			signers[name], minters[name] = signer.Public(), newMinter(name)
 		}
 	}
 
@@ -424,7 +440,7 @@ func (a *App) newRelay() (*relay, error) {
 		return nil, fmt.Errorf("token cache: %w", err)
 	}
 	return &relay{
-		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
+		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets, minters: minters,
 		rates: limitersOf(&a.ledger.rates, a.RateLimits), config: storedLimits(a.Limits), started: time.Now(),
 	}, nil
 }

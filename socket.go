@@ -122,7 +122,7 @@ func (a account) Settle(r metering.Reservation, used metering.Amounts) {
 
 // Observe implements [metering.Account].
 func (a account) Observe(b metering.Bill) {
-	a.c.relay.ledger.Observe(a.c.permit.token, b.Model, b.Usage)
+	a.c.observe(b.Model, b.Usage)
 }
 
 // End implements [metering.Account].

@@ -221,6 +221,7 @@ func (c *call) gotConn(info httptrace.GotConnInfo, h2c bool) {
 		c.end(why)
 	}
 	if c.Err() == nil {
+		c.outcome.sent = time.Now()
 		c.outcome.connected.Store(true)
 		return
 	}

@@ -56,6 +56,7 @@ var contract = []struct {
 	{"Admit_AppliesAnOverrideAtTheFirstUse", contractAdmitAppliesAnOverrideAtTheFirstUse},
 	{"RevocationsMatchAndLast", contractRevocationsMatchAndLast},
 	{"TokensAreListedInPages", contractTokensAreListedInPages},
+	{"LeasesCommitsAndSizeAreTold", contractLeasesCommitsAndSizeAreTold},
 	{"UsageAddsUp", contractUsageAddsUp},
 	{"UsageOfManyTokens", contractUsageOfManyTokens},
 	{"UsageSurvivesAFailedWrite", contractUsageSurvivesAFailedWrite},

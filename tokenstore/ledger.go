@@ -38,8 +38,10 @@ type Ledger struct {
 	down    atomic.Pointer[error] // why nothing is admitted any more; nil: it is
 	commits atomic.Int64          // time of the latest that succeeded, unix nanoseconds; 0: none yet
 	failing atomic.Pointer[error] // why the last commit failed; nil: it succeeded
-	closer  sync.Once
-	closed  error
+
+	onCommit atomic.Pointer[func(time.Duration, error)] // nil: nobody watches
+	closer   sync.Once
+	closed   error
 }
 
 type shard struct {
@@ -64,6 +66,8 @@ type backend interface {
 	// used returns what is durable on a counter, including leases.
 	used(c Counter) (int64, error)
 	birthday() time.Time
+	// size returns how many bytes the database takes.
+	size() (bytes int64, err error)
 	close() error
 
 	// The operator's side.

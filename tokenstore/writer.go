@@ -226,7 +226,7 @@ func (l *Ledger) commit(b *batch) error {
 	if errors.Is(l.stopped(), errBroken) {
 		return errBroken
 	}
-	err := l.db.commit(b)
+	err := l.timed(b)
 	l.note(err)
 	return err
 }
