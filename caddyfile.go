@@ -18,12 +18,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
-	"github.com/relayapi/caddy-relayapi/internal/cloudauth"
+	"github.com/relayapi/caddy-relayapi/internal/credential"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/notify"
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
-	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -522,16 +521,15 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 		return d.Err("credential is given twice; a request carries one")
 	}
 	args := d.RemainingArgs()
-	if len(args) > 0 && slices.Contains(cloudauth.Kinds, args[0]) {
-		config, err := cloudauth.Unmarshal(d, args[0], args[1:])
-		p.Credential = &Credential{Config: config}
+	if len(args) > 0 && slices.Contains(credential.Kinds, args[0]) {
+		cloud, err := credential.Unmarshal(d, args[0], args[1:])
+		p.Credential = &Credential{Cloud: cloud}
 		return err
 	}
-	credential, err := realkey.ParseCredential(args, placeholder.Is)
-	if err != nil {
+	var err error
+	if p.Credential, err = credential.Parse(args, placeholder.Is); err != nil {
 		return d.Err(err.Error())
 	}
-	p.Credential = &Credential{Credential: *credential}
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/baseurl"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
-	"github.com/relayapi/caddy-relayapi/internal/cloudauth"
+	"github.com/relayapi/caddy-relayapi/internal/credential"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
@@ -76,21 +76,7 @@ type Provider struct {
 
 // Credential is where a provider reads its key: in a header, in the query, or in
 // HTTP Basic. For AWS, Google and Azure it is what stands for a key.
-type Credential struct {
-	realkey.Credential
-	cloudauth.Config
-}
-
-// placement returns where the key goes, unless something is wrong with the credential.
-func (c *Credential) placement() (provider.Placement, error) {
-	switch kinds := c.Kinds(); {
-	case len(kinds) == 0:
-		return c.Credential.Placement(placeholder.Value)
-	case len(kinds) > 1 || c.Credential != (realkey.Credential{}):
-		return provider.Placement{}, errors.New("credential: the key goes in one place; write either header, query, basic, aws, google or entra")
-	}
-	return c.Config.Placement(), nil
-}
+type Credential = credential.Credential
 
 // providersFromEnvironment configures every preset whose variable is set.
 func providersFromEnvironment() map[string]*Provider {
@@ -178,7 +164,7 @@ func (p *Provider) provisionCredential(preset provider.Preset, logger *zap.Logge
 	p.credential = preset.Credential
 	if c := p.Credential; c != nil {
 		var err error
-		if p.credential, err = c.placement(); err != nil {
+		if p.credential, err = c.Placement(placeholder.Value); err != nil {
 			return err
 		}
 	}
@@ -210,8 +196,8 @@ func (p *Provider) provisionSource(preset provider.Preset, logger *zap.Logger) e
 	if len(p.APIKeys) > 0 || p.NoAPIKey {
 		return fmt.Errorf("credential %s: it stands for the key; remove api_key", p.Credential.Kinds()[0])
 	}
-	source, err := p.Credential.Source(&cloudauth.Env{
-		Preset: preset, Accounts: p.Accounts, Resolve: placeholder.Value, Logger: logger.With(zap.String("provider", p.name)),
+	source, err := p.Credential.Source(&credential.Env{
+		Preset: preset, Accounts: p.Accounts, Logger: logger.With(zap.String("provider", p.name)),
 	})
 	if err != nil {
 		return err

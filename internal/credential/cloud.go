@@ -1,11 +1,12 @@
-// Package cloudauth gets the credentials of providers that read no static key: it signs
-// requests for AWS, and gets access tokens of Google and Microsoft Entra.
+// Package credential has what providers accept of a caller. A [Credential] says where a
+// provider reads its key.
 //
-// A [Config] says which. [Config.Source] makes a [Source] of it without asking the
+// Some read no static key: for AWS requests are signed, and Google and Azure read access
+// tokens. A [Cloud] says which. [Cloud.Source] makes a [Source] of it without asking the
 // network, so that a relay also starts when a cloud is away. The source gets what it
 // hands out from the cloud's own library, and gets it anew before it expires. What it
 // hands out is a [realkey.Key], whose bytes nobody else can read.
-package cloudauth
+package credential
 
 import (
 	"context"
@@ -20,8 +21,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Config is a credential that is no static key. At most one member is set.
-type Config struct {
+// Cloud is a credential that is no static key. At most one member is set.
+type Cloud struct {
 	// Sign requests by AWS Signature Version 4.
 	AWS *AWS `json:"aws,omitempty"`
 
@@ -32,11 +33,11 @@ type Config struct {
 	Entra *Entra `json:"entra,omitempty"`
 }
 
-// bearer is where providers read access tokens.
+// bearer is where clouds read access tokens. A key that a token carries goes there too.
 var bearer = provider.Placement{Header: "Authorization", Prefix: "Bearer "}
 
 // Kinds returns the names of the members that are set.
-func (c Config) Kinds() []string {
+func (c Cloud) Kinds() []string {
 	var kinds []string
 	for kind, given := range map[string]bool{"aws": c.AWS != nil, "google": c.Google != nil, "entra": c.Entra != nil} {
 		if given {
@@ -46,13 +47,9 @@ func (c Config) Kinds() []string {
 	return kinds
 }
 
-// Placement returns where the credential goes. A key that a token carries goes there
-// too.
-func (c Config) Placement() provider.Placement { return bearer }
-
 // AlsoReads returns further places where the cloud reads credentials, or what they are
 // for. A client's values there must not reach it.
-func (c Config) AlsoReads() []provider.Placement {
+func (c Cloud) AlsoReads() []provider.Placement {
 	if c.AWS == nil {
 		return nil
 	}
@@ -67,15 +64,12 @@ func (c Config) AlsoReads() []provider.Placement {
 }
 
 // Signs reports whether requests are signed, which takes their whole body.
-func (c Config) Signs() bool { return c.AWS != nil }
+func (c Cloud) Signs() bool { return c.AWS != nil }
 
 // Env is what a source needs to know beside its config.
 type Env struct {
 	Preset   provider.Preset
 	Accounts []string // of the preset's base URL
-
-	// Resolve returns the value of a placeholder. It reports false for what is none.
-	Resolve func(ref string) (value string, ok bool)
 
 	Logger *zap.Logger
 	Client *http.Client // asks for tokens; nil means one that gives up in time
@@ -105,7 +99,7 @@ func (e *Env) client() *http.Client {
 
 // Source returns the source of the credential, or nil if the config has none. Its errors
 // quote no value.
-func (c Config) Source(env *Env) (*Source, error) {
+func (c Cloud) Source(env *Env) (*Source, error) {
 	var fetch fetcher
 	var err error
 	switch {

@@ -1,4 +1,4 @@
-package cloudauth
+package credential
 
 import (
 	"crypto"
@@ -34,17 +34,13 @@ const (
 	accessToken  = "ya29.c.access-token-of-a-test-0123456789abcdefghijklmnop"
 )
 
-// testEnv resolves {env.*} from the environment.
 func testEnv(t *testing.T, preset string, accounts ...string) *Env {
 	t.Helper()
 	p, ok := provider.Lookup(preset)
 	if !ok {
 		t.Fatalf("no preset %s", preset)
 	}
-	return &Env{Preset: p, Accounts: accounts, Logger: zap.NewNop(), Resolve: func(ref string) (string, bool) {
-		name, ok := strings.CutPrefix(strings.TrimSuffix(ref, "}"), "{env.")
-		return os.Getenv(name), ok
-	}}
+	return &Env{Preset: p, Accounts: accounts, Logger: zap.NewNop()}
 }
 
 // clearEnv takes away what the libraries would find.
@@ -117,7 +113,7 @@ func TestAWS_FindsKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			source, err := Config{AWS: &tc.config}.Source(testEnv(t, "bedrock", "eu-north-1"))
+			source, err := Cloud{AWS: &tc.config}.Source(testEnv(t, "bedrock", "eu-north-1"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,7 +211,7 @@ func TestGoogle_GetsTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			asked.Store(0)
 			t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
-			source, err := Config{Google: &config}.Source(testEnv(t, "openai"))
+			source, err := Cloud{Google: &config}.Source(testEnv(t, "openai"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -268,7 +264,7 @@ func TestEntra_GetsTokens(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","expires_in":3599}`, accessToken)
 	})
-	config := Config{Entra: &Entra{Tenant: "t1", Client: "c1", ClientSecret: "{env.CLIENT_SECRET}", Authority: server.URL}}
+	config := Cloud{Entra: &Entra{Tenant: "t1", Client: "c1", ClientSecret: "{env.CLIENT_SECRET}", Authority: server.URL}}
 	env := testEnv(t, "azure-openai", "r")
 	env.Client = server.Client()
 	source, err := config.Source(env)
@@ -305,7 +301,7 @@ func TestSource_ErrorsShowNoSecrets(t *testing.T) {
 	defer google.Close()
 	file, _ := serviceAccount(t, google.URL)
 
-	for name, config := range map[string]Config{
+	for name, config := range map[string]Cloud{
 		"entra":  {Entra: &Entra{Tenant: "t1", Client: "c1", ClientSecret: "{env.CLIENT_SECRET}", Authority: entra.URL}},
 		"google": {Google: &Google{File: file}},
 	} {
@@ -351,27 +347,27 @@ func TestConfig_Refuses(t *testing.T) {
 		}
 	}
 	for name, tc := range map[string]struct {
-		config Config
+		config Cloud
 		preset string
 		about  string
 	}{
-		"no region":            {Config{AWS: &AWS{AccessKey: []string{"{env.ID}", "{env.ID}"}}}, "bedrock", "region"},
-		"no service":           {Config{AWS: &AWS{Region: "r"}}, "openai-compatible", "service"},
-		"no keys":              {Config{AWS: &AWS{Region: "r"}}, "bedrock", "no credentials"},
-		"unknown profile":      {Config{AWS: &AWS{Region: "r", Profile: "nobody"}}, "bedrock", "nobody"},
-		"profile and keys":     {Config{AWS: &AWS{Region: "r", Profile: "a", AccessKey: []string{"{env.ID}", "{env.ID}"}}}, "bedrock", "either"},
-		"one key":              {Config{AWS: &AWS{Region: "r", AccessKey: []string{"{env.ID}"}}}, "bedrock", "access_key"},
-		"a literal key":        {Config{AWS: &AWS{Region: "r", AccessKey: []string{"{env.ID}", clientSecret}}}, "bedrock", "placeholders"},
-		"a key that isn't set": {Config{AWS: &AWS{Region: "r", AccessKey: []string{"{env.ID}", "{env.NONE}"}}}, "bedrock", "{env.NONE}"},
-		"no file":              {Config{Google: &Google{File: dir + "/none"}}, "openai", "none"},
-		"no JSON":              {Config{Google: &Google{File: dir + "/text"}}, "openai", "JSON"},
-		"unknown type":         {Config{Google: &Google{File: dir + "/type"}}, "openai", "type"},
-		"no private key":       {Config{Google: &Google{File: dir + "/key"}}, "openai", "key"},
-		"a tenant alone":       {Config{Entra: &Entra{Tenant: "t"}}, "azure-openai", "<tenant> <client>"},
-		"a secret alone":       {Config{Entra: &Entra{ClientSecret: "{env.ID}"}}, "azure-openai", "<tenant> <client>"},
-		"a literal secret":     {Config{Entra: &Entra{Tenant: "t", Client: "c", ClientSecret: clientSecret}}, "azure-openai", "placeholders"},
-		"no workload identity": {Config{Entra: &Entra{Tenant: "t", Client: "c"}}, "azure-openai", "token file"},
-		"authority over http":  {Config{Entra: &Entra{Tenant: "t", Client: "c", ClientSecret: "{env.ID}", Authority: "http://x.example"}}, "azure-openai", "https"},
+		"no region":            {Cloud{AWS: &AWS{AccessKey: []string{"{env.ID}", "{env.ID}"}}}, "bedrock", "region"},
+		"no service":           {Cloud{AWS: &AWS{Region: "r"}}, "openai-compatible", "service"},
+		"no keys":              {Cloud{AWS: &AWS{Region: "r"}}, "bedrock", "no credentials"},
+		"unknown profile":      {Cloud{AWS: &AWS{Region: "r", Profile: "nobody"}}, "bedrock", "nobody"},
+		"profile and keys":     {Cloud{AWS: &AWS{Region: "r", Profile: "a", AccessKey: []string{"{env.ID}", "{env.ID}"}}}, "bedrock", "either"},
+		"one key":              {Cloud{AWS: &AWS{Region: "r", AccessKey: []string{"{env.ID}"}}}, "bedrock", "access_key"},
+		"a literal key":        {Cloud{AWS: &AWS{Region: "r", AccessKey: []string{"{env.ID}", clientSecret}}}, "bedrock", "placeholders"},
+		"a key that isn't set": {Cloud{AWS: &AWS{Region: "r", AccessKey: []string{"{env.ID}", "{env.NONE}"}}}, "bedrock", "{env.NONE}"},
+		"no file":              {Cloud{Google: &Google{File: dir + "/none"}}, "openai", "none"},
+		"no JSON":              {Cloud{Google: &Google{File: dir + "/text"}}, "openai", "JSON"},
+		"unknown type":         {Cloud{Google: &Google{File: dir + "/type"}}, "openai", "type"},
+		"no private key":       {Cloud{Google: &Google{File: dir + "/key"}}, "openai", "key"},
+		"a tenant alone":       {Cloud{Entra: &Entra{Tenant: "t"}}, "azure-openai", "<tenant> <client>"},
+		"a secret alone":       {Cloud{Entra: &Entra{ClientSecret: "{env.ID}"}}, "azure-openai", "<tenant> <client>"},
+		"a literal secret":     {Cloud{Entra: &Entra{Tenant: "t", Client: "c", ClientSecret: clientSecret}}, "azure-openai", "placeholders"},
+		"no workload identity": {Cloud{Entra: &Entra{Tenant: "t", Client: "c"}}, "azure-openai", "token file"},
+		"authority over http":  {Cloud{Entra: &Entra{Tenant: "t", Client: "c", ClientSecret: "{env.ID}", Authority: "http://x.example"}}, "azure-openai", "https"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clearEnv(t)
@@ -385,7 +381,7 @@ func TestConfig_Refuses(t *testing.T) {
 			}
 		})
 	}
-	if source, err := (Config{}).Source(testEnv(t, "openai")); source != nil || err != nil {
+	if source, err := (Cloud{}).Source(testEnv(t, "openai")); source != nil || err != nil {
 		t.Errorf("no credential: got %v, %v", source, err)
 	}
 }

@@ -1,4 +1,4 @@
-package cloudauth
+package credential
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"cloud.google.com/go/auth"
 	"cloud.google.com/go/auth/credentials"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 )
 
@@ -45,7 +46,7 @@ func (c *Google) fetcher(env *Env) (fetcher, error) {
 	options := &credentials.DetectOptions{Scopes: []string{scope}, Client: env.client(), DisableAsyncRefresh: true, EarlyTokenRefresh: refreshAhead}
 
 	var tokens auth.TokenProvider
-	if file := c.file(env); file != "" {
+	if file := c.file(); file != "" {
 		found, err := fromFile(file, options)
 		if err != nil {
 			return nil, err
@@ -70,10 +71,10 @@ func (c *Google) fetcher(env *Env) (fetcher, error) {
 
 // file returns the file that is configured, or that Application Default Credentials
 // would find, or "" if there is none.
-func (c *Google) file(env *Env) string {
+func (c *Google) file() string {
 	switch fromEnv := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"); {
 	case c.File != "":
-		return env.expand(c.File)
+		return placeholder.Expand(c.File)
 	case fromEnv != "":
 		return fromEnv
 	}

@@ -1,4 +1,4 @@
-package realkey
+package credential
 
 import (
 	"errors"
@@ -10,8 +10,10 @@ import (
 )
 
 // Credential is where a provider reads its key: in a header, in the query, or in
-// HTTP Basic.
+// HTTP Basic. For AWS, Google and Azure it is what stands for a key.
 type Credential struct {
+	Cloud
+
 	// The header's name.
 	Header string `json:"header,omitempty"`
 
@@ -32,7 +34,7 @@ type Credential struct {
 
 // Check returns what is wrong with a credential.
 func (c *Credential) Check() error {
-	places := 0
+	places := len(c.Kinds())
 	for _, given := range []bool{c.Header != "", c.Query != "", c.Basic} {
 		if given {
 			places++
@@ -58,6 +60,9 @@ func (c *Credential) Placement(resolve func(ref string) (value string, ok bool))
 	if err := c.Check(); err != nil {
 		return provider.Placement{}, err
 	}
+	if len(c.Kinds()) > 0 {
+		return bearer, nil
+	}
 	if !c.Basic {
 		place := provider.Placement{Header: c.Header, Query: c.Query}
 		if c.Prefix != "" {
@@ -78,8 +83,8 @@ func (c *Credential) Placement(resolve func(ref string) (value string, ok bool))
 	return provider.BasicPlacement(user), nil
 }
 
-// ParseCredential reads the arguments of a line such as `credential header X-Api-Key`.
-func ParseCredential(args []string, isPlaceholder func(string) bool) (*Credential, error) {
+// Parse reads the arguments of a line such as `credential header X-Api-Key`.
+func Parse(args []string, isPlaceholder func(string) bool) (*Credential, error) {
 	form := ""
 	if len(args) > 0 {
 		form, args = args[0], args[1:]

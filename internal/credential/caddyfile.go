@@ -1,14 +1,14 @@
-package cloudauth
+package credential
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 )
 
 // Kinds are the kinds of credentials, as [Unmarshal] reads them.
@@ -29,33 +29,33 @@ var Kinds = []string{"aws", "google", "entra"}
 //	    scope <scope>
 //	    authority <url>
 //	}
-func Unmarshal(d *caddyfile.Dispenser, kind string, args []string) (Config, error) {
+func Unmarshal(d *caddyfile.Dispenser, kind string, args []string) (Cloud, error) {
 	switch n := len(args); {
 	case kind == "aws" && n <= 1:
 		c := new(AWS)
 		copyInto(args, &c.Profile)
 		if err := block(d, map[string]*string{"region": &c.Region, "service": &c.Service}, "access_key", &c.AccessKey); err != nil {
-			return Config{}, err
+			return Cloud{}, err
 		}
-		return Config{AWS: c}, located(d, c.check())
+		return Cloud{AWS: c}, located(d, c.check())
 	case kind == "google" && n <= 1:
 		c := new(Google)
 		copyInto(args, &c.File)
-		return Config{Google: c}, block(d, map[string]*string{"scope": &c.Scope}, "", nil)
+		return Cloud{Google: c}, block(d, map[string]*string{"scope": &c.Scope}, "", nil)
 	case kind == "entra" && (n == 0 || n == 2):
 		c := new(Entra)
 		copyInto(args, &c.Tenant, &c.Client)
 		var secret []string
 		if err := block(d, map[string]*string{"scope": &c.Scope, "authority": &c.Authority}, "client_secret", &secret); err != nil {
-			return Config{}, err
+			return Cloud{}, err
 		}
 		if len(secret) > 1 {
-			return Config{}, d.Err("client_secret: write one placeholder")
+			return Cloud{}, d.Err("client_secret: write one placeholder")
 		}
 		copyInto(secret, &c.ClientSecret)
-		return Config{Entra: c}, located(d, c.check())
+		return Cloud{Entra: c}, located(d, c.check())
 	}
-	return Config{}, d.Err("write `credential aws [<profile>]`, `credential google [<file>]` or `credential entra [<tenant> <client>]`")
+	return Cloud{}, d.Err("write `credential aws [<profile>]`, `credential google [<file>]` or `credential entra [<tenant> <client>]`")
 }
 
 // located returns an error with the place in the Caddyfile.
@@ -111,13 +111,11 @@ func block(d *caddyfile.Dispenser, texts map[string]*string, secrets string, to 
 const notPlaceholder = "must be placeholders, {env.NAME} or {file.PATH}; the config would show a literal secret, which {$NAME} makes"
 
 // literal reports whether a text is no placeholder.
-func literal(ref string) bool {
-	return !strings.HasPrefix(ref, "{env.") && !strings.HasPrefix(ref, "{file.") || !strings.HasSuffix(ref, "}")
-}
+func literal(ref string) bool { return !placeholder.Is(ref) }
 
 // secret returns the value of a placeholder.
 func (e *Env) secret(name, ref string) (string, error) {
-	value, ok := e.Resolve(ref)
+	value, ok := placeholder.Value(ref)
 	switch {
 	case !ok:
 		return "", fmt.Errorf("%s %s", name, notPlaceholder)
@@ -128,6 +126,3 @@ func (e *Env) secret(name, ref string) (string, error) {
 	}
 	return value, nil
 }
-
-// expand replaces the placeholders in the path of a file.
-func (e *Env) expand(path string) string { return caddy.NewReplacer().ReplaceAll(path, "") }

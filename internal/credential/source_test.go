@@ -1,4 +1,4 @@
-package cloudauth
+package credential
 
 import (
 	"context"

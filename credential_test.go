@@ -165,22 +165,12 @@ func checkSignature(t *testing.T, got received) {
 	}
 
 	path, query, _ := strings.Cut(got.RequestURI, "?")
-	segments := strings.Split(path, "/")
-	for i, segment := range segments {
-		segments[i] = uriEncode(segment)
-	}
-	var pairs []string
-	for name, values := range parsedQuery(t, query) {
-		for _, value := range values {
-			pairs = append(pairs, uriEncode(name)+"="+uriEncode(value))
-		}
-	}
-	slices.Sort(pairs)
+	path = strings.ReplaceAll(uriEncode(path), "%2F", "/")
 	hash := hexSum(got.body)
 	if sent := got.Header.Get("X-Amz-Content-Sha256"); sent != hash {
 		t.Errorf("the body's hash is sent as %s, want %s", sent, hash)
 	}
-	canonical := strings.Join([]string{got.Method, strings.Join(segments, "/"), strings.Join(pairs, "&"), fields.String(), names, hash}, "\n")
+	canonical := strings.Join([]string{got.Method, path, canonicalQuery(t, query), fields.String(), names, hash}, "\n")
 	toSign := strings.Join([]string{"AWS4-HMAC-SHA256", date, scope, hexSum([]byte(canonical))}, "\n")
 	key := []byte("AWS4" + awsSecret)
 	for _, part := range append(strings.Split(scope, "/"), toSign) {
@@ -203,13 +193,21 @@ func uriEncode(s string) string {
 	return strings.NewReplacer("+", "%20", "%7E", "~").Replace(url.QueryEscape(s))
 }
 
-func parsedQuery(t *testing.T, query string) url.Values {
+// canonicalQuery returns a query sorted and encoded in one way.
+func canonicalQuery(t *testing.T, query string) string {
 	t.Helper()
-	values, err := url.ParseQuery(query)
+	parsed, err := url.ParseQuery(query)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return values
+	var pairs []string
+	for name, values := range parsed {
+		for _, value := range values {
+			pairs = append(pairs, uriEncode(name)+"="+uriEncode(value))
+		}
+	}
+	slices.Sort(pairs)
+	return strings.Join(pairs, "&")
 }
 
 // AWS quotes the canonical request of a signature that it does not accept, and with it
