@@ -161,6 +161,9 @@ func openStore(ctx context.Context, config *StoreConfig) (caddy.Destructor, erro
 	if err != nil {
 		return nil, err
 	}
+	if shared := s.Shared(); shared != nil {
+		s.heartbeats.Share(shared, func(i adminapi.Identity) error { return s.revokeSilent(i, caddy.Log().Named("relayapi")) })
+	}
 	go s.live.watch(s.done)
 	return s, nil
 }
