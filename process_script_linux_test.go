@@ -58,7 +58,7 @@ func readMemory(dir string) ([]byte, error) {
 	defer mem.Close()
 	var all []byte
 	for lines := bufio.NewScanner(bytes.NewReader(maps)); lines.Scan(); {
-		var from, to int64
+		var from, to uint64
 		var mode string
 		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &from, &to, &mode); err != nil {
 			return nil, fmt.Errorf("%q: %w", lines.Text(), err)
@@ -67,7 +67,7 @@ func readMemory(dir string) ([]byte, error) {
 			continue
 		}
 		part := make([]byte, to-from)
-		if n, err := mem.ReadAt(part, from); err == nil || n > 0 { // some maps cannot be read
+		if n, err := mem.ReadAt(part, int64(from)); err == nil || n > 0 { // some maps cannot be read
 			all = append(all, part[:n]...)
 		}
 	}
