@@ -70,14 +70,14 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/relayapi/tokens/{issuer}/{id}", Handler: token},
 		{Pattern: "/relayapi/tokens/{issuer}/{id}/heartbeat", Handler: adminMethods{http.MethodPut: adminHeartbeat}},
 		{Pattern: "/relayapi/revocations", Handler: adminMethods{http.MethodPost: adminRevokeMany}},
-		{Pattern: "/relayapi/calls", Handler: adminMethods{http.MethodGet: bare(adminCalls)}},
+		{Pattern: "/relayapi/calls", Handler: adminMethods{http.MethodGet: withoutQuery(adminCalls)}},
 		{Pattern: "/relayapi/calls/{id}", Handler: adminMethods{http.MethodDelete: adminEndCall}},
 		{Pattern: "/relayapi/limits", Handler: adminMethods{
-			http.MethodGet: bare(adminLimits), http.MethodPut: adminSetLimit, http.MethodDelete: adminRemoveLimit,
+			http.MethodGet: withoutQuery(adminLimits), http.MethodPut: adminSetLimit, http.MethodDelete: adminRemoveLimit,
 		}},
 		{Pattern: "/relayapi/usage", Handler: adminMethods{http.MethodGet: adminUsage}},
-		{Pattern: "/relayapi/status", Handler: adminMethods{http.MethodGet: bare(adminStatus)}},
-		{Pattern: "/relayapi/keys", Handler: adminMethods{http.MethodGet: bare(adminKeys)}},
+		{Pattern: "/relayapi/status", Handler: adminMethods{http.MethodGet: withoutQuery(adminStatus)}},
+		{Pattern: "/relayapi/keys", Handler: adminMethods{http.MethodGet: withoutQuery(adminKeys)}},
 		{Pattern: "/relayapi/inspect", Handler: adminMethods{http.MethodPost: adminInspect}},
 	}
 }
@@ -125,8 +125,8 @@ func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(answer)
 }
 
-// bare refuses a query, which nothing would read.
-func bare(handle func(*adminRequest) (any, error)) func(*adminRequest) (any, error) {
+// withoutQuery refuses a query, which nothing would read.
+func withoutQuery(handle func(*adminRequest) (any, error)) func(*adminRequest) (any, error) {
 	return func(r *adminRequest) (any, error) {
 		if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
 			return nil, apiError(http.StatusBadRequest, err)

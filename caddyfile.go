@@ -20,7 +20,9 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
+	"github.com/relayapi/caddy-relayapi/internal/notify"
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
+	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -280,6 +282,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    rate_limit client|total <n> per second|minute|hour
 //	    price <provider> <model> <kind> <usd> [<kind> <usd>]...
 //	    meter always
+//	    notify <url> {
+//	        secret {env.X}
+//	    }
 //	    issuer <name> {
 //	        public_key <pem-or-jwk-file> | secret {env.X}
 //	        providers <name>...
@@ -322,7 +327,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // globalLines has the subdirectives of the global option.
-var globalLines = []string{"store", "private_key", "signing_key", "max_ttl", "limit", "rate_limit", "price", "meter", "issuer", "provider"}
+var globalLines = []string{"store", "private_key", "signing_key", "max_ttl", "limit", "rate_limit", "price", "meter", "notify", "issuer", "provider"}
 
 func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	switch d.Val() {
@@ -355,6 +360,12 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 			return d.Err("write `meter always`, once")
 		}
 		a.MeterAlways = true
+	case "notify":
+		if a.Notify != nil {
+			return d.Err("notify is given twice")
+		}
+		a.Notify = new(notify.Config)
+		return a.Notify.UnmarshalCaddyfile(d)
 	case "issuer":
 		return a.unmarshalIssuer(d)
 	case "provider":
@@ -509,31 +520,9 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if p.Credential != nil {
 		return d.Err("credential is given twice; a request carries one")
 	}
-	args := d.RemainingArgs()
-	form := ""
-	if len(args) > 0 {
-		form, args = args[0], args[1:]
-	}
-	switch n := len(args); {
-	case form == "header" && n == 1:
-		p.Credential = &Credential{Header: args[0]}
-	case form == "header" && n == 2:
-		p.Credential = &Credential{Header: args[0], Prefix: args[1]}
-	case form == "query" && n == 1:
-		p.Credential = &Credential{Query: args[0]}
-	case form == "basic" && n == 0:
-		p.Credential = &Credential{Basic: true}
-	case form == "basic" && n == 1:
-		p.Credential = &Credential{Basic: true, User: args[0]}
-	default:
-		return d.Err("write `credential header <name> [<prefix>]`, `credential query <name>` or `credential basic [<user>]`")
-	}
-
-	if err := p.Credential.check(); err != nil {
+	var err error
+	if p.Credential, err = realkey.ParseCredential(d.RemainingArgs(), placeholder.Is); err != nil {
 		return d.Err(err.Error())
-	}
-	if user := p.Credential.User; !placeholder.Is(user) && !provider.ValidUser(user) {
-		return d.Err("credential basic: the user must be printable ASCII without spaces and colons") // quotes nothing, because it may be a key
 	}
 	return nil
 }

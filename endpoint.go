@@ -1,12 +1,9 @@
 package relayapi
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,10 +13,13 @@ import (
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
 	"github.com/relayapi/caddy-relayapi/internal/cors"
+	"github.com/relayapi/caddy-relayapi/internal/errorform"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
 
@@ -32,7 +32,7 @@ type Endpoint struct {
 	// Which endpoint: `health` tells whether the relay admits calls. `jwks` serves
 	// the public keys that tokens are encrypted to (RFC 7517, section 5).
 	// `token_status` tells what is left of the token in the request. `mint` mints for
-	// a back-end that sends its issuer's secret.
+	// a back-end that sends its issuer's secret, and for the user of a login.
 	Name string `json:"endpoint"`
 
 	// Keep requests that carry a token outside `Authorization` in Caddy's access log.
@@ -154,20 +154,6 @@ func (e *Endpoint) jwks() (int, string, []byte) {
 	return http.StatusOK, "application/jwk-set+json", keys
 }
 
-// writeJSON answers one client, and returns how many bytes were sent.
-func writeJSON(w http.ResponseWriter, v any) (sent int64) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // strings, numbers and times of this era marshal
-	}
-	header := w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(body)+1))
-	header.Set("Cache-Control", "no-store")
-	n, _ := w.Write(append(body, '\n')) // a client that is gone needs no answer
-	return int64(n)
-}
-
 // statusEndpoint tells the holder of a token what is left of it. It spends no call and
 // writes nothing, so pages can poll it.
 type statusEndpoint struct {
@@ -194,7 +180,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.outcome.status.Store(http.StatusOK)
 	c.held.client.KeepConnection()
 	cors.AllowAnyOrigin(w.Header())
-	c.outcome.bytesOut.Store(writeJSON(w, status))
+	c.outcome.bytesOut.Store(adminapi.WriteJSON(w, status))
 }
 
 func (e *statusEndpoint) status(c *call, r *http.Request) (*adminapi.TokenStatus, *refusal) {
@@ -237,14 +223,15 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*adminapi.TokenStatus
 	return status, nil
 }
 
-const (
-	maxMintBody = 64 << 10 // bytes of claims
-	maxGuesses  = 10       // wrong secrets per minute and client
-)
+// maxGuesses is how many wrong secrets a client may send per minute, and maxExchanges how
+// many tokens a user of a login may mint.
+const maxGuesses, maxExchanges = 10, 60
 
-// mintEndpoint mints tokens for back-ends that send their issuer's secret. It has no
-// CORS headers and answers no preflight, because a page must not hold the secret.
+// mintEndpoint mints tokens for back-ends that send their issuer's secret, and for users
+// of logins. Only these may ask from pages, of the origins that the issuer allows: a page
+// must not hold a secret.
 type mintEndpoint struct {
+	door    *Handler // refuses as for a call
 	app     *App
 	logger  *zap.Logger
 	warning clientaddr.ProxyWarning
@@ -252,63 +239,97 @@ type mintEndpoint struct {
 
 func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
 	for _, issuer := range app.Issuers {
-		if issuer.Secret != "" {
-			return &mintEndpoint{app: app, logger: logger}, nil
+		if issuer.Secret != "" || issuer.Login != nil {
+			return &mintEndpoint{door: newDoor(app, logger, false), app: app, logger: logger}, nil
 		}
 	}
-	return nil, errors.New("mint: no issuer has a secret; write `secret {env.NAME}` in an issuer of the relayapi global option")
+	return nil, errors.New("mint: no issuer has a secret or a login; write `secret {env.NAME}` in an issuer of the relayapi global option")
 }
 
-// ServeHTTP answers a POST whose body has a token's claims.
+// ServeHTTP answers a POST whose body has a token's claims, or asks for an exchange.
 func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := newCall(w, r)
+	c, q := newCall(w, r), mint.NewRequest(r)
 	e.warning.Check(r, e.logger)
-	secret := redact.Bearer(r)
-	issuer, refused := e.authorize(r, secret)
-	if issuer == nil || logShows(r, secret) {
+	origin := r.Header.Get("Origin")
+	if e.app.mintsAt(origin) && cors.Preflight(w.Header(), r) {
+		cors.AllowOrigin(w.Header(), origin)
+		c.held.client.KeepConnection()
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+
+	var minted *mint.Minted
+	var minter *mint.Minter
+	refused := e.begin(c, r)
+	switch byLogin := q.Form || isLogin(q.Proof); {
+	case refused != nil:
+	case byLogin:
+		if e.app.mintsAt(origin) {
+			cors.AllowOrigin(w.Header(), origin)
+		}
+		minted, minter, refused = e.exchange(c, r, q)
+	default:
+		minted, minter, refused = e.mintBySecret(c, r, q)
+	}
+	if minter == nil || redact.LogShows(r, q.Proof) {
 		// The relay logs the request instead. If the secret was wrong in its own
 		// place, a right one may be in another.
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
-
-	var minted *mint.Minted
-	var draft *grant.Claims
-	if refused == nil {
-		draft, refused = e.draft(r, issuer, secret)
-	}
-	if refused == nil {
-		minted, refused = e.mint(c, issuer, draft)
+	if c.relay != nil {
+		defer c.relay.ledger.release()
 	}
 	if refused != nil {
 		c.held.client.Drain(r, smallBody)
 		c.held.client.KeepConnection()
-		e.refuse(w, r, issuer, refused)
+		e.refuse(w, r, q, minter, refused)
 		return
 	}
 	c.held.client.KeepConnection()
-	e.logger.Info("minted", append(e.fields(r, issuer), zap.String("token_id", minted.ID), zap.String("subject", draft.Subject),
-		zap.String("provider", draft.Provider), zap.Time("exp", minted.ExpiresAt))...)
-	writeJSON(w, minted)
+	e.logger.Info("minted", append(e.fields(r, q, minter), zap.String("token_id", minted.ID), zap.String("subject", c.permit.Subject),
+		zap.String("provider", c.permit.Provider), zap.Time("exp", minted.ExpiresAt))...)
+	adminapi.WriteJSON(w, q.Answer(minted, c.start))
 }
 
-// authorize returns who asks. The bound on guesses comes before everything that costs
-// more.
-func (e *mintEndpoint) authorize(r *http.Request, secret string) (*mint.SecretIssuer, *refusal) {
+// begin checks the protocol, and keeps the store open.
+func (e *mintEndpoint) begin(c *call, r *http.Request) *refusal {
 	switch {
 	case r.Method != http.MethodPost:
-		return nil, refuse(codeMethodNotAllowed, "mint permits POST")
+		return refuse(codeMethodNotAllowed, "mint permits POST")
 	case r.TLS != nil && !r.TLS.HandshakeComplete:
-		return nil, refuse(codeTooEarly, "the request came as TLS early data")
+		return refuse(codeTooEarly, "the request came as TLS early data")
 	}
-	relay := e.app.running(r.Context())
-	if relay == nil {
-		return nil, refuse(codeNotReady, "the relay has not started or is shutting down")
-	}
+	return e.door.holdStore(c, r)
+}
 
+// mintBySecret mints for the issuer whose secret the request has.
+func (e *mintEndpoint) mintBySecret(c *call, r *http.Request, q *mint.Request) (*mint.Minted, *mint.Minter, *refusal) {
+	issuer, refused := e.authorize(c, r, q.Proof)
+	if issuer == nil {
+		return nil, nil, refused
+	}
+	if refused == nil {
+		refused = e.read(c, r, q)
+	}
+	if refused != nil {
+		return nil, issuer.Minter, refused
+	}
+	if err := issuer.CheckDraft(q.Draft); err != nil {
+		return nil, issuer.Minter, unminted(err)
+	}
+	minted, err := issuer.Mint(q.Draft, c.start)
+	if err != nil {
+		return nil, issuer.Minter, unminted(err)
+	}
+	return minted, issuer.Minter, c.admits(minted)
+}
+
+// authorize returns whose secret it is. The bound on guesses comes before everything
+// that costs more.
+func (e *mintEndpoint) authorize(c *call, r *http.Request, secret string) (*mint.SecretIssuer, *refusal) {
 	var issuer *mint.SecretIssuer
-	now := time.Now()
-	wait := relay.ledger.guesses.Try(clientaddr.Network(r), maxGuesses, now, func() (wrong bool) {
-		issuer = relay.secrets.Find(secret)
+	wait := c.relay.ledger.guesses.Try(clientaddr.Network(r), maxGuesses, c.start, func() (wrong bool) {
+		issuer = c.relay.secrets.Find(secret)
 		return issuer == nil
 	})
 	switch {
@@ -318,59 +339,100 @@ func (e *mintEndpoint) authorize(r *http.Request, secret string) (*mint.SecretIs
 		return nil, refuse(codeMintUnauthorized, "no secret in Authorization: Bearer")
 	case issuer == nil:
 		return nil, refuse(codeMintUnauthorized, "the secret is not an issuer's")
-	case !issuer.Pace.AllowN(now, 1):
+	case !issuer.Pace.AllowN(c.start, 1):
 		return issuer, refuse(codeRateLimited, fmt.Sprintf("more than %d tokens per second", mint.MaxRate))
 	}
 	return issuer, nil
 }
 
-// draft reads the requested claims.
-func (e *mintEndpoint) draft(r *http.Request, issuer *mint.SecretIssuer, secret string) (*grant.Claims, *refusal) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxMintBody+1))
-	switch {
-	case statusOf(err, http.StatusRequestEntityTooLarge) || len(body) > maxMintBody:
-		return nil, refuse(codeTooLarge, fmt.Sprintf("the claims are longer than %d bytes", maxMintBody))
-	case err != nil:
-		return nil, refuse(codeInvalidRequest, "the request's body broke off")
-	case redact.HoldsSecret(string(body), secret): // answers and logs show claims
-		return nil, refuse(codeInvalidRequest, "the claims hold the secret")
-	case redact.HoldsToken(redact.Unescape(string(body))):
-		return nil, refuse(codeInvalidRequest, "the claims hold a token")
+// exchange mints for the user of a login, within what the login's token permits.
+func (e *mintEndpoint) exchange(c *call, r *http.Request, q *mint.Request) (*mint.Minted, *mint.Minter, *refusal) {
+	refused := e.door.limitRate(c, r)
+	if refused == nil {
+		refused = e.read(c, r, q)
 	}
-	draft, err := grant.ParseDraft(body)
+	if refused != nil {
+		return nil, nil, refused
+	}
+	name, issuer := c.relay.tokens.loginOf(q.Proof)
+	minter := c.relay.minters[name]
+	if minter == nil {
+		return nil, nil, refuse(codeMintUnauthorized, "no issuer has the login that this token is of")
+	}
+	provider, err := minter.Target(q.Draft)
 	if err != nil {
-		return nil, unminted(err)
+		return nil, minter, unminted(err)
 	}
-	switch may := issuer.Issuer; {
-	case draft.Issuer != "" && draft.Issuer != may.Name:
-		return nil, refuse(string(grant.BeyondGrant), "iss: this secret mints only as "+may.Name)
-	case draft.Audience != "":
-		return nil, refuse(codeInvalidRequest, "aud: leave it out; it is this relay")
-	case draft.Provider != "" && !slices.Contains(may.Providers, draft.Provider): // quotes no claim of any length
-		return nil, refuse(string(grant.NoProvider), fmt.Sprintf("issuer %s may grant providers [%s]", may.Name, strings.Join(may.Providers, ", ")))
+	q.Draft.Provider = provider
+	if refused := e.openLogin(c, r, q); refused != nil {
+		return nil, minter, refused
 	}
-	return draft, nil
+
+	if wait := c.relay.ledger.exchanges.Take(c.permit.holder.Subject, maxExchanges, c.start); wait > 0 {
+		return nil, minter, refuse(codeRateLimited, fmt.Sprintf("more than %d tokens of a user per minute", maxExchanges)).after(wait)
+	}
+	plan := issuer.Login.verifier.RuleID(c.permit.plan)
+	minted, err := minter.MintFor(mint.User{Subject: c.permit.Subject, Plan: plan, IssuedAt: c.permit.IssuedAt}, q.Draft, c.start)
+	if err != nil {
+		return nil, minter, unminted(err)
+	}
+	return minted, minter, c.admits(minted)
 }
 
-// mint mints the token. It does not hand out a token that the relay would refuse.
-func (e *mintEndpoint) mint(c *call, issuer *mint.SecretIssuer, draft *grant.Claims) (*mint.Minted, *refusal) {
-	minted, err := issuer.Mint(draft, c.start)
-	if err != nil {
-		return nil, unminted(err)
-	}
-
-	c.relay = e.app.relay.Load()
-	c.permit, _, err = c.relay.tokens.compile(c, minted.Token, "")
+// openLogin opens the token of a login as for a call.
+func (e *mintEndpoint) openLogin(c *call, r *http.Request, q *mint.Request) *refusal {
+	permit, err := c.relay.tokens.open(c, clientaddr.Network(r), q.Proof, q.Draft.Provider)
 	if err == nil {
-		err = c.permit.ValidAt(c.start)
+		c.permit, err = permit, permit.ValidAt(c.start)
+	}
+	if err == nil {
+		err = permit.PermitClient(grant.Request{ClientIP: clientaddr.Of(r), Origin: r.Header.Get("Origin")})
 	}
 	if err != nil {
-		return nil, unminted(err)
+		refused := denied(err)
+		if refused.code == string(grant.Invalid) {
+			refused.code = codeMintUnauthorized
+		}
+		return refused
 	}
-	if err := c.relay.ledger.Refusal(c.permit.token); err != nil { // revoked, by its id or its subject
-		return nil, uncharged(c, err)
+	own, err := c.relay.ledger.LimitsOf(c, permit.token)
+	switch {
+	case err != nil:
+		return uncharged(c, err)
+	case own != tokenstore.Limits{}: // another token would not count there
+		return refuse(string(grant.BeyondGrant), "the operator has limited what this user's login may use, by its id")
 	}
-	return minted, nil
+	return nil
+}
+
+// read reads the body of a request.
+func (e *mintEndpoint) read(c *call, r *http.Request, q *mint.Request) *refusal {
+	overdue := time.AfterFunc(bodies.Patience, func() { _ = c.held.client.Interrupt() })
+	defer overdue.Stop()
+	err := q.Read(r.Body)
+	switch {
+	case errors.Is(err, mint.ErrTooLong), statusOf(err, http.StatusRequestEntityTooLarge):
+		return refuse(codeTooLarge, mint.ErrTooLong.Error())
+	case err != nil:
+		return unminted(err)
+	}
+	return nil
+}
+
+// admits returns why the relay would refuse a token that it has minted. It hands out no
+// such token.
+func (c *call) admits(minted *mint.Minted) *refusal {
+	permit, _, err := c.relay.tokens.compile(c, minted.Token, "")
+	if err == nil {
+		c.permit, err = permit, permit.ValidAt(c.start)
+	}
+	if err != nil {
+		return unminted(err)
+	}
+	if err := c.relay.ledger.Refusal(permit.token); err != nil { // revoked, by its id or its subject
+		return uncharged(c, err)
+	}
+	return nil
 }
 
 // unminted turns an error of the policy into a refusal. Here, a fault of the token is a
@@ -378,6 +440,8 @@ func (e *mintEndpoint) mint(c *call, issuer *mint.SecretIssuer, draft *grant.Cla
 func unminted(err error) *refusal {
 	var d *grant.Denial
 	switch {
+	case errors.Is(err, mint.ErrGrantType):
+		return refuse(codeGrantType, err.Error())
 	case !errors.As(err, &d):
 		return refuse(codeInvalidRequest, err.Error())
 	case d.Reason == grant.BeyondGrant || d.Reason == grant.NoProvider:
@@ -386,9 +450,9 @@ func unminted(err error) *refusal {
 	return refuse(codeInvalidRequest, d.Rule)
 }
 
-func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *mint.SecretIssuer, f *refusal) {
-	f = f.hiding(redact.Bearer(r))
-	f.log(e.logger, e.fields(r, issuer)...)
+func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, q *mint.Request, minter *mint.Minter, f *refusal) {
+	f = f.hiding(q.Proof)
+	f.log(e.logger, e.fields(r, q, minter)...)
 	header := w.Header()
 	switch f.code {
 	case codeMethodNotAllowed:
@@ -396,24 +460,21 @@ func (e *mintEndpoint) refuse(w http.ResponseWriter, r *http.Request, issuer *mi
 	case codeMintUnauthorized:
 		header.Set("WWW-Authenticate", "Bearer")
 	}
+	if q.Form {
+		shaped := *f // some refusals are shared
+		shaped.form, f = errorform.OAuth, &shaped
+	}
 	f.write(w)
 }
 
 // fields identifies a request in the log: who, never with what.
-func (e *mintEndpoint) fields(r *http.Request, issuer *mint.SecretIssuer) []zap.Field {
+func (e *mintEndpoint) fields(r *http.Request, q *mint.Request, minter *mint.Minter) []zap.Field {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	fields := []zap.Field{zap.String("method", redact.Text(r.Method, redact.Bearer(r))), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientaddr.Network(r))}
-	if issuer != nil {
-		fields = append(fields, zap.String("issuer", issuer.Issuer.Name))
+	fields := []zap.Field{zap.String("method", redact.Text(r.Method, q.Proof)), zap.String("client_ip", clientIP), zap.Stringer("counted_as", clientaddr.Network(r))}
+	if minter != nil {
+		fields = append(fields, zap.String("issuer", minter.Issuer.Name))
 	}
 	return fields
-}
-
-// logShows reports whether Caddy's access log would show the secret. Caddy leaves out
-// Authorization by default.
-func logShows(r *http.Request, secret string) bool {
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return server != nil && server.Logs != nil && server.Logs.ShouldLogCredentials || redact.ShowsSecret(r, secret)
 }
 
 // Interface guards

@@ -207,7 +207,7 @@ func TestMintRefusals(t *testing.T) {
 		"a life to come":   {shop(fmt.Sprintf(`{"provider":"demo","iat":%d}`, now+3600)), codeInvalidRequest, "iat"},
 		"a provider without key": {edits{asks(`{"provider":"other"}`), bearer(deskSecret)}, string(grant.NoProvider),
 			"provider other"},
-		"claims of many bytes": {shop(`{"provider":"` + strings.Repeat("x", maxMintBody) + `"}`), codeTooLarge, "65536"},
+		"claims of many bytes": {shop(`{"provider":"` + strings.Repeat("x", mint.MaxBody) + `"}`), codeTooLarge, "65536"},
 		"a token of many bytes": {shop(`{"provider":"demo","allow":{"paths":["/` + strings.Repeat("x", 9000) + `"]}}`), codeInvalidRequest,
 			"8192"},
 		"the secret as a claim":    {shop(`{"provider":"demo","` + shopSecret + `":1}`), codeInvalidRequest, "secret"},
@@ -455,7 +455,8 @@ func TestMintRefusesBeforeTheBody(t *testing.T) {
 func TestMintBeforeStart(t *testing.T) {
 	started := make(chan struct{})
 	close(started)
-	e := &mintEndpoint{app: &App{started: started}, logger: nopLogger()}
+	app := &App{started: started}
+	e := &mintEndpoint{door: newDoor(app, nopLogger(), false), app: app, logger: nopLogger()}
 	rec, r := newRecorder(), newServerRequest(t)
 	e.ServeHTTP(rec, r)
 	if rec.Code != 503 || !strings.Contains(rec.Body.String(), codeNotReady) || caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar) != true {

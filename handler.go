@@ -328,6 +328,7 @@ func uncharged(c *call, err error) *refusal {
 	case errors.As(err, &why):
 		return why
 	case errors.As(err, &used):
+		c.relay.ledger.Refused(used)
 		return refuse(exhausted[used.Counter.Unit], limits.Describe(used)).of(string(used.Counter.Scope), string(used.Counter.Unit))
 	case errors.Is(err, tokenstore.ErrConflict):
 		return refuse(codeConflict, "its identity is known with other claims")

@@ -161,19 +161,8 @@ func (l *Login) plan(i int, issuer *Issuer) (limits []Limit, rates grant.Limits,
 		limits = p.Limits
 	}
 	rates.RPM, rates.Concurrency = cmp.Or(p.Rates.RPM, rates.RPM), cmp.Or(p.Rates.Concurrency, rates.Concurrency)
-	for _, rule := range []struct{ from, to *[]string }{
-		{&p.Allow.Models, &allow.Models}, {&p.Allow.Paths, &allow.Paths}, {&p.Allow.Methods, &allow.Methods},
-		{&p.Allow.IPs, &allow.IPs}, {&p.Allow.Origins, &allow.Origins},
-	} {
-		if len(*rule.from) > 0 {
-			*rule.to = *rule.from
-		}
-	}
-	return limits, rates, allow
+	return limits, rates, p.Allow.Or(allow)
 }
-
-// minSecret is the shortest secret, in characters.
-const minSecret = 16
 
 // errLiteralSecret quotes nothing, because that may be a secret.
 var errLiteralSecret = errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
@@ -214,7 +203,7 @@ func (i *Issuer) check(name string) error {
 
 // provision checks the issuer and returns its public key. The relay's own issuer has
 // none yet, nor has one that the relay signs for.
-func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
+func (i *Issuer) provision(name string, a *App) (_ *eccrypto.PublicKey, err error) {
 	if err := i.check(name); err != nil {
 		return nil, err
 	}
@@ -235,7 +224,9 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 	case i.Login != nil:
 		return nil, i.Login.provision(a.logger)
 	case i.Secret != "":
-		return nil, i.readSecret()
+		value, _ := placeholder.Value(i.Secret)
+		i.digest, err = mint.ReadSecret(i.Secret, value)
+		return nil, err
 	case i.PublicKey == "":
 		return nil, nil
 	}
@@ -248,22 +239,6 @@ func (i *Issuer) provision(name string, a *App) (*eccrypto.PublicKey, error) {
 		return nil, fmt.Errorf("public_key %s: %w", i.PublicKey, err)
 	}
 	return key, nil
-}
-
-// readSecret resolves the placeholder. Its errors quote no value, which might be a
-// secret in the wrong place.
-func (i *Issuer) readSecret() error {
-	value, _ := placeholder.Value(i.Secret)
-	switch {
-	case value == "":
-		return fmt.Errorf("%s is not set or empty; set it to a secret of %d or more characters, for example from `openssl rand -hex 32`", i.Secret, minSecret)
-	case !grant.ValidAPIKey(value): // it goes where keys go, in a header
-		return fmt.Errorf("%s must be one word of printable ASCII", i.Secret)
-	case len(value) < minSecret:
-		return fmt.Errorf("%s has fewer than %d characters, which can be guessed; `openssl rand -hex 32` makes a good one", i.Secret, minSecret)
-	}
-	i.digest = sha256.Sum256([]byte(value))
-	return nil
 }
 
 // grant returns what the issuer may grant. maxTTL is the relay's.

@@ -19,7 +19,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
-	"golang.org/x/net/http/httpguts"
 )
 
 // Provider is an API that tokens may name: where it is, which key goes there and how,
@@ -75,68 +74,7 @@ type Provider struct {
 
 // Credential is where a provider reads its key: in a header, in the query, or in
 // HTTP Basic.
-type Credential struct {
-	// The header's name.
-	Header string `json:"header,omitempty"`
-
-	// The word before the key in the header, e.g. `Bearer`. A space follows it.
-	Prefix string `json:"prefix,omitempty"`
-
-	// The query parameter's name.
-	Query string `json:"query,omitempty"`
-
-	// Send the key in the header `Authorization` as HTTP Basic (RFC 7617).
-	Basic bool `json:"basic,omitempty"`
-
-	// The user of HTTP Basic, with the key as password, e.g. Twilio's account SID or `api`
-	// for Mailgun. It may be a placeholder `{env.NAME}` or `{file.PATH}`. Default: the key
-	// is the user, and the password is empty.
-	User string `json:"user,omitempty"`
-}
-
-// check returns what is wrong with a credential.
-func (c *Credential) check() error {
-	places := 0
-	for _, given := range []bool{c.Header != "", c.Query != "", c.Basic} {
-		if given {
-			places++
-		}
-	}
-	switch {
-	case places != 1:
-		return errors.New("credential: the key goes in one place; write either header, query or basic")
-	case c.Prefix != "" && c.Header == "":
-		return errors.New("credential: only a header has a prefix")
-	case c.User != "" && !c.Basic:
-		return errors.New("credential: only basic has a user")
-	case c.Header != "" && !httpguts.ValidHeaderFieldName(c.Header) || !httpguts.ValidHeaderFieldValue(c.Prefix):
-		return errors.New("credential: no header can have that name or value; write `credential header X-Api-Key`, without a colon")
-	}
-	return nil
-}
-
-// placement returns where the key goes. Its errors do not quote the user, which may be a
-// key in the wrong place.
-func (c *Credential) placement() (provider.Placement, error) {
-	if !c.Basic {
-		place := provider.Placement{Header: c.Header, Query: c.Query}
-		if c.Prefix != "" {
-			place.Prefix = strings.TrimSpace(c.Prefix) + " "
-		}
-		return place, nil
-	}
-
-	user := c.User
-	if value, ok := placeholder.Value(user); ok {
-		if user = value; user == "" {
-			return provider.Placement{}, fmt.Errorf("credential basic: %s is not set or empty", c.User)
-		}
-	}
-	if !provider.ValidUser(user) || strings.ContainsAny(user, "{}") {
-		return provider.Placement{}, errors.New("credential basic: the user must be printable ASCII without spaces, colons and braces, or a placeholder {env.NAME} or {file.PATH}")
-	}
-	return provider.BasicPlacement(user), nil
-}
+type Credential = realkey.Credential
 
 // providersFromEnvironment configures every preset whose variable is set.
 func providersFromEnvironment() map[string]*Provider {
@@ -221,11 +159,8 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 func (p *Provider) provisionCredential(preset provider.Preset) error {
 	p.credential = preset.Credential
 	if c := p.Credential; c != nil {
-		if err := c.check(); err != nil {
-			return err
-		}
 		var err error
-		if p.credential, err = c.placement(); err != nil {
+		if p.credential, err = c.Placement(placeholder.Value); err != nil {
 			return err
 		}
 	}

@@ -35,6 +35,7 @@ const (
 	codeTooEarly            = "too_early"
 	codeMethodNotAllowed    = "method_not_allowed"
 	codeMintUnauthorized    = "mint_unauthorized"
+	codeGrantType           = "unsupported_grant_type"
 	codeRateLimited         = "rate_limited"
 	codeConcurrency         = "concurrency_exceeded"
 	codeBusy                = "busy"
@@ -128,7 +129,9 @@ var answers = map[string]answer{
 	codeMethodNotAllowed: {status: 405, kind: invalidRequest, detail: true,
 		message: "This endpoint does not permit the request's method."},
 	codeMintUnauthorized: {status: 401, kind: authentication,
-		message: "There is no valid mint secret in this request. Send it as Authorization: Bearer."},
+		message: "There is no valid mint secret or login's token in this request. Send it as Authorization: Bearer."},
+	codeGrantType: {status: 400, kind: invalidRequest, detail: true,
+		message: "This endpoint exchanges the tokens of logins."},
 	codeRateLimited: {status: 429, kind: rateLimit, detail: true, retry: 1,
 		message: "There are too many requests. Wait before the next one."},
 
@@ -266,7 +269,7 @@ func (f *refusal) write(w http.ResponseWriter) {
 		header.Set("Upgrade", "websocket")
 		header.Add("Connection", "Upgrade")
 	}
-	w.WriteHeader(a.status)
+	w.WriteHeader(f.form.Status(e))
 	_, _ = w.Write(body) // a client that is gone needs no answer
 }
 

@@ -45,6 +45,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/cli"
@@ -52,6 +53,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/notify"
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/store"
@@ -105,6 +107,10 @@ type App struct {
 	// The relay hides the usage from clients that did not ask. Default: false.
 	MeterAlways bool `json:"meter_always,omitempty"`
 
+	// Where warnings are sent when 80 % and 100 % of a limit are used. Default: nowhere;
+	// they are logged, and emitted as the event `relayapi_limit_warning`.
+	Notify *notify.Config `json:"notify,omitempty"`
+
 	// The APIs that tokens may name. Default: every preset whose environment
 	// variable is set.
 	Providers map[string]*Provider `json:"providers,omitempty"`
@@ -118,6 +124,8 @@ type App struct {
 	ledger  *ledger                        // acquired by Start
 	relay   atomic.Pointer[relay]          // nil until Start is through
 	started chan struct{}                  // closed then
+	events  *caddyevents.App
+	unwarn  func() // stops the delivery of warnings; nil means that Start has not begun it
 }
 
 // relay is the running state of an App.
@@ -126,6 +134,7 @@ type relay struct {
 	ledger  *ledger
 	minter  *mint.Minter // of the relay's own issuer
 	secrets *mint.SecretIssuers
+	minters map[string]*mint.Minter            // of the issuers with a login
 	rates   []*ratelimit.Limiter[netip.Prefix] // of the app's rate limits
 	config  []tokenstore.Limit                 // of the app
 	started time.Time
@@ -178,6 +187,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.Store.Provision(); err != nil {
 		return fmt.Errorf("store: %w", err)
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting events app: %w", err)
+	}
+	a.events = events.(*caddyevents.App)
+	if a.Notify != nil {
+		if err := a.Notify.Provision(); err != nil {
+			return fmt.Errorf("notify: %w", err)
+		}
 	}
 	if err := a.provisionProviders(); err != nil {
 		return err
@@ -309,6 +328,18 @@ func (a *App) logins() map[string]*Issuer {
 	return found
 }
 
+// mintsAt reports whether a page of an origin may mint for the users of a login.
+func (a *App) mintsAt(origin string) bool {
+	for _, issuer := range a.logins() {
+		for i := -1; i < len(issuer.Login.Plans); i++ {
+			if _, _, allow := issuer.Login.plan(i, issuer); slices.Contains(allow.Origins, origin) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // checkLogins refuses two issuers whose tokens nobody could tell apart.
 func (a *App) checkLogins() error {
 	holders := make(map[string]string) // by the login's issuer
@@ -341,12 +372,27 @@ func (a *App) Start() error {
 	}
 	a.relay.Store(relay)
 	close(a.started)
+	a.startWarnings()
 	a.logger.Info("relay is ready",
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
 		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
 		zap.String("key_id", relay.minter.Recipient.ID()),
 		zap.String("store", a.Store.Name()))
 	return nil
+}
+
+// startWarnings delivers warnings about limits. Handlers of events are known when all apps
+// have started.
+func (a *App) startWarnings() {
+	n := &notify.Notifier{
+		Store: a.ledger, Config: a.Notify, Logger: a.logger.Named("limits"),
+		Emit: func(event string, data map[string]any) { a.events.Emit(a.ctx, event, data) },
+		Ready: func() bool {
+			active, err := caddy.ActiveContext().AppIfConfigured("relayapi")
+			return err == nil && active == any(a)
+		},
+	}
+	a.unwarn = n.Start()
 }
 
 // newRelay makes the running state. The lock of the store is held, so nobody else makes
@@ -374,11 +420,14 @@ func (a *App) newRelay() (*relay, error) {
 	}
 	signers := maps.Clone(a.signers)
 	signers[mint.RelayIssuer] = signer.Public()
-	secrets := new(mint.SecretIssuers)
+	secrets, minters := new(mint.SecretIssuers), make(map[string]*mint.Minter)
 	for name, issuer := range a.Issuers {
-		if issuer.Secret != "" { // the relay signs in the issuer's name
+		switch { // the relay signs in the issuer's name
+		case issuer.Secret != "":
 			signers[name] = signer.Public()
 			secrets.Add(newMinter(name), issuer.digest)
+		case issuer.Login != nil:
+			signers[name], minters[name] = signer.Public(), newMinter(name)
 		}
 	}
 
@@ -391,7 +440,7 @@ func (a *App) newRelay() (*relay, error) {
 		return nil, fmt.Errorf("token cache: %w", err)
 	}
 	return &relay{
-		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets,
+		tokens: tokens, ledger: a.ledger, minter: newMinter(mint.RelayIssuer), secrets: secrets, minters: minters,
 		rates: limitersOf(&a.ledger.rates, a.RateLimits), config: storedLimits(a.Limits), started: time.Now(),
 	}, nil
 }
@@ -422,6 +471,9 @@ func (a *App) Stop() error { return nil }
 // Cleanup releases the store, if Start acquired it. Requests under way keep it open
 // until the last of them has settled.
 func (a *App) Cleanup() error {
+	if a.unwarn != nil {
+		a.unwarn()
+	}
 	if a.ledger != nil {
 		for _, issuer := range a.logins() {
 			issuer.Login.verifier.Close()

@@ -26,12 +26,13 @@ var stores = pool.New()
 // reload.
 type pooledStore struct {
 	*tokenstore.Ledger
-	live    live
-	paces   *ratelimit.Limiter[string] // calls by token: limits.rpm and limits.concurrency
-	rates   ratelimit.Rules[netip.Prefix]
-	guesses *ratelimit.Limiter[netip.Prefix] // wrong secrets of issuers, by client
-	logins  sync.Map                         // the latest *login.Verifier, by issuer
-	bodies  bodies.Budget                    // of bodies and messages that are looked into
+	live      live
+	paces     *ratelimit.Limiter[string] // calls by token: limits.rpm and limits.concurrency
+	rates     ratelimit.Rules[netip.Prefix]
+	guesses   *ratelimit.Limiter[netip.Prefix] // wrong secrets of issuers, by client
+	exchanges *ratelimit.Limiter[string]       // tokens minted for users of logins, by subject
+	logins    sync.Map                         // the latest *login.Verifier, by issuer
+	bodies    bodies.Budget                    // of bodies and messages that are looked into
 
 	unwatch     func() // ends its metrics
 	heartbeats  adminapi.Heartbeats
@@ -53,6 +54,7 @@ func openStore(ctx context.Context, config *store.Config) (caddy.Destructor, err
 	s := &pooledStore{
 		paces:       ratelimit.New[string](time.Minute, paceTokens),
 		guesses:     ratelimit.New[netip.Prefix](time.Minute, guessClients),
+		exchanges:   ratelimit.New[string](time.Minute, guessClients),
 		bodies:      bodies.Budget{Most: maxBodies},
 		keyRefusals: refusals,
 		done:        make(chan struct{}),

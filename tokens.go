@@ -57,6 +57,7 @@ type permit struct {
 	provider *Provider
 	carried  *realkey.Key // the token's own key; nil means the provider's
 
+	plan   int           // of the login's user; -1 means none
 	holder limits.Holder // of the counters that its calls count on
 	paceID string        // of its rate and its calls at once
 	stats  *metrics.Caller
@@ -137,11 +138,22 @@ func (c *tokenCache) compile(ctx context.Context, token, provider string) (*perm
 		return nil, claims, err
 	}
 
-	p, err := c.permit(claims, c.issuers[opened.Issuer], opened.KeyID)
+	issuer, byLogin := c.issuers[opened.Issuer], c.logins[opened.Issuer]
+	var perUser []tokenstore.Limit
+	if byLogin != nil { // minted for a user of the login
+		plan, ok := byLogin.Login.verifier.RuleOf(mint.PlanOf(claims.ID))
+		if !ok {
+			return nil, claims, &grant.Denial{Reason: grant.BeyondGrant, Rule: "the config no longer has the plan that the token was minted under"}
+		}
+		issuer, perUser = c.userGrant(opened.Issuer, plan)
+	}
+	p, err := c.permit(claims, issuer, opened.KeyID)
 	if err != nil {
 		return nil, claims, err
 	}
-	p.paceID = p.holder.Token
+	if p.paceID = p.holder.Token; byLogin != nil {
+		p.holder.Own, p.paceID = perUser, p.holder.Subject
+	}
 	p.token = &tokenstore.Token{
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: limits.Claimed(claims), Limits: limits.Own(p.Grant),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
@@ -179,19 +191,32 @@ const anyProvider = "*"
 // not an encrypted one.
 func isLogin(token string) bool { return strings.Count(token, ".") == 2 }
 
+// loginOf returns the issuer whose login a token seems to be of, or nil.
+func (c *tokenCache) loginOf(token string) (name string, issuer *Issuer) {
+	for name, issuer := range c.logins {
+		if issuer.Login.verifier.Shaped(token) {
+			return name, issuer
+		}
+	}
+	return "", nil
+}
+
+// userGrant returns what an issuer grants a user of its login under a plan, and how much
+// the user may use.
+func (c *tokenCache) userGrant(name string, plan int) (grant.Issuer, []tokenstore.Limit) {
+	perUser, rates, allow := c.logins[name].Login.plan(plan, c.logins[name])
+	may := c.issuers[name]
+	may.Limits, may.Allow = rates, allow
+	return may, storedLimits(perUser)
+}
+
 // compileLogin verifies the token of a login. There is one identity in the ledger for
 // each user and provider, and not one for each token.
 func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (*permit, *grant.Claims, error) {
-	name := ""
-	for n, issuer := range c.logins {
-		if issuer.Login.verifier.Shaped(token) {
-			name = n
-		}
-	}
-	if name == "" {
+	name, issuer := c.loginOf(token)
+	if issuer == nil {
 		return nil, nil, &grant.Denial{Reason: grant.Invalid, Rule: "no issuer has the login that this token is of"}
 	}
-	issuer := c.logins[name]
 	user, err := issuer.Login.verifier.Verify(ctx, token, time.Now())
 	var refused *login.Refusal
 	switch {
@@ -208,13 +233,11 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 	case provider == "" || provider == anyProvider:
 		provider = issuer.Providers[0]
 	}
-	perUser, rates, allow := issuer.Login.plan(user.Rule, issuer)
-	may := c.issuers[name]
-	may.Limits, may.Allow = grant.Limits{}, allow
+	may, perUser := c.userGrant(name, user.Rule)
 	id := sha256.Sum256([]byte(user.Subject + " " + provider))
 	last := user.IssuedAt.Add(may.MaxTTL)
 	claims := &grant.Claims{
-		Issuer: name, Subject: user.Subject, ID: fmt.Sprintf("login-%x", id[:16]), Provider: provider, Limits: &rates,
+		Issuer: name, Subject: user.Subject, ID: fmt.Sprintf("login-%x", id[:16]), Provider: provider, Limits: &may.Limits,
 		IssuedAt: grant.NumericDate(user.IssuedAt.Unix()), ExpiresAt: grant.NumericDate(min(user.Expires.Unix(), last.Unix())),
 	}
 	if !user.NotBefore.IsZero() {
@@ -228,7 +251,7 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 	if p.provider.keyMissing {
 		return nil, claims, keyless(provider)
 	}
-	p.holder.Own, p.paceID = storedLimits(perUser), p.holder.Subject
+	p.holder.Own, p.paceID, p.plan = perUser, p.holder.Subject, user.Rule
 	p.token = &tokenstore.Token{
 		Issuer: name, ID: p.ID, Subject: p.Subject, Provider: provider, Fingerprint: sha256.Sum256([]byte("login")),
 		IssuedAt: user.IssuedAt, ExpiresAt: last, // a stream may outlive the login's token until then

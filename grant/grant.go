@@ -214,6 +214,22 @@ func (g *Grant) Permit(r Request) error {
 	return nil
 }
 
+// PermitClient returns nil if the client may have the token, and a [*Denial] otherwise.
+// Of the request it asks only for the address and the origin.
+func (g *Grant) PermitClient(r Request) error {
+	for i := range g.narrowed {
+		for _, rule := range g.narrowed[i].rules {
+			if rule.reason != NoIP && rule.reason != NoOrigin {
+				continue
+			}
+			if what := rule.denies(r); what != "" {
+				return deny(rule.reason, "%s does not allow %s", g.narrowed[i].who, what)
+			}
+		}
+	}
+	return nil
+}
+
 // upgradeReason returns the reason for a denial. It replaces a reason about the
 // method or the path if the upgrade makes the difference, or may make it. Clients
 // that try a WebSocket first then fall back at once.

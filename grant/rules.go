@@ -44,6 +44,18 @@ func (a *Allow) Validate() error {
 	return err
 }
 
+// Or returns a's lists, and in place of those that it lacks the other's.
+func (a Allow) Or(other Allow) Allow {
+	for _, list := range []struct{ to, from *[]string }{
+		{&a.Models, &other.Models}, {&a.Paths, &other.Paths}, {&a.Methods, &other.Methods}, {&a.IPs, &other.IPs}, {&a.Origins, &other.Origins},
+	} {
+		if len(*list.to) == 0 {
+			*list.to = *list.from
+		}
+	}
+	return a
+}
+
 // compile compiles the lists that are present.
 func (a *Allow) compile() (compiled []rule, err error) {
 	if a == nil {

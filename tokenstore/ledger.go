@@ -86,6 +86,11 @@ type backend interface {
 	prunedThrough() (seconds int64, err error)
 	acceptSince(t time.Time) error
 
+	// raise makes warnings durable and returns how many of them are new.
+	raise(due []Warning, now time.Time) (raised int64, err error)
+	claimWarnings(n int, now, until time.Time) ([]Warning, error)
+	settleWarning(w Warning, next time.Time) error
+
 	// For what other processes change.
 	disabled() (map[identity]bool, error)
 	// revokedBefore returns the time of one revocation, or 0 if it is not there.
@@ -142,11 +147,13 @@ func newLedger(db backend, now func() time.Time) *Ledger {
 	for i := range l.accounts {
 		l.accounts[i].accounts = make(map[Counter]*account)
 	}
+	_, l.writer.shared = db.(*postgresDB)
 	l.revoked.Store(new(revocations))
 	l.limits.Store(&LimitSet{Version: 1})
 
 	l.running.Go(l.write)
 	l.running.Go(l.sweep)
+	l.running.Go(l.raise)
 	return l
 }
 
@@ -237,6 +244,7 @@ func (l *Ledger) Close() error {
 			l.sweepShard(&l.accounts[i], l.now().Add(2*forgetPast))
 		}
 		l.flush()
+		l.raiseDue()
 
 		l.closed = errors.Join(l.writeUsage(false), l.db.close())
 	})

@@ -419,6 +419,8 @@ func (s *tables) prune(before time.Time) (removed int64, err error) {
 	}{
 		{`DELETE FROM counters WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`, before.Unix()},
 		{`DELETE FROM counters WHERE window_start > 0 AND window_start < ?`, before.Unix() - detail},
+		{`DELETE FROM warnings WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`, before.Unix()},
+		{`DELETE FROM warnings WHERE window_start > 0 AND window_start < ?`, before.Unix() - detail},
 		{`INSERT INTO meta (key, value) VALUES ('pruned_through', ?) ON CONFLICT (key) DO UPDATE SET value = max(meta.value, excluded.value)`, before.Unix()},
 		{`INSERT INTO usage (day, issuer, subject, provider, model, token_id, ` + eachUsage("%s") + `)
 			SELECT day, issuer, subject, provider, model, '', ` + eachUsage("sum(%s)") + `

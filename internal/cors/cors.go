@@ -11,6 +11,14 @@ func AllowAnyOrigin(header http.Header) {
 	header.Set("Access-Control-Expose-Headers", "*")
 }
 
+// AllowOrigin lets only pages of one origin read a response. It follows [Preflight], if
+// the response is the answer to one.
+func AllowOrigin(header http.Header, origin string) {
+	AllowAnyOrigin(header)
+	header.Set("Access-Control-Allow-Origin", origin)
+	header.Add("Vary", "Origin")
+}
+
 // echoes has headers of a preflight that are answered by another one if they are true.
 // Both are of drafts (https://wicg.github.io/private-network-access/). Local Network
 // Access, which follows them, asks the user instead and sends no header.

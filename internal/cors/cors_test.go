@@ -70,3 +70,20 @@ func TestPreflight_IsNothingElse(t *testing.T) {
 		}
 	}
 }
+
+func TestAllowOrigin_NamesOneOrigin(t *testing.T) {
+	header := make(http.Header)
+	r := httptest.NewRequest(http.MethodOptions, "/", nil)
+	r.Header.Set("Origin", "https://app.example")
+	r.Header.Set("Access-Control-Request-Method", "POST")
+	if !Preflight(header, r) {
+		t.Fatal("it is no preflight")
+	}
+	AllowOrigin(header, "https://app.example")
+	if got := header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "https://app.example" {
+		t.Errorf("allows %q", got)
+	}
+	if vary := header.Values("Vary"); len(vary) != 2 || vary[1] != "Origin" {
+		t.Errorf("varies by %q, want also Origin", vary)
+	}
+}

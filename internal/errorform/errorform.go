@@ -21,6 +21,7 @@ type Error struct {
 type Form struct {
 	body   func(e Error) any
 	amazon bool // the error is also named in a header
+	oauth  bool // its status is 400 whatever is wrong with the request
 }
 
 var (
@@ -29,6 +30,9 @@ var (
 
 	// Google is an error as Google writes it (https://google.aip.dev/193).
 	Google = Form{body: google}
+
+	// OAuth is an error of a token endpoint (RFC 6749, section 5.2).
+	OAuth = Form{body: oauth, oauth: true}
 )
 
 // rows has the forms by what the provider speaks, which is its preset or else its
@@ -72,6 +76,40 @@ func (f Form) SetHeader(header http.Header, e Error) {
 	if f.amazon {
 		header.Set("X-Amzn-Errortype", cmp.Or(amazonType[e.Status], "ValidationException"))
 	}
+}
+
+// Status returns the status of the answer.
+func (f Form) Status(e Error) int {
+	if f.oauth && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) {
+		return http.StatusBadRequest
+	}
+	return e.Status
+}
+
+// oauth is an error of an exchange (RFC 8693, section 2.2.2): whatever is wrong with the
+// subject token is an invalid request.
+func oauth(e Error) any {
+	code := "invalid_request"
+	switch {
+	case e.Code == "provider_not_permitted":
+		code = "invalid_target"
+	case e.Code == "unsupported_grant_type":
+		code = e.Code
+	case e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable:
+		code = "temporarily_unavailable"
+	case e.Status >= http.StatusInternalServerError:
+		code = "server_error"
+	}
+	description := strings.Map(func(r rune) rune { // the characters that the RFC permits
+		switch {
+		case r == '"' || r == '\\':
+			return '\''
+		case r < ' ' || r > '~':
+			return '-'
+		}
+		return r
+	}, e.Message)
+	return map[string]string{"error": code, "error_description": description}
 }
 
 // object has the members that the SDKs of OpenAI and Anthropic read, and then

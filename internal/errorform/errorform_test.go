@@ -89,3 +89,27 @@ func TestForms_NameEveryStatus(t *testing.T) {
 		}
 	}
 }
+
+func TestOAuth(t *testing.T) {
+	for _, tc := range []struct {
+		code        string
+		status      int
+		want        string
+		wantsStatus int
+	}{
+		{"token_revoked", 401, "invalid_request", 400},
+		{"issuer_not_permitted", 403, "invalid_request", 400},
+		{"provider_not_permitted", 403, "invalid_target", 400},
+		{"unsupported_grant_type", 400, "unsupported_grant_type", 400},
+		{"request_too_large", 413, "invalid_request", 413},
+		{"rate_limited", 429, "temporarily_unavailable", 429},
+		{"not_ready", 503, "temporarily_unavailable", 503},
+		{"broken", 500, "server_error", 500},
+	} {
+		e := Error{Status: tc.status, Code: tc.code, Message: `it's "so\" − and so`}
+		checkMembers(t, OAuth.Body(e), map[string]any{"error": tc.want, "error_description": "it's 'so'' - and so"})
+		if got := OAuth.Status(e); got != tc.wantsStatus || Common.Status(e) != tc.status {
+			t.Errorf("%s: the status is %d, want %d", tc.code, got, tc.wantsStatus)
+		}
+	}
+}

@@ -29,6 +29,7 @@ package login
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"slices"
@@ -158,6 +159,27 @@ func (v *Verifier) Verify(ctx context.Context, token string, now time.Time) (Cla
 		return Claims{}, err
 	}
 	return v.readClaims(t.payload, iss, now)
+}
+
+// RuleID returns what tells a rule of [Config.When] from others, also after the config
+// has changed: a hash of its demand. That of no rule, -1, is "0".
+func (v *Verifier) RuleID(rule int) string {
+	if rule < 0 {
+		return "0"
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q", v.when[rule].Claim, v.when[rule].Values))
+	return fmt.Sprintf("%x", sum[:8])
+}
+
+// RuleOf returns the rule that an id is of, or -1 for none. It reports false if there is
+// no such rule any more.
+func (v *Verifier) RuleOf(id string) (rule int, ok bool) {
+	for rule = -1; rule < len(v.when); rule++ {
+		if v.RuleID(rule) == id {
+			return rule, true
+		}
+	}
+	return -1, false
 }
 
 // verifySignature finds the key of a token and verifies its signature.

@@ -459,3 +459,24 @@ func TestConfig_IsJSON(t *testing.T) {
 		t.Errorf("JSON is\n%s, want\n%s", got, want)
 	}
 }
+
+// A rule keeps its id when others come and go, and loses it with its demand.
+func TestRuleID(t *testing.T) {
+	verifier := func(when ...Condition) *Verifier {
+		cfg := generic()
+		cfg.When = when
+		return must(New(cfg))
+	}
+	pro, team := Condition{"plan", []string{"pro"}}, Condition{"plan", []string{"team", "pro"}}
+	before, after := verifier(pro, team), verifier(Condition{"level", []string{"2"}}, team)
+	for rule, want := range map[int]int{-1: -1, 1: 1} {
+		if got, ok := after.RuleOf(before.RuleID(rule)); !ok || got != want {
+			t.Errorf("rule %d is now rule %d (%t), want %d", rule, got, ok, want)
+		}
+	}
+	for _, id := range []string{before.RuleID(0), "", "x"} {
+		if got, ok := after.RuleOf(id); ok {
+			t.Errorf("%q is rule %d, want none", id, got)
+		}
+	}
+}

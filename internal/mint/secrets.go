@@ -3,7 +3,9 @@ package mint
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
 
+	"github.com/relayapi/caddy-relayapi/grant"
 	"golang.org/x/time/rate"
 )
 
@@ -37,4 +39,21 @@ func (s *SecretIssuers) Find(secret string) *SecretIssuer {
 		return nil
 	}
 	return s.all[found]
+}
+
+// minSecret is the shortest secret, in characters.
+const minSecret = 16
+
+// ReadSecret returns the digest of a secret. Errors name the placeholder and quote no
+// value, which might be a secret in the wrong place.
+func ReadSecret(placeholder, value string) (digest [sha256.Size]byte, err error) {
+	switch {
+	case value == "":
+		return digest, fmt.Errorf("%s is not set or empty; set it to a secret of %d or more characters, for example from `openssl rand -hex 32`", placeholder, minSecret)
+	case !grant.ValidAPIKey(value): // it goes where keys go, in a header
+		return digest, fmt.Errorf("%s must be one word of printable ASCII", placeholder)
+	case len(value) < minSecret:
+		return digest, fmt.Errorf("%s has fewer than %d characters, which can be guessed; `openssl rand -hex 32` makes a good one", placeholder, minSecret)
+	}
+	return sha256.Sum256([]byte(value)), nil
 }

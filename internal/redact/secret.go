@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // Bearer returns the secret in `Authorization: Bearer`, or "" unless there is exactly
@@ -40,4 +42,11 @@ func ShowsSecret(r *http.Request, secret string) bool {
 		}
 	}
 	return false
+}
+
+// LogShows reports whether the access log of the server that received a request would show
+// a secret. Caddy leaves out Authorization by default.
+func LogShows(r *http.Request, secret string) bool {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server != nil && server.Logs != nil && server.Logs.ShouldLogCredentials || ShowsSecret(r, secret)
 }
