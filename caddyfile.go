@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/cloudauth"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/notify"
@@ -308,7 +309,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    provider <name> [<base-url>] {
 //	        preset <preset> [<account>...]
 //	        api_key {env.X}... | none
-//	        credential header <name> [<prefix>] | query <name> | basic [<user>]
+//	        credential header <name> [<prefix>] | query <name> | basic [<user>] | aws ... | google ... | entra ...
 //	        paths <pattern>...
 //	        dialect <name>
 //	    }
@@ -520,10 +521,17 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if p.Credential != nil {
 		return d.Err("credential is given twice; a request carries one")
 	}
-	var err error
-	if p.Credential, err = realkey.ParseCredential(d.RemainingArgs(), placeholder.Is); err != nil {
+	args := d.RemainingArgs()
+	if len(args) > 0 && slices.Contains(cloudauth.Kinds, args[0]) {
+		config, err := cloudauth.Unmarshal(d, args[0], args[1:])
+		p.Credential = &Credential{Config: config}
+		return err
+	}
+	credential, err := realkey.ParseCredential(args, placeholder.Is)
+	if err != nil {
 		return d.Err(err.Error())
 	}
+	p.Credential = &Credential{Credential: *credential}
 	return nil
 }
 

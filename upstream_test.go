@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/relayapi/caddy-relayapi/internal/cloudauth"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
-
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
 )
@@ -39,25 +39,30 @@ func TestProvisionProviderRefuses(t *testing.T) {
 		"keys and none":               {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, NoAPIKey: true}, "api_key"},
 		"unknown preset":              {"x", Provider{Preset: "opnai"}, "did you mean openai?"},
 		"neither preset nor place":    {"x", Provider{BaseURL: "https://x.example"}, `"x"`},
-		"two places":                  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Query: "b"}}, "credential"},
-		"a header and basic":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Basic: true}}, "credential"},
-		"no place":                    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{User: "a"}}, "credential"},
-		"a user in a header":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", User: "u"}}, "credential"},
-		"a prefix in the query":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Query: "a", Prefix: "Bearer"}}, "credential"},
-		"a user with a colon":         {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: realKey + ":x"}}, "credential basic"},
-		"a user that is not set":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.NO_SUCH}"}}, "{env.NO_SUCH}"},
-		"a user of two placeholders":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true, User: "{env.A}{env.B}"}}, "credential basic"},
-		"a key with a colon as user":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Basic: true}, APIKeys: []string{"{env.TEST_KEY_COLON}"}}, "{env.TEST_KEY_COLON}"},
+		"two places":                  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Header: "a", Query: "b"}}}, "credential"},
+		"a header and basic":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Header: "a", Basic: true}}}, "credential"},
+		"no place":                    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{User: "a"}}}, "credential"},
+		"a user in a header":          {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Header: "a", User: "u"}}}, "credential"},
+		"a prefix in the query":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Query: "a", Prefix: "Bearer"}}}, "credential"},
+		"a user with a colon":         {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Basic: true, User: realKey + ":x"}}}, "credential basic"},
+		"a user that is not set":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Basic: true, User: "{env.NO_SUCH}"}}}, "{env.NO_SUCH}"},
+		"a user of two placeholders":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Basic: true, User: "{env.A}{env.B}"}}}, "credential basic"},
+		"a key with a colon as user":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Basic: true}}, APIKeys: []string{"{env.TEST_KEY_COLON}"}}, "{env.TEST_KEY_COLON}"},
 		"no base URL":                 {"openai-compatible", Provider{NoAPIKey: true}, "provider openai-compatible"},
-		"no key for a custom one":     {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a"}}, "api_key"},
+		"no key for a custom one":     {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Header: "a"}}}, "api_key"},
 		"no account":                  {"azure-openai", Provider{}, "resource"},
 		"account with a slash":        {"azure-openai", Provider{Preset: "azure-openai", Accounts: []string{"evil.example/"}}, `account "evil.example/"`},
 		"another scheme":              {"openai", Provider{BaseURL: "ftp://x.example"}, "base URL"},
 		"user in the base URL":        {"openai", Provider{BaseURL: "https://a:b@x.example"}, "base URL"},
 		"query in the base URL":       {"openai", Provider{BaseURL: "https://x.example?a"}, "base URL"},
-		"a header with a colon":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key:"}}, "credential"},
-		"a prefix with a new line":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key", Prefix: "a\nb"}}, "credential"},
+		"a header with a colon":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Header: "X-Key:"}}}, "credential"},
+		"a prefix with a new line":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Header: "X-Key", Prefix: "a\nb"}}}, "credential"},
 		"base URL as SDKs have it":    {"openai", Provider{BaseURL: "https://x.example/v1/", APIKeys: []string{"{env.TEST_KEY}"}}, "/v1/v1"},
+		"a cloud's and a header":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Header: "a"}, Config: cloudauth.Config{Entra: new(cloudauth.Entra)}}}, "credential"},
+		"a cloud's and a key":         {"x", Provider{BaseURL: "https://x.example", APIKeys: []string{"{env.TEST_KEY}"}, Credential: &Credential{Config: cloudauth.Config{Entra: new(cloudauth.Entra)}}}, "api_key"},
+		"a cloud's without a region":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Config: cloudauth.Config{AWS: new(cloudauth.AWS)}}}, "region"},
+		"a literal key of a cloud":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Config: cloudauth.Config{AWS: &cloudauth.AWS{Region: "r", Service: "s", AccessKey: []string{realKey, realKey}}}}}, "access_key"},
+		"paths without an account":    {"vertex", Provider{Preset: "vertex", BaseURL: "https://x.example", NoAPIKey: true}, "project"},
 		"bad path":                    {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, Paths: []string{"x"}}, `"x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,14 +94,14 @@ func TestProvisionProvider(t *testing.T) {
 		"account in the base URL":   {"azure", Provider{Preset: "azure-openai", Accounts: []string{"res"}, NoAPIKey: true}, "https://res.openai.azure.com", "res.openai.azure.com:443", ""},
 		"one that needs no key":     {"ollama", Provider{}, "http://127.0.0.1:11434", "127.0.0.1:11434", ""},
 		"IPv6":                      {"openai", Provider{BaseURL: "http://[::1]", NoAPIKey: true}, "http://[::1]", "[::1]:80", ""},
-		"custom":                    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "x-key"}, NoAPIKey: true}, "https://x.example", "x.example:443", ""},
+		"custom":                    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Credential: realkey.Credential{Header: "x-key"}}, NoAPIKey: true}, "https://x.example", "x.example:443", ""},
 		"preset with other account": {"openai", Provider{BaseURL: "https://[2001:db8::1]:8443", NoAPIKey: true}, "https://[2001:db8::1]:8443", "[2001:db8::1]:8443", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := tc.p.provision(tc.name, zap.NewNop()); err != nil {
 				t.Fatal(err)
 			}
-			if tc.p.base.String() != tc.base || tc.p.dial != tc.dial || tc.p.keys.Pick(epoch).In(tc.key) != (tc.key != "") {
+			if tc.p.base.String() != tc.base || tc.p.dial != tc.dial || pick(t, tc.p.keys).In(tc.key) != (tc.key != "") {
 				t.Errorf("base %s, dial %s", tc.p.base, tc.p.dial)
 			}
 		})
@@ -140,4 +145,14 @@ func TestProvidersFromEnvironment(t *testing.T) {
 	}
 	res, body := relay.do(relay.request())
 	wantRefusal(t, res, body, "invalid_token")
+}
+
+// pick returns a key of a pool that has static ones.
+func pick(t *testing.T, pool *realkey.Pool) *realkey.Key {
+	t.Helper()
+	key, err := pool.Pick(t.Context(), epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }

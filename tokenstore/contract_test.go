@@ -56,6 +56,7 @@ var contract = []struct {
 	{"Admit_AppliesAnOverrideAtTheFirstUse", contractAdmitAppliesAnOverrideAtTheFirstUse},
 	{"RevocationsMatchAndLast", contractRevocationsMatchAndLast},
 	{"TokensAreListedInPages", contractTokensAreListedInPages},
+	{"TokensAreListedByStatus", contractTokensAreListedByStatus},
 	{"LeasesCommitsAndSizeAreTold", contractLeasesCommitsAndSizeAreTold},
 	{"UsageAddsUp", contractUsageAddsUp},
 	{"UsageOfManyTokens", contractUsageOfManyTokens},

@@ -54,7 +54,8 @@ func (c *Config) Provision() (err error) {
 		return err
 	}
 	secret, _ := placeholder.Value(c.Secret)
-	if c.key, err = parseSecret(secret); err != nil {
+	c.key, err = parseSecret(secret)
+	if err != nil {
 		return fmt.Errorf("%s %w", c.Secret, err)
 	}
 	return nil

@@ -40,7 +40,7 @@ func (c *Credential) Check() error {
 	}
 	switch {
 	case places != 1:
-		return errors.New("credential: the key goes in one place; write either header, query or basic")
+		return errors.New("credential: the key goes in one place; write either header, query, basic, aws, google or entra")
 	case c.Prefix != "" && c.Header == "":
 		return errors.New("credential: only a header has a prefix")
 	case c.User != "" && !c.Basic:
@@ -97,7 +97,7 @@ func ParseCredential(args []string, isPlaceholder func(string) bool) (*Credentia
 	case form == "basic" && n == 1:
 		c = Credential{Basic: true, User: args[0]}
 	default:
-		return nil, errors.New("write `credential header <name> [<prefix>]`, `credential query <name>` or `credential basic [<user>]`")
+		return nil, errors.New("write `credential header <name> [<prefix>]`, `credential query <name>`, `credential basic [<user>]`, or credential aws, google or entra")
 	}
 
 	if err := c.Check(); err != nil {
