@@ -477,7 +477,7 @@ func downgrade(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
-		`DROP TABLE usage`, `DROP TABLE revocations`, `DROP TABLE limits`, `DROP TABLE warnings`,
+		`DROP TABLE usage`, `DROP TABLE usage_days`, `DROP TABLE revocations`, `DROP TABLE limits`, `DROP TABLE warnings`,
 		`CREATE TABLE old (
 			issuer TEXT NOT NULL, id TEXT NOT NULL, subject TEXT NOT NULL, provider TEXT NOT NULL,
 			fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
@@ -548,6 +548,7 @@ func TestOpen_BringsTheFifthSchemaForward(t *testing.T) {
 	if err != nil || len(rows) != 1 || rows[0].Usage != (Usage{Calls: 4, Succeeded: 3, ClientErrors: 1, BytesIn: 5, BytesOut: 6, Duration: 7 * time.Millisecond}) {
 		t.Errorf("usage: got %+v, %v", rows, err)
 	}
+	wantSums(t, s)
 	tok := newToken("a")
 	tok.Fingerprint = [32]byte{}
 	for range 6 {
@@ -601,7 +602,7 @@ func TestCheckAndBackupOfAStoreInUse(t *testing.T) {
 	tok := newToken("a")
 	admit(t, s, tok, tok.calls(3, 10))
 	summary, err := Check(t.Context(), path)
-	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 7 || len(summary.Damage) != 0 {
+	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 8 || len(summary.Damage) != 0 {
 		t.Errorf("%+v, %v", summary, err)
 	}
 	copied := path + ".backup"
