@@ -134,7 +134,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.finish(c, r)
 	c.trace.Begin(c, func() telemetry.Call { return c.describe(r) })
 
-	if preflight(c, r) {
+	if preflight(c, r) || h.probe(c, r) {
 		c.found.Bare = redact.Shows(r)
 		return nil
 	}
@@ -308,7 +308,10 @@ func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 	t.method, t.path, t.rawPath = t.asked.Method, r.URL.Path, r.URL.RawPath
 	t.protocol = c.found.Protocol
 	if t.key = c.permit.carried; t.key == nil {
-		t.key = p.keys.Pick(t.countedAt)
+		var err error
+		if t.key, err = p.keys.Pick(c, t.countedAt); err != nil {
+			return refuse(codeNoCredential, err.Error())
+		}
 	}
 	return nil
 }
@@ -328,6 +331,7 @@ func uncharged(c *call, err error) *refusal {
 	case errors.As(err, &why):
 		return why
 	case errors.As(err, &used):
+		c.relay.ledger.Refused(used)
 		return refuse(exhausted[used.Counter.Unit], limits.Describe(used)).of(string(used.Counter.Scope), string(used.Counter.Unit))
 	case errors.Is(err, tokenstore.ErrConflict):
 		return refuse(codeConflict, "its identity is known with other claims")

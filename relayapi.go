@@ -45,13 +45,16 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/cli"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
+	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/notify"
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/store"
@@ -105,6 +108,10 @@ type App struct {
 	// The relay hides the usage from clients that did not ask. Default: false.
 	MeterAlways bool `json:"meter_always,omitempty"`
 
+	// Where warnings are sent when 80 % and 100 % of a limit are used. Default: nowhere;
+	// they are logged, and emitted as the event `relayapi_limit_warning`.
+	Notify *notify.Config `json:"notify,omitempty"`
+
 	// The APIs that tokens may name. Default: every preset whose environment
 	// variable is set.
 	Providers map[string]*Provider `json:"providers,omitempty"`
@@ -115,9 +122,12 @@ type App struct {
 	keys    []*eccrypto.PrivateKey         // configured ones
 	signer  *eccrypto.PrivateKey           // configured; nil means none
 	signers map[string]*eccrypto.PublicKey // of the configured issuers
+	finder  *login.Finder                  // of the logins
 	ledger  *ledger                        // acquired by Start
 	relay   atomic.Pointer[relay]          // nil until Start is through
 	started chan struct{}                  // closed then
+	events  *caddyevents.App
+	unwarn  func() // stops the delivery of warnings; nil means that Start has not begun it
 }
 
 // relay is the running state of an App.
@@ -179,6 +189,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.Store.Provision(); err != nil {
 		return fmt.Errorf("store: %w", err)
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting events app: %w", err)
+	}
+	a.events = events.(*caddyevents.App)
+	if a.Notify != nil {
+		if err := a.Notify.Provision(); err != nil {
+			return fmt.Errorf("notify: %w", err)
+		}
 	}
 	if err := a.provisionProviders(); err != nil {
 		return err
@@ -322,10 +342,13 @@ func (a *App) mintsAt(origin string) bool {
 	return false
 }
 
-// checkLogins refuses two issuers whose tokens nobody could tell apart.
+// checkLogins refuses two issuers whose tokens nobody could tell apart, and makes the finder
+// of the others.
 func (a *App) checkLogins() error {
 	holders := make(map[string]string) // by the login's issuer
+	verifiers := make(map[string]*login.Verifier)
 	for name, issuer := range a.logins() {
+		verifiers[name] = issuer.Login.verifier
 		for _, iss := range issuer.Login.verifier.Issuers() {
 			if holder := holders[iss]; holder != "" {
 				return fmt.Errorf("issuers %s and %s have the same login; remove one", min(holder, name), max(holder, name))
@@ -333,6 +356,7 @@ func (a *App) checkLogins() error {
 			holders[iss] = name
 		}
 	}
+	a.finder = login.NewFinder(verifiers)
 	return nil
 }
 
@@ -352,14 +376,32 @@ func (a *App) Start() error {
 	for name, issuer := range a.logins() {
 		a.ledger.startLogin(a.ctx, name, issuer.Login.verifier)
 	}
+	for _, p := range a.Providers {
+		p.keys.Prefetch()
+	}
 	a.relay.Store(relay)
 	close(a.started)
+	a.startWarnings()
 	a.logger.Info("relay is ready",
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
 		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
 		zap.String("key_id", relay.minter.Recipient.ID()),
 		zap.String("store", a.Store.Name()))
 	return nil
+}
+
+// startWarnings delivers warnings about limits. Handlers of events are known when all apps
+// have started.
+func (a *App) startWarnings() {
+	n := &notify.Notifier{
+		Store: a.ledger, Config: a.Notify, Logger: a.logger.Named("limits"),
+		Emit: func(event string, data map[string]any) { a.events.Emit(a.ctx, event, data) },
+		Ready: func() bool {
+			active, err := caddy.ActiveContext().AppIfConfigured("relayapi")
+			return err == nil && active == any(a)
+		},
+	}
+	a.unwarn = n.Start()
 }
 
 // newRelay makes the running state. The lock of the store is held, so nobody else makes
@@ -402,7 +444,7 @@ func (a *App) newRelay() (*relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	tokens, err := newTokenCache(opener, a.grants, a.logins(), a.Providers)
+	tokens, err := newTokenCache(opener, a.grants, a.logins(), a.finder, a.Providers)
 	if err != nil {
 		return nil, fmt.Errorf("token cache: %w", err)
 	}
@@ -438,6 +480,9 @@ func (a *App) Stop() error { return nil }
 // Cleanup releases the store, if Start acquired it. Requests under way keep it open
 // until the last of them has settled.
 func (a *App) Cleanup() error {
+	if a.unwarn != nil {
+		a.unwarn()
+	}
 	if a.ledger != nil {
 		for _, issuer := range a.logins() {
 			issuer.Login.verifier.Close()

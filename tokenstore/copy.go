@@ -148,7 +148,7 @@ func (p *openedPlace) freeze(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `LOCK TABLE tokens, counters, usage, meta, revocations, limits IN SHARE MODE`)
+	_, err = tx.ExecContext(ctx, `LOCK TABLE tokens, counters, usage, meta, revocations, limits, warnings IN SHARE MODE`)
 	return err
 }
 

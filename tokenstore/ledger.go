@@ -72,6 +72,9 @@ type backend interface {
 
 	// The operator's side.
 	records(f Filter, limit int) ([]Record, error)
+
+	// standings returns the same tokens, with what their status depends on.
+	standings(f Filter, limit int) ([]*standing, error)
 	record(issuer, id string) (Record, error)
 	update(issuer, id string, c Change) error
 	revoke(r Revocation, now time.Time) error
@@ -85,6 +88,11 @@ type backend interface {
 	pruneRevocations(before time.Time) error
 	prunedThrough() (seconds int64, err error)
 	acceptSince(t time.Time) error
+
+	// raise makes warnings durable and returns how many of them are new.
+	raise(due []Warning, now time.Time) (raised int64, err error)
+	claimWarnings(n int, now, until time.Time) ([]Warning, error)
+	settleWarning(w Warning, next time.Time) error
 
 	// For what other processes change.
 	disabled() (map[identity]bool, error)
@@ -142,11 +150,13 @@ func newLedger(db backend, now func() time.Time) *Ledger {
 	for i := range l.accounts {
 		l.accounts[i].accounts = make(map[Counter]*account)
 	}
+	_, l.writer.shared = db.(*postgresDB)
 	l.revoked.Store(new(revocations))
 	l.limits.Store(&LimitSet{Version: 1})
 
 	l.running.Go(l.write)
 	l.running.Go(l.sweep)
+	l.running.Go(l.raise)
 	return l
 }
 
@@ -237,6 +247,7 @@ func (l *Ledger) Close() error {
 			l.sweepShard(&l.accounts[i], l.now().Add(2*forgetPast))
 		}
 		l.flush()
+		l.raiseDue()
 
 		l.closed = errors.Join(l.writeUsage(false), l.db.close())
 	})

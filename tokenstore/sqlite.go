@@ -40,6 +40,9 @@ func openSQLite(ctx context.Context, path string, now func() time.Time) (*Ledger
 	if err != nil {
 		return nil, err
 	}
+	if err := db.endClaims(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store: %w", err), db.close())
+	}
 	return openLedger(db, now)
 }
 

@@ -254,15 +254,39 @@ func unixTime(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
 
 // records implements [backend].
 func (s *tables) records(f Filter, limit int) (records []Record, err error) {
-	issuer, id := cutCursor(f.After)
-	err = s.each(func(row scanner) error {
+	err = s.filtered(func(row scanner) error {
 		r, err := scanRecord(row)
 		records = append(records, r)
 		return err
-	}, selectRecord+`
-		WHERE (issuer, id) > (?1, ?2) AND (?3 = '' OR issuer = ?3) AND (?4 = '' OR subject = ?4) AND (?5 = '' OR provider = ?5)
-		ORDER BY issuer, id LIMIT ?6`, issuer, id, f.Issuer, f.Subject, f.Provider, limit)
+	}, selectRecord, f, limit)
 	return records, err
+}
+
+// standings implements [backend].
+func (s *tables) standings(f Filter, limit int) (all []*standing, err error) {
+	err = s.filtered(func(row scanner) error {
+		t := new(standing)
+		var issued, expires int64
+		err := row.Scan(&t.Issuer, &t.ID, &t.Subject, &t.disabled, &issued, &expires)
+		t.IssuedAt, t.ExpiresAt = unixTime(issued), unixTime(expires)
+		all = append(all, t)
+		return err
+	}, `SELECT issuer, id, subject, disabled, issued_at, expires_at FROM tokens `, f, limit)
+	return all, err
+}
+
+// filtered reads tokens in order, from the cursor on.
+func (s *tables) filtered(scan func(scanner) error, query string, f Filter, limit int) error {
+	issuer, id := cutCursor(f.After)
+	args := []any{issuer, id, f.Issuer, f.Subject, f.Provider, limit}
+	if f.until != "" {
+		issuer, id := cutCursor(f.until)
+		query, args = query+"WHERE (issuer, id) <= (?7, ?8) AND ", append(args, issuer, id)
+	} else {
+		query += "WHERE "
+	}
+	return s.each(scan, query+`(issuer, id) > (?1, ?2) AND (?3 = '' OR issuer = ?3) AND (?4 = '' OR subject = ?4)
+		AND (?5 = '' OR provider = ?5) ORDER BY issuer, id LIMIT ?6`, args...)
 }
 
 // record implements [backend].
@@ -488,6 +512,8 @@ func (s *tables) prune(before time.Time) (removed int64, err error) {
 	}{
 		{`DELETE FROM counters WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`, before.Unix()},
 		{`DELETE FROM counters WHERE window_start > 0 AND window_start < ?`, before.Unix() - detail},
+		{`DELETE FROM warnings WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`, before.Unix()},
+		{`DELETE FROM warnings WHERE window_start > 0 AND window_start < ?`, before.Unix() - detail},
 		{`INSERT INTO meta (key, value) VALUES ('pruned_through', ?) ON CONFLICT (key) DO UPDATE SET value = max(meta.value, excluded.value)`, before.Unix()},
 		{`INSERT INTO usage (day, issuer, subject, provider, model, token_id, ` + eachUsage("%s") + `)
 			SELECT day, issuer, subject, provider, model, '', ` + eachUsage("sum(%s)") + `

@@ -43,6 +43,7 @@ var transfers = []transfer{
 	{"counter", "counters", 4, columns("scope:t id:t unit:t window_start:i used:i")},
 	{"revocation", "revocations", 3, columns("scope:t issuer:t id:t before:i made_at:i")},
 	{"limit", "limits", 4, columns(`scope:t id:t unit:t:"calls" per:t amount:i made_at:i`)},
+	{"warning", "warnings", 6, columns("scope:t id:t unit:t window_start:i amount:i threshold:i used:i raised_at:i attempts:i due_at:i")},
 	{"usage", "usage", 6, columns(`day:i issuer:t subject:t provider:t model:t:"" token_id:t:"" ` + transferUsage)},
 }
 
