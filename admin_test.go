@@ -136,7 +136,9 @@ func TestAdminRefuses(t *testing.T) {
 		{"usage: day", "GET", "usage?from=2026-1-1", ``, 400, "from"},
 		{"usage: no day", "GET", "usage?to=", ``, 400, "to"},
 		{"usage: order", "GET", "usage?from=2026-01-02&to=2026-01-01", ``, 400, "to is before from"},
-		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "by, provider, model, issuer, subject, token, from, to"},
+		{"usage: top", "GET", "usage?top=cost", ``, 400, "calls, tokens, usd"},
+		{"usage: limit", "GET", "usage?limit=0", ``, 400, "limit"},
+		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "by, provider, model, issuer, subject, token, from, to, top, limit"},
 		{"keys: parameter", "GET", "keys?private=1", ``, 400, "parameter"},
 
 		{"calls by POST", "POST", "calls", ``, 405, "GET"},

@@ -28,7 +28,7 @@ func (h *Handler) readBody(c *call, r *http.Request) *refusal {
 	switch {
 	case bodies.None(r), c.target.socket: // over HTTP/2, the body of a WebSocket's handshake is its messages
 		return nil
-	case c.looksInto(r), h.app.MeterAlways && c.permit.provider.dialect.AsksUsage(c.asked(r)):
+	case c.looksInto(r), c.permit.provider.signs, h.app.MeterAlways && c.permit.provider.dialect.AsksUsage(c.asked(r)):
 		return c.holdBody(r, c.relay.ledger.shareOf(c.permit))
 	case short(r):
 		return c.holdShortBody(r)

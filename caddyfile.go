@@ -18,11 +18,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/credential"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/notify"
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
-	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -308,7 +308,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    provider <name> [<base-url>] {
 //	        preset <preset> [<account>...]
 //	        api_key {env.X}... | none
-//	        credential header <name> [<prefix>] | query <name> | basic [<user>]
+//	        credential header <name> [<prefix>] | query <name> | basic [<user>] | aws ... | google ... | entra ...
 //	        paths <pattern>...
 //	        dialect <name>
 //	    }
@@ -520,8 +520,14 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if p.Credential != nil {
 		return d.Err("credential is given twice; a request carries one")
 	}
+	args := d.RemainingArgs()
+	if len(args) > 0 && slices.Contains(credential.Kinds, args[0]) {
+		cloud, err := credential.Unmarshal(d, args[0], args[1:])
+		p.Credential = &Credential{Cloud: cloud}
+		return err
+	}
 	var err error
-	if p.Credential, err = realkey.ParseCredential(d.RemainingArgs(), placeholder.Is); err != nil {
+	if p.Credential, err = credential.Parse(args, placeholder.Is); err != nil {
 		return d.Err(err.Error())
 	}
 	return nil

@@ -354,7 +354,7 @@ func (e *mintEndpoint) exchange(c *call, r *http.Request, q *mint.Request) (*min
 	if refused != nil {
 		return nil, nil, refused
 	}
-	name, issuer := c.relay.tokens.loginOf(q.Proof)
+	name, _ := e.app.finder.Find(q.Proof)
 	minter := c.relay.minters[name]
 	if minter == nil {
 		return nil, nil, refuse(codeMintUnauthorized, "no issuer has the login that this token is of")
@@ -371,7 +371,7 @@ func (e *mintEndpoint) exchange(c *call, r *http.Request, q *mint.Request) (*min
 	if wait := c.relay.ledger.exchanges.Take(c.permit.holder.Subject, maxExchanges, c.start); wait > 0 {
 		return nil, minter, refuse(codeRateLimited, fmt.Sprintf("more than %d tokens of a user per minute", maxExchanges)).after(wait)
 	}
-	plan := issuer.Login.verifier.RuleID(c.permit.plan)
+	plan := e.app.Issuers[name].Login.verifier.RuleID(c.permit.plan)
 	minted, err := minter.MintFor(mint.User{Subject: c.permit.Subject, Plan: plan, IssuedAt: c.permit.IssuedAt}, q.Draft, c.start)
 	if err != nil {
 		return nil, minter, unminted(err)

@@ -133,7 +133,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer h.finish(c, r)
 	c.trace.Begin(c, r)
 
-	if preflight(c, r) {
+	if preflight(c, r) || h.probe(c, r) {
 		c.found.Bare = redact.Shows(r)
 		return nil
 	}
@@ -307,7 +307,10 @@ func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 	t.method, t.path, t.rawPath = t.asked.Method, r.URL.Path, r.URL.RawPath
 	t.protocol = c.found.Protocol
 	if t.key = c.permit.carried; t.key == nil {
-		t.key = p.keys.Pick(t.countedAt)
+		var err error
+		if t.key, err = p.keys.Pick(c, t.countedAt); err != nil {
+			return refuse(codeNoCredential, err.Error())
+		}
 	}
 	return nil
 }

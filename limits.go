@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/grant"
@@ -51,7 +52,10 @@ func (l *Limit) set(unit, n string) (err error) {
 	default:
 		return fmt.Errorf("unknown unit %q: must be one of calls, tokens, usd", unit)
 	}
-	if err != nil {
+	switch {
+	case strings.HasPrefix(n, "-"):
+		return fmt.Errorf("%s %q: must not be negative", unit, n)
+	case err != nil:
 		return fmt.Errorf("%s %q: must be a number", unit, n)
 	}
 	return nil

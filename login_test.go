@@ -23,7 +23,7 @@ type loginProvider struct {
 	signer jose.Signer
 }
 
-func newLoginProvider(t *testing.T) *loginProvider {
+func newLoginProvider(t testing.TB) *loginProvider {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -46,7 +46,7 @@ func newLoginProvider(t *testing.T) *loginProvider {
 }
 
 // claims are those of a user's token, changed by edits.
-func (p *loginProvider) token(t *testing.T, user string, edits map[string]any) string {
+func (p *loginProvider) token(t testing.TB, user string, edits map[string]any) string {
 	t.Helper()
 	now := time.Now()
 	claims := map[string]any{"iss": p.URL, "aud": "app", "sub": user, "iat": now.Unix() - 5, "exp": now.Unix() + 3600, "email_verified": true}

@@ -102,6 +102,9 @@ var (
 	usual22  = []string{chunk, chunk, usageChunk, "[DONE]"}
 	seen22   = sse(bareChunk, bareChunk, "[DONE]")
 	reserved = asReserved(streamBody)
+
+	// Input may be written to the cache, and be served in the US only, for 1.1 times.
+	claudeHeld = (int64(len(claudeBody))*3000 + 10*outputNano) * 11 / 10
 )
 
 // sse writes the data of events as a stream.
@@ -185,6 +188,19 @@ var meteringCases = map[string]meteringCase{
 	"3 the same, and the provider dies":              {answer: []string{chunk, chunk}, leaves: 1, breaks: true, used: untold, cost: reserved},
 	"3 the client leaves a whole answer in the dark": {answer: []string{told22}, leaves: -1, used: used22, cost: usageNano},
 
+	"3 the client leaves in the middle of JSON": {body: askBody, events: "application/json", answer: []string{`{"model":"m",`, `"usage":` + bill22 + `}`}, leaves: 1, used: used22, cost: usageNano},
+	"3 the client leaves a response": {path: "/v1/responses", body: replyBody, leaves: 1, answer: named(
+		`response.created {"type":"response.created","response":{"id":"r","model":"m","status":"in_progress","usage":null}}`,
+		`response.completed {"type":"response.completed","response":{"id":"r","model":"m","status":"completed","usage":{"input_tokens":11,"output_tokens":3,"total_tokens":14}}}`),
+		used: tokenstore.Usage{Input: 11, Output: 3}, cost: 11*inputNano + 3*outputNano},
+	"3 the client leaves Anthropic's first event": {provider: "anthropic", path: "/v1/messages", body: claudeBody, leaves: 1, answer: named(
+		`message_start {"type":"message_start","message":{"model":"m","usage":{"input_tokens":9,"output_tokens":1}}}`,
+		`message_delta {"type":"message_delta","usage":{"output_tokens":16}}`, `message_stop {"type":"message_stop"}`),
+		used: tokenstore.Usage{Input: 9, Output: 16}, cost: 9*2000 + 16*10_000},
+	"3 the same, and the provider dies there": {provider: "anthropic", path: "/v1/messages", body: claudeBody, leaves: 1, breaks: true, answer: named(
+		`message_start {"type":"message_start","message":{"model":"m","usage":{"input_tokens":9,"output_tokens":1}}}`),
+		used: tokenstore.Usage{Input: 9, Output: 1, Unmetered: 1}, cost: claudeHeld},
+
 	// yinxulai/one-switch#3
 	"4 the client ends the stream after a tool call": {body: askingBody, answer: []string{chunk, called, usageChunk, "[DONE]"}, leaves: 2, used: used22, cost: usageNano},
 
@@ -203,6 +219,9 @@ var meteringCases = map[string]meteringCase{
 	// BerriAI/litellm#37992
 	"7 an explicit zero":              {answer: []string{`{"model":"m","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}`}},
 	"7 an explicit zero, in a stream": {body: askingBody, answer: []string{chunk, `{"model":"m","choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}`, "[DONE]"}},
+
+	"7 an explicit zero, Anthropic's": {provider: "anthropic", path: "/v1/messages", body: claudeBody, answer: []string{`{"model":"m","usage":{"input_tokens":0,"output_tokens":0}}`}},
+	"7 an explicit zero, Gemini's":    {provider: "gemini", path: "/v1beta/models/m:generateContent", body: geminiBody, answer: []string{`{"modelVersion":"m","usageMetadata":{"promptTokenCount":0,"candidatesTokenCount":0,"totalTokenCount":0}}`}},
 
 	// envoyproxy/ai-gateway#2236
 	"8 Anthropic: zeros in a delta": {provider: "anthropic", path: "/v1/messages", body: claudeBody, answer: named(
@@ -259,6 +278,12 @@ var meteringCases = map[string]meteringCase{
 		answer: []string{`{"type":"response.done","response":{"id":"r","status":"completed","usage":{"total_tokens":1000,"input_tokens":1000,"output_tokens":0,"input_token_details":{"text_tokens":0,"audio_tokens":1000,"cached_tokens":800,"cached_tokens_details":{"text_tokens":0,"audio_tokens":800}}}}}`},
 		used:   tokenstore.Usage{AudioInput: 200, CacheRead: 800, Requests: 1}, cost: 6_720_000},
 
+	"16 Realtime: cached audio, under a budget": {provider: "openai", path: "/v1/realtime?model=voice", budget: "usd 10",
+		says: []string{`{"type":"session.update","session":{"type":"realtime","max_output_tokens":100,"audio":{"input":{"turn_detection":null}}}}`, `{"type":"response.create"}`},
+		answer: []string{`{"type":"session.updated","session":{"type":"realtime","model":"voice"}}`,
+			`{"type":"response.done","response":{"id":"r","status":"completed","usage":{"total_tokens":1000,"input_tokens":1000,"output_tokens":0,"input_token_details":{"text_tokens":0,"audio_tokens":1000,"cached_tokens":800,"cached_tokens_details":{"text_tokens":0,"audio_tokens":800}}}}}`},
+		used: tokenstore.Usage{AudioInput: 200, CacheRead: 800, Requests: 1}, cost: 6_720_000},
+
 	// theopenco/llmgateway#3231
 	"17 Realtime: a transcription by another model": {provider: "openai", path: "/v1/realtime?model=voice", budget: "none", says: []string{`{"type":"session.update"}`, `{"type":"input_audio_buffer.commit"}`, `{"type":"response.create"}`},
 		answer: []string{
@@ -267,6 +292,16 @@ var meteringCases = map[string]meteringCase{
 			`{"type":"response.done","response":{"id":"r","status":"completed","usage":{"total_tokens":20,"input_tokens":10,"output_tokens":10,"input_token_details":{"text_tokens":10},"output_token_details":{"text_tokens":10}}}}`},
 		used: tokenstore.Usage{Input: 10, AudioInput: 13, Output: 19, Requests: 2}, cost: 13*6000 + 9*10_000 + 10*4000 + 10*16_000,
 		costs: map[string]int64{"voice": 10*4000 + 10*16_000, "hearing": 13*6000 + 9*10_000}},
+
+	"17 the same, under a budget": {provider: "openai", path: "/v1/realtime?model=voice", budget: "usd 10",
+		says: []string{`{"type":"session.update","session":{"type":"realtime","max_output_tokens":100,"audio":{"input":{"turn_detection":null,"transcription":{"model":"hearing"}}}}}`,
+			`{"type":"input_audio_buffer.append","audio":"` + strings.Repeat("A", 3200) + `"}`, `{"type":"response.create"}`},
+		answer: []string{
+			`{"type":"session.updated","session":{"type":"realtime","model":"voice","audio":{"input":{"transcription":{"model":"hearing"}}}}}`,
+			`{"type":"conversation.item.input_audio_transcription.completed","item_id":"i","transcript":"hi","usage":{"type":"tokens","total_tokens":12,"input_tokens":3,"input_token_details":{"text_tokens":0,"audio_tokens":3},"output_tokens":9}}`,
+			`{"type":"response.done","response":{"id":"r","status":"completed","usage":{"total_tokens":20,"input_tokens":10,"output_tokens":10,"input_token_details":{"text_tokens":10},"output_token_details":{"text_tokens":10}}}}`},
+		used: tokenstore.Usage{Input: 10, AudioInput: 3, Output: 19, Requests: 2}, cost: 3*6000 + 9*10_000 + 10*4000 + 10*16_000,
+		costs: map[string]int64{"voice": 10*4000 + 10*16_000, "hearing": 3*6000 + 9*10_000}},
 
 	// fawney19/Aether#730
 	"18 Responses: three on a WebSocket": {provider: "openai", path: "/v1/responses", says: []string{createReply, createReply, createReply},
@@ -327,7 +362,7 @@ var meteringCases = map[string]meteringCase{
 		`message_start {"type":"message_start","message":{"model":"m","usage":{"input_tokens":9,"output_tokens":1}}}`,
 		`content_block_delta {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello"}}`,
 		`error {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`),
-		used: tokenstore.Usage{Input: 9, Output: 1, Unmetered: 1}, cost: (int64(len(claudeBody))*3000 + 10*outputNano) * 11 / 10},
+		used: tokenstore.Usage{Input: 9, Output: 1, Unmetered: 1}, cost: claudeHeld},
 
 	// https://docs.mistral.ai/api: usage comes in the last chunk, unasked
 	"Mistral: usage beside the last words": {provider: "mistral", body: strings.Replace(streamBody, `"max_tokens":10,`, `"max_tokens":10,"n":1,`, 1), answer: []string{bareChunk,

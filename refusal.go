@@ -42,6 +42,7 @@ const (
 	codeNotReady            = "not_ready"
 	codeStoreUnavailable    = "store_unavailable"
 	codeProviderRefusedKey  = "provider_refused_key"
+	codeNoCredential        = "provider_credential_unavailable"
 	codeAnswerWithheld      = "provider_answer_withheld"
 	codeAnswerUnreadable    = "provider_error_unreadable"
 	codeProviderUnreachable = "provider_unreachable"
@@ -147,6 +148,8 @@ var answers = map[string]answer{
 
 	codeProviderRefusedKey: {status: 424, kind: ours, level: zap.WarnLevel, // SDKs do not retry it
 		message: "The provider did not accept the relay's key. Tell whoever runs this relay."},
+	codeNoCredential: {status: 503, kind: ours, retry: 5, level: zap.ErrorLevel,
+		message: "The relay cannot get its credential for the provider at present. Tell whoever runs this relay."},
 	codeAnswerWithheld: {status: 502, kind: ours,
 		message: "The provider's answer held what must not be passed on."},
 	codeProviderUnreachable: {status: 502, kind: ours, retry: 2,
@@ -313,5 +316,20 @@ func preflight(c *call, r *http.Request) bool {
 	c.held.client.KeepConnection()
 	c.outcome.status.Store(http.StatusNoContent)
 	c.writer.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// probe answers a tool that asks whether a server is there, before its first call. It
+// would take a refusal for a relay that is down.
+func (h *Handler) probe(c *call, r *http.Request) bool {
+	if !prefix.Probe(r, h.Prefix) {
+		return false
+	}
+	c.held.client.KeepConnection()
+	c.outcome.status.Store(http.StatusOK)
+	header := c.writer.Header()
+	header.Set("Allow", "GET, HEAD, POST, OPTIONS")
+	header.Set("Cache-Control", "no-store")
+	c.writer.WriteHeader(http.StatusOK)
 	return true
 }

@@ -51,6 +51,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/cli"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
+	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/notify"
@@ -121,6 +122,7 @@ type App struct {
 	keys    []*eccrypto.PrivateKey         // configured ones
 	signer  *eccrypto.PrivateKey           // configured; nil means none
 	signers map[string]*eccrypto.PublicKey // of the configured issuers
+	finder  *login.Finder                  // of the logins
 	ledger  *ledger                        // acquired by Start
 	relay   atomic.Pointer[relay]          // nil until Start is through
 	started chan struct{}                  // closed then
@@ -340,10 +342,13 @@ func (a *App) mintsAt(origin string) bool {
 	return false
 }
 
-// checkLogins refuses two issuers whose tokens nobody could tell apart.
+// checkLogins refuses two issuers whose tokens nobody could tell apart, and makes the finder
+// of the others.
 func (a *App) checkLogins() error {
 	holders := make(map[string]string) // by the login's issuer
+	verifiers := make(map[string]*login.Verifier)
 	for name, issuer := range a.logins() {
+		verifiers[name] = issuer.Login.verifier
 		for _, iss := range issuer.Login.verifier.Issuers() {
 			if holder := holders[iss]; holder != "" {
 				return fmt.Errorf("issuers %s and %s have the same login; remove one", min(holder, name), max(holder, name))
@@ -351,6 +356,7 @@ func (a *App) checkLogins() error {
 			holders[iss] = name
 		}
 	}
+	a.finder = login.NewFinder(verifiers)
 	return nil
 }
 
@@ -369,6 +375,9 @@ func (a *App) Start() error {
 	}
 	for name, issuer := range a.logins() {
 		a.ledger.startLogin(a.ctx, name, issuer.Login.verifier)
+	}
+	for _, p := range a.Providers {
+		p.keys.Prefetch()
 	}
 	a.relay.Store(relay)
 	close(a.started)
@@ -435,7 +444,7 @@ func (a *App) newRelay() (*relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	tokens, err := newTokenCache(opener, a.grants, a.logins(), a.Providers)
+	tokens, err := newTokenCache(opener, a.grants, a.logins(), a.finder, a.Providers)
 	if err != nil {
 		return nil, fmt.Errorf("token cache: %w", err)
 	}

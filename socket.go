@@ -65,19 +65,20 @@ func (h *Handler) meterSocket(c *call, r *http.Request, request *dialect.Request
 	named, _ := c.permit.namedBy(request) // an unclear one has no price
 	s.socket.Named(named.Model)
 	c.outcome.named(named.Model)
+	names := p.dialect.NamesInMessages(request)
 	switch {
 	case session != nil:
-		c.guardMessages(r, c.checkMessageCost(request.Path))
-	case p.dialect.NamedLater(request): // by the first message
-		s.first = ws.NewFirst(func(message []byte) { _ = c.nameModel(request.Path, message) })
+		c.guardMessages(r, c.checkMessageCost(request.Path, names))
+	case names:
+		s.first = ws.NewFirst(func(message []byte) { _ = c.nameModel(request.Path, message, true) })
 	}
 	return nil
 }
 
-// nameModel notes the model that a message on a WebSocket names.
-func (c *call) nameModel(path string, message []byte) error {
+// nameModel notes the model that a message on a WebSocket names, if messages do that.
+func (c *call) nameModel(path string, message []byte, names bool) error {
 	models, named, err := c.permit.provider.dialect.ReadMessageOn(path, message)
-	if named && len(models) > 0 {
+	if names && named && len(models) > 0 {
 		c.spending.socket.Named(models[len(models)-1])
 	}
 	return err
@@ -85,9 +86,9 @@ func (c *call) nameModel(path string, message []byte) error {
 
 // checkMessageCost returns a check of what the client says on a WebSocket under a
 // budget. It reserves what each message can cost.
-func (c *call) checkMessageCost(path string) func(message []byte) ([]byte, error) {
+func (c *call) checkMessageCost(path string, names bool) func(message []byte) ([]byte, error) {
 	return func(message []byte) ([]byte, error) {
-		if err := c.nameModel(path, message); err != nil {
+		if err := c.nameModel(path, message, names); err != nil {
 			return nil, unclear(err)
 		}
 		changed, err := c.spending.socket.Client(message)

@@ -31,6 +31,7 @@ type tokenCache struct {
 	opener    *eccrypto.Opener
 	issuers   map[string]grant.Issuer
 	logins    map[string]*Issuer // those with a login
+	finder    *login.Finder      // of these
 	providers map[string]*Provider
 	cache     *lru.TwoQueueCache[[sha256.Size]byte, *permit]
 	refused   *lru.Cache[[sha256.Size]byte, refusedToken]
@@ -65,7 +66,7 @@ type permit struct {
 	bodies atomic.Int64 // memory of its calls' bodies, in bytes
 }
 
-func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, logins map[string]*Issuer, providers map[string]*Provider) (*tokenCache, error) {
+func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, logins map[string]*Issuer, finder *login.Finder, providers map[string]*Provider) (*tokenCache, error) {
 	cache, err := lru.New2Q[[sha256.Size]byte, *permit](tokenCacheSize)
 	if err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, log
 	if err != nil {
 		return nil, err
 	}
-	return &tokenCache{opener: opener, issuers: issuers, logins: logins, providers: providers, cache: cache, refused: refused}, nil
+	return &tokenCache{opener: opener, issuers: issuers, logins: logins, finder: finder, providers: providers, cache: cache, refused: refused}, nil
 }
 
 // open returns what the token of a client permits. Whether the token is in force and
@@ -83,7 +84,8 @@ func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, log
 func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provider string) (*permit, error) {
 	sum := sumOf(token)
 	if isLogin(token) {
-		sum = sumOf(token + " " + provider)
+		var both [sha256.Size + 64]byte // a name of a provider has at most 64 bytes
+		sum = sha256.Sum256(append(append(both[:0], sum[:]...), provider...))
 	}
 	if p, ok := c.cache.Get(sum); ok {
 		stats.LookedUp(metrics.Hit)
@@ -191,16 +193,6 @@ const anyProvider = "*"
 // not an encrypted one.
 func isLogin(token string) bool { return strings.Count(token, ".") == 2 }
 
-// loginOf returns the issuer whose login a token seems to be of, or nil.
-func (c *tokenCache) loginOf(token string) (name string, issuer *Issuer) {
-	for name, issuer := range c.logins {
-		if issuer.Login.verifier.Shaped(token) {
-			return name, issuer
-		}
-	}
-	return "", nil
-}
-
 // userGrant returns what an issuer grants a user of its login under a plan, and how much
 // the user may use.
 func (c *tokenCache) userGrant(name string, plan int) (grant.Issuer, []tokenstore.Limit) {
@@ -213,10 +205,11 @@ func (c *tokenCache) userGrant(name string, plan int) (grant.Issuer, []tokenstor
 // compileLogin verifies the token of a login. There is one identity in the ledger for
 // each user and provider, and not one for each token.
 func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (*permit, *grant.Claims, error) {
-	name, issuer := c.loginOf(token)
-	if issuer == nil {
+	name, found := c.finder.Find(token)
+	if !found {
 		return nil, nil, &grant.Denial{Reason: grant.Invalid, Rule: "no issuer has the login that this token is of"}
 	}
+	issuer := c.logins[name]
 	user, err := issuer.Login.verifier.Verify(ctx, token, time.Now())
 	var refused *login.Refusal
 	switch {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/notify"
+	"github.com/relayapi/caddy-relayapi/internal/pgtest"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
@@ -216,6 +218,45 @@ func TestNotify_WarnsOfABudget(t *testing.T) {
 	}
 	last := fmt.Sprintf("100@%s usd", grant.USD(spent(t, "t1", tokenstore.UnitNanoUSD)))
 	hook.wants("after a refusal", "80@0.0084 usd", last)
+}
+
+// Of several relays one warns, when what all of them have served adds up.
+func TestNotify_OneOfSeveralRelaysWarns(t *testing.T) {
+	slow(t)
+	hook := newReceiver(t)
+	c := newCluster(t, pgtest.DSN(t), nil, inApp("notify "+hook.URL+" {", "secret {env.NOTIFY_SECRET}", "}"))
+	client, token := newClient(t), c.mint(calls(30))
+	for n := range 30 {
+		if status, code := c.nodes[n%3].call(t.Context(), client, token, "{}"); status != 200 {
+			t.Fatalf("call %d: got %d %s", n, status, code)
+		}
+	}
+	var refused sync.WaitGroup
+	for _, n := range c.nodes {
+		refused.Go(func() {
+			if status, code := n.call(t.Context(), client, token, "{}"); code != codeCallsExhausted {
+				t.Errorf("got %d %s, want it to be refused", status, code)
+			}
+		})
+	}
+	refused.Wait()
+	if !eventually(func() bool { return len(hook.messages()) >= 2 }) {
+		t.Error("no warnings")
+	}
+	for _, n := range c.nodes {
+		_ = n.cmd.Process.Signal(os.Interrupt) // what is under way is sent before they end
+		_ = n.cmd.Wait()
+	}
+	thresholds := make(map[int]int)
+	for _, m := range hook.messages() {
+		thresholds[m.Data.Threshold]++
+		if most := int64(30); m.Data.Used.N < 24 || m.Data.Used.N > most {
+			t.Errorf("warned of %d%% with %d of %d used", m.Data.Threshold, m.Data.Used.N, most)
+		}
+	}
+	if thresholds[80] != 1 || thresholds[100] != 1 || len(thresholds) != 2 {
+		t.Errorf("received %v, want one of each", thresholds)
+	}
 }
 
 // A relay that is killed while it delivers a warning delivers it again.

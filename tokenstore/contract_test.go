@@ -26,8 +26,8 @@ var (
 		return openPostgres(ctx, PostgresConfig{DSN: place}, now)
 	}, func(place string) error {
 		return pgtest.Exec(place, `
-			DELETE FROM meta; DELETE FROM tokens; DELETE FROM counters; DELETE FROM revocations; DELETE FROM limits; DELETE FROM usage; DELETE FROM warnings;
-			DELETE FROM state; DELETE FROM changes; DELETE FROM rates; DELETE FROM slots; DELETE FROM goose_db_version WHERE version_id > 2`)
+			DELETE FROM meta; DELETE FROM tokens; DELETE FROM counters; DELETE FROM revocations; DELETE FROM limits; DELETE FROM usage; DELETE FROM usage_days; DELETE FROM warnings;
+			DELETE FROM state; DELETE FROM changes; DELETE FROM rates; DELETE FROM slots; DELETE FROM goose_db_version WHERE version_id > 50`)
 	}}
 	kinds = []kind{onSQLite, onPostgres}
 )
@@ -56,6 +56,7 @@ var contract = []struct {
 	{"Admit_AppliesAnOverrideAtTheFirstUse", contractAdmitAppliesAnOverrideAtTheFirstUse},
 	{"RevocationsMatchAndLast", contractRevocationsMatchAndLast},
 	{"TokensAreListedInPages", contractTokensAreListedInPages},
+	{"TokensAreListedByStatus", contractTokensAreListedByStatus},
 	{"LeasesCommitsAndSizeAreTold", contractLeasesCommitsAndSizeAreTold},
 	{"UsageAddsUp", contractUsageAddsUp},
 	{"UsageOfManyTokens", contractUsageOfManyTokens},

@@ -62,6 +62,9 @@ func Copy(ctx context.Context, from, to Place, progress func(done, all int64)) (
 			return c.done, fmt.Errorf("copying %s: %w", t.table, err)
 		}
 	}
+	if err := target.inTx(func(tx *sql.Tx) error { return resum(ctx, tx) }); err != nil {
+		return c.done, fmt.Errorf("completing target: %w", err)
+	}
 	if _, err := target.exec(event{kind: eventReload}, `DELETE FROM meta WHERE key = 'copying'`); err != nil {
 		return c.done, fmt.Errorf("completing target: %w", err)
 	}

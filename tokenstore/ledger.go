@@ -72,6 +72,9 @@ type backend interface {
 
 	// The operator's side.
 	records(f Filter, limit int) ([]Record, error)
+
+	// standings returns the same tokens, with what their status depends on.
+	standings(f Filter, limit int) ([]*standing, error)
 	record(issuer, id string) (Record, error)
 	update(issuer, id string, c Change) error
 	revoke(r Revocation, now time.Time) error

@@ -181,6 +181,9 @@ func Import(ctx context.Context, path string, r io.Reader, progress func(done, a
 	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'birth')`).Scan(&born); err != nil || !born {
 		return rows, errors.Join(err, errors.New("the export does not say when its store was made"))
 	}
+	if err := resum(ctx, tx); err != nil {
+		return rows, err
+	}
 	return rows, tx.Commit()
 }
 

@@ -116,6 +116,7 @@ func TestImport_EarlierExport(t *testing.T) {
 	if rows, err := s.UsageReport(t.Context(), UsageFilter{}); err != nil || len(rows) != 1 || rows[0].Calls != 1 {
 		t.Errorf("got usage %+v, %v, want a row with one call", rows, err)
 	}
+	wantSums(t, s)
 }
 
 func TestImportRefuses(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,14 +44,24 @@ func (c Client) Do(method, uri string, body []byte, answer any) error {
 	return nil
 }
 
-// refusal takes the message out of `HTTP 400: {"error":"…"}`.
+// RefusedError is a refusal of the admin endpoint.
+type RefusedError struct {
+	Status  int // of HTTP
+	Message string
+}
+
+// Error returns the message.
+func (e *RefusedError) Error() string { return "the admin endpoint refused: " + e.Message }
+
+// refusal takes the status and the message out of `HTTP 400: {"error":"…"}`.
 func refusal(answered string) error {
 	var said struct {
 		Error string `json:"error"`
 	}
-	_, body, _ := strings.Cut(answered, ": ")
+	code, body, _ := strings.Cut(answered, ": ")
+	status, _ := strconv.Atoi(strings.TrimPrefix(code, "HTTP "))
 	if err := json.Unmarshal([]byte(body), &said); err != nil || said.Error == "" {
 		return fmt.Errorf("the answer is not from the admin endpoint of a relay: %s", strings.TrimRight(answered, ": \n"))
 	}
-	return fmt.Errorf("the admin endpoint refused: %s", said.Error)
+	return &RefusedError{Status: status, Message: said.Error}
 }

@@ -33,6 +33,7 @@ To mint a token while the relay runs on this machine:
 		cmd.AddCommand(keygenCommand(), tokenCommand(), callsCommand(), limitCommand(), usageCommand(), providersCommand(), pricesCommand(),
 			storeCommand(), statusCommand(), runCommand(), uiCommand())
 		refuseOthers(cmd)
+		quoteNothing(cmd)
 	},
 }
 

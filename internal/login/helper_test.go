@@ -29,6 +29,17 @@ import (
 // now is when the tokens of the tests are verified.
 var now = time.Date(2027, 1, 15, 8, 0, 0, 0, time.UTC) // 1800000000
 
+// shaped reports whether a value looks like a token of the verifier, also the second time.
+func shaped(v *Verifier, value string) bool {
+	f := NewFinder(map[string]*Verifier{"it": v})
+	name, first := f.Find(value)
+	again := f.Shaped(value)
+	if first != again || first != (name == "it") {
+		panic("it is found once, or under another name")
+	}
+	return first
+}
+
 // signer is a private key of a provider.
 type signer struct {
 	kid, alg string

@@ -131,14 +131,6 @@ func (v *Verifier) Close() { v.keys.close() }
 // Issuers returns the values of "iss" that the Verifier accepts. Only Google has two.
 func (v *Verifier) Issuers() []string { return slices.Clone(v.profile.issuers) }
 
-// Shaped reports whether a value looks like a token of this provider: three segments,
-// a header with an algorithm, and an issuer that is ours. It verifies nothing. It
-// accepts what Verify refuses, so that Verify can name the reason.
-func (v *Verifier) Shaped(value string) bool {
-	iss, ok := peekIssuer(value)
-	return ok && slices.Contains(v.profile.issuers, iss)
-}
-
 // Verify verifies a token. The error is a [*Refusal], wraps [ErrUnavailable], or is
 // that of ctx. It waits for the provider only if no known key has the token's key id.
 func (v *Verifier) Verify(ctx context.Context, token string, now time.Time) (Claims, error) {

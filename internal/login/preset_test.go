@@ -256,7 +256,7 @@ func TestPresets_AcceptAndRefuse(t *testing.T) {
 			if err != nil || claims.Subject != p.subject {
 				t.Fatalf("subject is %q, %v; want %q", claims.Subject, err, p.subject)
 			}
-			if !v.Shaped(token) {
+			if !shaped(v, token) {
 				t.Error("Shaped is false, want true")
 			}
 			for name, tt := range p.refused {

@@ -285,7 +285,7 @@ func TestVerify_Accepts(t *testing.T) {
 			if err != nil || claims.Issuer != issuer || claims.Subject != "alice" || claims.Rule != -1 {
 				t.Errorf("claims are %+v, %v; want those of alice", claims, err)
 			}
-			if !v.Shaped(token) {
+			if !shaped(v, token) {
 				t.Error("Shaped is false, want true")
 			}
 		})
@@ -344,7 +344,7 @@ func TestShaped(t *testing.T) {
 		"dots":                        {"..", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := v.Shaped(tt.value); got != tt.want {
+			if got := shaped(v, tt.value); got != tt.want {
 				t.Errorf("Shaped is %t, want %t", got, tt.want)
 			}
 		})

@@ -54,8 +54,7 @@ func (c *Config) Provision() (err error) {
 		return err
 	}
 	secret, _ := placeholder.Value(c.Secret)
-	c.key, err = parseSecret(secret)
-	if err != nil {
+	if c.key, err = parseSecret(secret); err != nil {
 		return fmt.Errorf("%s %w", c.Secret, err)
 	}
 	return nil

@@ -85,11 +85,21 @@ func forward(mux *http.ServeMux, ask Ask) {
 
 			var answer json.RawMessage
 			if err := ask(r.Method, uri, body, &answer); err != nil {
-				fail(w, http.StatusBadGateway, err.Error())
+				fail(w, statusOf(err), err.Error())
 				return
 			}
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write(answer) // the client may be gone
 		})
 	}
+}
+
+// statusOf returns the status for an error of the admin endpoint: its own, or that of a
+// relay that does not answer.
+func statusOf(err error) int {
+	var refused *adminapi.RefusedError
+	if errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 600 {
+		return refused.Status
+	}
+	return http.StatusBadGateway
 }

@@ -3,6 +3,7 @@ package ui
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 )
 
 const origin = "http://127.0.0.1:8000"
@@ -210,12 +213,23 @@ func TestServer_PassesOnItsListOnly(t *testing.T) {
 }
 
 func TestServer_ShowsErrorsOfTheAdminAPI(t *testing.T) {
-	s, _ := newServer(errors.New("the admin endpoint refused: no such provider"))
-	res := send(s, "GET", origin+s.base+"api/limits", "", open(t, s))
-	var answer struct{ Error string }
-	err := json.NewDecoder(res.Body).Decode(&answer)
-	if want := "the admin endpoint refused: no such provider"; err != nil || res.StatusCode != 502 || answer.Error != want {
-		t.Errorf("status %d, error %q, %v; want 502, %q", res.StatusCode, answer.Error, err, want)
+	for name, tc := range map[string]struct {
+		err    error
+		status int
+		text   string
+	}{
+		"refused":     {&adminapi.RefusedError{Status: 404, Message: "no such limit"}, 404, "the admin endpoint refused: no such limit"},
+		"no status":   {&adminapi.RefusedError{Message: "no such limit"}, 502, "the admin endpoint refused: no such limit"},
+		"no relay":    {errors.New("connection refused"), 502, "connection refused"},
+		"unavailable": {fmt.Errorf("asking: %w", &adminapi.RefusedError{Status: 503, Message: "starting"}), 503, "asking: the admin endpoint refused: starting"},
+	} {
+		s, _ := newServer(tc.err)
+		res := send(s, "GET", origin+s.base+"api/limits", "", open(t, s))
+		var answer struct{ Error string }
+		err := json.NewDecoder(res.Body).Decode(&answer)
+		if err != nil || res.StatusCode != tc.status || answer.Error != tc.text {
+			t.Errorf("%s: status %d, error %q, %v; want %d, %q", name, res.StatusCode, answer.Error, err, tc.status, tc.text)
+		}
 	}
 }
 
