@@ -231,7 +231,7 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 	}
 
 	s.answer = metering.NewReader(res.Body, meter, s.asks)
-	s.answer.Named = c.outcome.named
+	s.answer.Named = func(model string) { c.outcome.named(c.target.key.Mask(model)) }
 	if c.waits.Load() {
 		s.answer.Lingers = func() bool { return ended(ctx) == nil }
 	}
