@@ -221,7 +221,7 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 	if c.target.socket {
 		return
 	}
-	meter := d.NewMeter(request, dialect.Answer{Status: res.StatusCode, ContentType: kind, Header: res.Header})
+	meter := d.NewMeter(request, dialect.Answer{Status: res.StatusCode, ContentType: kind, Header: res.Header, Several: s.quote.Several()})
 	if meter == nil {
 		return
 	}
