@@ -401,6 +401,7 @@ func TestMintConfigRefused(t *testing.T) {
 		"blank":                  {" \n", asItIs, "", "", "{env.RELAYAPI_TEST_SECRET}"},
 		"short":                  {"sk-literal-0123", asItIs, "", "", "issuer shop"},
 		"two words":              {"sk-literal-01234 sk-literal", asItIs, "", "", "issuer shop"},
+		"like a login's token":   {"sk-literal.0123456789.x", asItIs, "", "", "issuer shop"},
 		"shared":                 {deskSecret, asItIs, "", "", "issuer desk"},
 		"no file":                {shopSecret, asItIs, "desk.secret", "none.secret", "none.secret}"},
 		"none at all":            {shopSecret, func(c *testConfig) { c.directive = "token_status /status" }, "", "", ""},

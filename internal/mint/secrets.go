@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"strings"
 
 	"github.com/relayapi/caddy-relayapi/grant"
 	"golang.org/x/time/rate"
@@ -52,6 +53,8 @@ func ReadSecret(placeholder, value string) (digest [sha256.Size]byte, err error)
 		return digest, fmt.Errorf("%s is not set or empty; set it to a secret of %d or more characters, for example from `openssl rand -hex 32`", placeholder, minSecret)
 	case !grant.ValidAPIKey(value): // it goes where keys go, in a header
 		return digest, fmt.Errorf("%s must be one word of printable ASCII", placeholder)
+	case strings.Count(value, ".") == 2: // the endpoint would take it for that
+		return digest, fmt.Errorf("%s has two dots, as the token of a login has; `openssl rand -hex 32` makes a good one", placeholder)
 	case len(value) < minSecret:
 		return digest, fmt.Errorf("%s has fewer than %d characters, which can be guessed; `openssl rand -hex 32` makes a good one", placeholder, minSecret)
 	}
