@@ -35,6 +35,10 @@ type Record struct {
 	// Limits are all limits in force.
 	Limits []LimitUse `json:"limits,omitempty"`
 
+	// Permits is what else the token permits; nil means that no version of the relay has
+	// kept it yet, or that the record is one of a list.
+	Permits *Permits `json:"permits,omitempty"`
+
 	// CallsCounted, TokensCounted and USDCounted count against the token's own limits.
 	CallsCounted  int64     `json:"calls_counted"`
 	TokensCounted int64     `json:"tokens_counted,omitzero"`

@@ -106,16 +106,20 @@ func limitLines(r *adminapi.Record) (lines []string) {
 		lines = append(lines, "unknown until its next call; an earlier version of the relay did not keep it")
 	}
 	for _, l := range r.Limits {
-		line := fmt.Sprintf("%s%s: %s used, %s left", limitText(l), origin(r, l), l.Used, l.Left)
-		if !l.Ends.IsZero() {
-			line += ", until " + l.Ends.UTC().Format(time.RFC3339)
-		}
-		lines = append(lines, line)
+		lines = append(lines, fmt.Sprintf("%s%s: %s used, %s left%s", limitText(l), origin(r, l), l.Used, l.Left, until(l.Ends)))
 	}
 	if len(lines) == 0 {
 		return []string{"none"}
 	}
 	return lines
+}
+
+// until returns when a window ends, after a comma; empty if it has no end.
+func until(ends time.Time) string {
+	if ends.IsZero() {
+		return ""
+	}
+	return ", until " + ends.UTC().Format(time.RFC3339)
 }
 
 func printRecord(w io.Writer, r *adminapi.Record) error {
@@ -132,6 +136,9 @@ func printRecord(w io.Writer, r *adminapi.Record) error {
 	row("last used", minute(r.LastSeen))
 	for _, line := range limitLines(r) {
 		row("limit", line)
+	}
+	for _, line := range permitLines(r.Permits) {
+		row("permits", line)
 	}
 
 	u := &r.Usage

@@ -111,8 +111,9 @@ func showCommand() *cobra.Command {
 force with what is used and left of them, its calls, tokens and cost, what "update"
 and "revoke" changed, and what the provider said when it last refused the key in a
 call of this token. Its usage may be 15 seconds old; "token list" and "usage" are up
-to date. Use "token inspect" to see what else the token permits. "token list --help"
-explains the status.`,
+to date. It also tells what the token permits: its rate, and the models, paths, methods,
+addresses and origins of its claims and of its issuer. "token list --help" explains the
+status.`,
 		Example: `  caddy relayapi token show my-backend/3f9c
   caddy relayapi token show my-backend/3f9c --json`,
 		Args: oneID,
