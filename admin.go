@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -34,6 +33,8 @@ func init() {
 //	DELETE /relayapi/tokens/{issuer}/{id}  revokes it, also before it is used
 //	PUT    /relayapi/tokens/{issuer}/{id}/heartbeat  revokes it unless another heartbeat comes in time
 //	POST   /relayapi/revocations           revokes the tokens of a subject, of an issuer, or all
+//	GET    /relayapi/calls                 lists the calls under way at this relay
+//	DELETE /relayapi/calls/{id}            ends one
 //	GET    /relayapi/limits                lists the operator's limits
 //	PUT    /relayapi/limits                sets one in calls, tokens or usd, for all or for one
 //	DELETE /relayapi/limits                removes one that was set
@@ -69,12 +70,14 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/relayapi/tokens/{issuer}/{id}", Handler: token},
 		{Pattern: "/relayapi/tokens/{issuer}/{id}/heartbeat", Handler: adminMethods{http.MethodPut: adminHeartbeat}},
 		{Pattern: "/relayapi/revocations", Handler: adminMethods{http.MethodPost: adminRevokeMany}},
+		{Pattern: "/relayapi/calls", Handler: adminMethods{http.MethodGet: withoutQuery(adminCalls)}},
+		{Pattern: "/relayapi/calls/{id}", Handler: adminMethods{http.MethodDelete: adminEndCall}},
 		{Pattern: "/relayapi/limits", Handler: adminMethods{
-			http.MethodGet: adminLimits, http.MethodPut: adminSetLimit, http.MethodDelete: adminRemoveLimit,
+			http.MethodGet: withoutQuery(adminLimits), http.MethodPut: adminSetLimit, http.MethodDelete: adminRemoveLimit,
 		}},
 		{Pattern: "/relayapi/usage", Handler: adminMethods{http.MethodGet: adminUsage}},
-		{Pattern: "/relayapi/status", Handler: adminMethods{http.MethodGet: adminStatus}},
-		{Pattern: "/relayapi/keys", Handler: adminMethods{http.MethodGet: adminKeys}},
+		{Pattern: "/relayapi/status", Handler: adminMethods{http.MethodGet: withoutQuery(adminStatus)}},
+		{Pattern: "/relayapi/keys", Handler: adminMethods{http.MethodGet: withoutQuery(adminKeys)}},
 		{Pattern: "/relayapi/inspect", Handler: adminMethods{http.MethodPost: adminInspect}},
 	}
 }
@@ -98,12 +101,9 @@ func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", methods)
 		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("use %s", methods))
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, adminapi.MaxBody+1))
-	switch {
-	case err != nil:
-		return apiError(http.StatusBadRequest, errors.New("the request body broke off"))
-	case len(body) > adminapi.MaxBody:
-		return apiError(http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", adminapi.MaxBody))
+	body, status, err := adminapi.ReadBody(r.Body)
+	if err != nil {
+		return apiError(status, err)
 	}
 	app, relay, err := runningRelay()
 	if err != nil {
@@ -123,6 +123,16 @@ func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	return json.NewEncoder(w).Encode(answer)
+}
+
+// withoutQuery refuses a query, which nothing would read.
+func withoutQuery(handle func(*adminRequest) (any, error)) func(*adminRequest) (any, error) {
+	return func(r *adminRequest) (any, error) {
+		if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
+			return nil, apiError(http.StatusBadRequest, err)
+		}
+		return handle(r)
+	}
 }
 
 // runningRelay finds the running relay and holds its ledger, which the caller releases.
@@ -174,12 +184,9 @@ func (r *adminRequest) open(token string) (*grant.Claims, error) {
 }
 
 func adminStatus(r *adminRequest) (any, error) {
-	if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
-		return nil, apiError(http.StatusBadRequest, err)
-	}
 	store, ledger := r.app.Store, r.relay.ledger
 	s := adminapi.Status{
-		Version: adminapi.Version(), Started: r.relay.started.UTC(), Issuers: slices.Sorted(maps.Keys(r.app.grants)), InFlight: ledger.live.count(),
+		Version: adminapi.Version(), Started: r.relay.started.UTC(), Issuers: slices.Sorted(maps.Keys(r.app.grants)), InFlight: ledger.live.Len(),
 		Store: adminapi.StoreStatus{Kind: store.Driver, Path: store.Path, Ready: true, Since: ledger.Birth().UTC(), LastCommit: ledger.LastCommit().UTC()},
 	}
 	if err := ledger.Health(); err != nil {
@@ -206,9 +213,6 @@ func adminStatus(r *adminRequest) (any, error) {
 }
 
 func adminKeys(r *adminRequest) (any, error) {
-	if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
-		return nil, apiError(http.StatusBadRequest, err)
-	}
 	public := r.relay.tokens.opener.Keys()
 	answer, err := adminapi.NewKeys(public)
 	if err != nil {
@@ -369,9 +373,6 @@ func adminUsage(r *adminRequest) (any, error) {
 
 // adminLimits lists the limits of the config, and then those that were set.
 func adminLimits(r *adminRequest) (any, error) {
-	if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
-		return nil, apiError(http.StatusBadRequest, err)
-	}
 	return adminapi.Limits{Limits: r.limits()}, nil
 }
 
@@ -453,7 +454,7 @@ func (r *adminRequest) endOwn(i adminapi.Identity, change tokenstore.Change) (en
 // returns the limit of a token; nil means that it has not changed.
 func (r *adminRequest) endSpent(limit tokenstore.Limit, limitOf func(*permit) *int64) (ended int, err error) {
 	live, used := &r.relay.ledger.live, make(map[tokenstore.Counter]int64)
-	live.each(func(c *call) {
+	live.Each(func(c *call) {
 		for _, charge := range c.held.charges {
 			if lowered := limitOf(c.permit); lowered != nil && *lowered < charge.Limit && limits.Counts(limit, charge.Counter) {
 				used[charge.Counter] = 0
@@ -467,7 +468,7 @@ func (r *adminRequest) endSpent(limit tokenstore.Limit, limitOf func(*permit) *i
 	}
 
 	why := refuse(exhausted[limit.Unit], "the operator lowered the limit during the call")
-	live.each(func(c *call) {
+	live.Each(func(c *call) {
 		lowered := limitOf(c.permit)
 		spent := func(charge tokenstore.Charge) bool {
 			n, found := used[charge.Counter]
@@ -479,6 +480,26 @@ func (r *adminRequest) endSpent(limit tokenstore.Limit, limitOf func(*permit) *i
 		}
 	})
 	return ended, nil
+}
+
+func adminCalls(r *adminRequest) (any, error) {
+	list := []adminapi.Call{}
+	for c, id := range r.relay.ledger.live.IDs() {
+		list = append(list, c.shown(id))
+	}
+	return adminapi.NewCalls(list), nil
+}
+
+// adminEndCall ends a call as a revocation would. Its token stays valid.
+func adminEndCall(r *adminRequest) (any, error) {
+	for c, id := range r.relay.ledger.live.IDs() {
+		if id == r.PathValue("id") {
+			c.end(endByHand)
+			r.app.logger.Info("call ended", zap.String("issuer", c.permit.Issuer), zap.String("token_id", c.permit.ID))
+			return c.shown(id), nil
+		}
+	}
+	return nil, apiError(http.StatusNotFound, adminapi.ErrNoCall)
 }
 
 // forever is after every time at which a token can be issued.

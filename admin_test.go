@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,8 +136,16 @@ func TestAdminRefuses(t *testing.T) {
 		{"usage: day", "GET", "usage?from=2026-1-1", ``, 400, "from"},
 		{"usage: no day", "GET", "usage?to=", ``, 400, "to"},
 		{"usage: order", "GET", "usage?from=2026-01-02&to=2026-01-01", ``, 400, "to is before from"},
-		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "by, provider, model, issuer, subject, token, from, to"},
+		{"usage: top", "GET", "usage?top=cost", ``, 400, "calls, tokens, usd"},
+		{"usage: limit", "GET", "usage?limit=0", ``, 400, "limit"},
+		{"usage: unknown parameter", "GET", "usage?user=x", ``, 400, "by, provider, model, issuer, subject, token, from, to, top, limit"},
 		{"keys: parameter", "GET", "keys?private=1", ``, 400, "parameter"},
+
+		{"calls by POST", "POST", "calls", ``, 405, "GET"},
+		{"calls: parameter", "GET", "calls?issuer=x", ``, 400, "parameter"},
+		{"call by GET", "GET", "calls/x", ``, 405, "DELETE"},
+		{"end: unknown", "DELETE", "calls/x", ``, 404, "another relay"},
+		{"end: token", "DELETE", "calls/" + secretToken, ``, 404, "another relay"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -160,6 +169,80 @@ func TestAdminRefuses(t *testing.T) {
 	}
 	if _, answer := admin(t, "GET", "/relayapi/tokens/backend/used", ""); answer["status"] != "active" || answer["label"] != nil {
 		t.Errorf("afterwards the token is %v", answer)
+	}
+}
+
+// The list of calls says whose they are and how far, and nothing that opens anything. A
+// call that is ended leaves its token valid.
+func TestAdminCalls_ListsAndEndsOne(t *testing.T) {
+	const event = `data: {"model":"served-model","choices":[]}` + "\n\n"
+	begun := make(chan struct{})
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		switch r.URL.Path {
+		case "/v1/silent":
+			begun <- struct{}{}
+		case "/v1/chat/completions":
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, event)
+			flush(t, w)
+		default:
+			return
+		}
+		<-r.Context().Done()
+	})
+	r := startRelay(t, simple(up.URL, func(c *testConfig) { c.routes = "dialect openai\n" }))
+	token := r.mint(id("t1"), calls(9))
+	silent := make(chan string)
+	go func() {
+		res, body := r.do(r.request(bearer(token), asking("POST", "/v1/silent")))
+		silent <- res.Status + body
+	}()
+	wait(t, begun, "the provider")
+	stream := r.open(r.request(bearer(r.mint(id("t2")))))
+	if _, err := io.ReadFull(stream.Body, make([]byte, len(event))); err != nil {
+		t.Fatal(err)
+	}
+
+	w, answer := admin(t, "GET", "/relayapi/calls", "")
+	if strings.Contains(w.Body.String(), "eyJ") || leak(w.Body.String(), token, 16) || leak(w.Body.String(), realKey, 8) {
+		t.Error("the list has a piece of a token or key")
+	}
+	var list adminapi.Calls
+	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || list.Total != 2 || len(list.Calls) != 2 {
+		t.Fatalf("the list is %v, want two calls", answer)
+	}
+	ids := []string{list.Calls[0].ID, list.Calls[1].ID}
+	for i := range list.Calls {
+		if age := time.Since(list.Calls[i].Since); age < 0 || age > time.Minute || ids[i] == "" {
+			t.Errorf("call %q began %v ago", ids[i], age)
+		}
+		list.Calls[i].ID, list.Calls[i].Since = "", time.Time{}
+	}
+	want := []adminapi.Call{
+		{Issuer: "backend", TokenID: "t1", Subject: "user-1", Provider: "demo", BytesIn: int64(len(`{"model":"m"}`))},
+		{Issuer: "backend", TokenID: "t2", Subject: "user-1", Provider: "demo", Model: "served-model", Status: 200,
+			BytesIn: int64(len(`{"model":"m"}`)), BytesOut: int64(len(event))},
+	}
+	if !slices.Equal(list.Calls, want) {
+		t.Errorf("got calls\n%+v, want\n%+v", list.Calls, want)
+	}
+
+	if w, _ := admin(t, "DELETE", "/relayapi/calls/"+ids[0], ""); w.Code != 200 {
+		t.Errorf("ending a call is answered %d", w.Code)
+	}
+	if got := wait(t, silent, "the client"); !strings.HasPrefix(got, "403 ") || !strings.Contains(got, codeEnded) {
+		t.Errorf("the client got %s", got)
+	}
+	gone := func() bool { w, _ := admin(t, "DELETE", "/relayapi/calls/"+ids[0], ""); return w.Code == 404 }
+	if !eventually(gone) {
+		t.Error("the call is still under way")
+	}
+	if _, answer := admin(t, "GET", "/relayapi/calls", ""); answer["total"] != 1.0 {
+		t.Errorf("the other call was ended too: %v", answer)
+	}
+	if res, body := r.do(r.request(bearer(token), asking("POST", "/v1/other"))); res.StatusCode != 200 {
+		t.Errorf("the token's next call is answered %d %s", res.StatusCode, body)
 	}
 }
 

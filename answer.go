@@ -156,6 +156,7 @@ func (c *call) tapped(ctx context.Context, res *http.Response) io.ReadCloser {
 	}
 	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
 	t.events = kind == "text/event-stream" && res.Header.Get("Content-Encoding") == "" && res.ContentLength < 0
+	c.outcome.stream.Store(t.events)
 	return t
 }
 
@@ -182,7 +183,9 @@ func (t *tap) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := t.body.Read(p)
-	t.call.outcome.bytesOut.Add(int64(n))
+	if t.call.outcome.bytesOut.Add(int64(n)) == int64(n) && n > 0 {
+		t.call.stats.FirstByte(time.Since(t.call.outcome.sent))
+	}
 	if t.events {
 		t.tail.Note(p[:n])
 		if f := ended(t.ctx); f != nil && err != nil && err != io.EOF && t.tail.Between() {

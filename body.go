@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -29,12 +28,11 @@ func (h *Handler) readBody(c *call, r *http.Request) *refusal {
 	switch {
 	case bodies.None(r), c.target.socket: // over HTTP/2, the body of a WebSocket's handshake is its messages
 		return nil
-	case c.looksInto(r), h.app.MeterAlways && c.permit.provider.dialect.AsksUsage(c.asked(r)):
+	case c.looksInto(r), c.permit.provider.signs, h.app.MeterAlways && c.permit.provider.dialect.AsksUsage(c.asked(r)):
 		return c.holdBody(r, c.relay.ledger.shareOf(c.permit))
 	case short(r):
 		return c.holdShortBody(r)
 	}
-	c.held.stopInterrupt = context.AfterFunc(c, func() { _ = c.held.client.Interrupt() })
 	return nil
 }
 
@@ -48,7 +46,7 @@ func short(r *http.Request) bool {
 // taken all memory for bodies.
 func (c *call) holdShortBody(r *http.Request) *refusal {
 	p := make([]byte, r.ContentLength)
-	err := c.held.client.InTime(c, func() error {
+	err := c.held.client.InTime(func() error {
 		_, err := io.ReadFull(r.Body, p)
 		return err
 	})
@@ -70,7 +68,7 @@ func (c *call) holdBody(r *http.Request, share bodies.Share) *refusal {
 		}
 	}
 	var body *bodies.Body
-	err := c.held.client.InTime(c, func() error {
+	err := c.held.client.InTime(func() error {
 		plain, err := coding.Request(r.Body, codings)
 		if err != nil {
 			return err
@@ -100,7 +98,7 @@ func (c *call) setBody(r *http.Request, body *bodies.Body, err error) *refusal {
 // replaceBody replaces the request's body by one in memory.
 func (c *call) replaceBody(r *http.Request, body *bodies.Body) {
 	c.releaseBody()
-	c.held.body, c.held.reader = body, body.Reader()
+	c.held.body, c.held.reader, c.target.request.Body = body, body.Reader(), body.Bytes()
 
 	length := len(body.Bytes())
 	if _, ok := r.Header["Content-Length"]; ok && r.ContentLength != int64(length) {
@@ -111,10 +109,10 @@ func (c *call) replaceBody(r *http.Request, body *bodies.Body) {
 
 // unread turns an error of reading a body into a refusal.
 func (c *call) unread(err error) *refusal {
-	var refused *refusal
+	why := ended(c)
 	switch {
-	case errors.As(err, &refused):
-		return refused
+	case why != nil:
+		return why
 	case errors.Is(err, bodies.ErrTooSlow), errors.Is(err, coding.ErrUnknown):
 		return refuse(codeInvalidRequest, err.Error())
 	case errors.Is(err, bodies.ErrTooLong), statusOf(err, http.StatusRequestEntityTooLarge):

@@ -18,9 +18,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/credential"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
-	"github.com/relayapi/caddy-relayapi/internal/realkey"
+	"github.com/relayapi/caddy-relayapi/internal/notify"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
+	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -279,6 +282,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    rate_limit client|total <n> per second|minute|hour
 //	    price <provider> <model> <kind> <usd> [<kind> <usd>]...
 //	    meter always
+//	    notify <url> {
+//	        secret {env.X}
+//	    }
 //	    issuer <name> {
 //	        public_key <pem-or-jwk-file> | secret {env.X}
 //	        providers <name>...
@@ -302,7 +308,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    provider <name> [<base-url>] {
 //	        preset <preset> [<account>...]
 //	        api_key {env.X}... | none
-//	        credential header <name> [<prefix>] | query <name> | basic [<user>]
+//	        credential header <name> [<prefix>] | query <name> | basic [<user>] | aws ... | google ... | entra ...
 //	        paths <pattern>...
 //	        dialect <name>
 //	    }
@@ -321,7 +327,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // globalLines has the subdirectives of the global option.
-var globalLines = []string{"store", "private_key", "signing_key", "max_ttl", "limit", "rate_limit", "price", "meter", "issuer", "provider"}
+var globalLines = []string{"store", "private_key", "signing_key", "max_ttl", "limit", "rate_limit", "price", "meter", "notify", "issuer", "provider"}
 
 func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	switch d.Val() {
@@ -329,7 +335,8 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		if a.Store != nil {
 			return d.Err("store is given twice")
 		}
-		return a.unmarshalStore(d)
+		a.Store = new(store.Config)
+		return a.Store.UnmarshalCaddyfile(d)
 	case "private_key":
 		files := d.RemainingArgs()
 		if len(files) == 0 {
@@ -353,6 +360,12 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 			return d.Err("write `meter always`, once")
 		}
 		a.MeterAlways = true
+	case "notify":
+		if a.Notify != nil {
+			return d.Err("notify is given twice")
+		}
+		a.Notify = new(notify.Config)
+		return a.Notify.UnmarshalCaddyfile(d)
 	case "issuer":
 		return a.unmarshalIssuer(d)
 	case "provider":
@@ -363,49 +376,6 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 		}
 		return d.Errf("unknown subdirective %s: must be one of %s", d.Val(), strings.Join(globalLines, ", "))
 	}
-	return nil
-}
-
-// unmarshalStore reads `store sqlite [<path>]` or `store postgres`. Its errors quote no
-// value, which may be a password in the wrong place.
-func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
-	s := new(StoreConfig)
-	args := d.RemainingArgs()
-	switch {
-	case len(args) == 0 || len(args) > 2:
-		return d.Err("write `store sqlite [<path>]` or `store postgres [{env.NAME}]`")
-	case args[0] != "sqlite" && args[0] != postgres:
-		return d.Errf("store %q: must be one of sqlite, postgres", args[0])
-	case args[0] == postgres:
-		s.DSN = strings.Join(args[1:], "")
-	default:
-		s.Path = strings.Join(args[1:], "")
-	}
-	s.Driver = args[0]
-
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		if name == "max_offline" {
-			if err := lines.Duration(d, &s.MaxOffline); err != nil {
-				return err
-			}
-			continue
-		}
-		values := d.RemainingArgs()
-		switch {
-		case len(values) != 1:
-			return d.ArgErr()
-		case s.Connection[name] != "":
-			return d.Errf("%s is given twice", name)
-		case s.Connection == nil:
-			s.Connection = make(map[string]string)
-		}
-		s.Connection[name] = values[0]
-	}
-	if err := s.check(); err != nil {
-		return d.Errf("store %s: %v", s.Driver, err)
-	}
-	a.Store = s
 	return nil
 }
 
@@ -523,7 +493,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 			return nil
 		}
 		for _, key := range keys {
-			if !placeholder.MatchString(key) { // quotes nothing, because it may be a key
+			if !placeholder.Is(key) { // quotes nothing, because it may be a key
 				return d.Err("api_key must be placeholders, {env.NAME} or {file.PATH}, or none; the config would show a literal key, which {$NAME} makes")
 			}
 		}
@@ -550,8 +520,14 @@ func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if p.Credential != nil {
 		return d.Err("credential is given twice; a request carries one")
 	}
+	args := d.RemainingArgs()
+	if len(args) > 0 && slices.Contains(credential.Kinds, args[0]) {
+		cloud, err := credential.Unmarshal(d, args[0], args[1:])
+		p.Credential = &Credential{Cloud: cloud}
+		return err
+	}
 	var err error
-	if p.Credential, err = realkey.ParseCredential(d.RemainingArgs(), placeholder.MatchString); err != nil {
+	if p.Credential, err = credential.Parse(args, placeholder.Is); err != nil {
 		return d.Err(err.Error())
 	}
 	return nil
@@ -567,7 +543,7 @@ var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 		if err := lines.Text(d, &i.Secret, ""); err != nil {
 			return err
 		}
-		if !placeholder.MatchString(i.Secret) {
+		if !placeholder.Is(i.Secret) {
 			return d.Err(errLiteralSecret.Error())
 		}
 		return nil

@@ -5,15 +5,20 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
+	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/metrics"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
+	"github.com/relayapi/caddy-relayapi/internal/registry"
+	"github.com/relayapi/caddy-relayapi/internal/telemetry"
 	"github.com/relayapi/caddy-relayapi/internal/ws"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
@@ -35,14 +40,17 @@ type call struct {
 	held     held     // what is given back when the call is over
 	outcome  outcome  // what became of the call
 
-	waits     bool             // the usage is read also when the client has left
+	stats     *metrics.Caller  // of the token; nil means that it is not opened
+	trace     telemetry.Trace  // for Caddy's tracing, logs and handlers
+	waits     atomic.Bool      // the usage is read also when the client has left
 	rateLimit ratelimit.Header // zero means that the token's rate is not limited
 }
 
 // target is what is sent where. The transport compares the request with it.
 type target struct {
-	asked grant.Request // as the grant was asked about it
-	key   *realkey.Key  // the real key
+	asked   grant.Request   // as the grant was asked about it
+	request dialect.Request // as the dialect reads it, see [call.asked]
+	key     *realkey.Key    // the real key
 
 	method, path, rawPath string // of the request that may be sent
 
@@ -68,7 +76,6 @@ type held struct {
 	slot     ratelimit.Slot[string] // of limits.concurrency
 	shared   *tokenstore.Slot       // of it, among several relays; nil means none
 	cancel   context.CancelCauseFunc
-	parent   context.Context                                  // of the request; it ends when the client leaves
 	unfollow func() bool                                      // stops the call from ending with its parent
 	client   bodies.Client                                    // the body as the client sends it
 	body     *bodies.Body                                     // in memory; nil means that it streams
@@ -76,8 +83,6 @@ type held struct {
 	messages *ws.Guard                                        // of a WebSocket; nil means that messages are not looked into
 	check    func(message []byte) (changed []byte, err error) // of messages
 	charges  []tokenstore.Charge                              // written under the mutex of the registry
-
-	stopInterrupt func() bool // of client when the call ends; nil means that it is not interrupted
 }
 
 // outcome is what became of a call. The transport and the tap set it, at times from
@@ -87,10 +92,22 @@ type outcome struct {
 	conn      net.Conn     // to the provider, if no other call is on it
 	answered  bool         // the provider's answer is being passed on
 	status    atomic.Int32 // of the answer to the client; 0 means none so far
+	stream    atomic.Bool  // the answer is a stream of events
+	code      string       // of the refusal that was the answer; empty means none
 	provider  int          // status of the provider's answer; 0 means none
+	sent      time.Time    // when the call had a connection to the provider
 	bytesIn   atomic.Int64 // of the request's body, sent on
 	bytesOut  atomic.Int64 // of the answer's body, passed on
 	complaint string       // of the provider, about the key
+
+	model atomic.Pointer[string] // as the request or the answer names it; nil means not known so far
+}
+
+// named notes the model, for the list of calls.
+func (o *outcome) named(model string) {
+	if model != "" {
+		o.model.Store(&model)
+	}
 }
 
 // newCall begins a request.
@@ -109,8 +126,13 @@ func (c *call) provider() *Provider {
 	return c.permit.provider
 }
 
-// end ends the call.
-func (c *call) end(why *refusal) { c.held.cancel(why) }
+// end ends the call, and every read of its body.
+func (c *call) end(why *refusal) {
+	c.held.cancel(why)
+	if !c.target.socket { // over HTTP/2, an interrupted body resets the stream, and a close frame must pass
+		_ = c.held.client.Interrupt()
+	}
+}
 
 // stillPermitted asks again, right before the call is written, everything that
 // depends on time or on the operator. A revocation ends the call's context, which
@@ -127,9 +149,6 @@ func (c *call) stillPermitted(now time.Time) *refusal {
 
 // release gives back what the call has taken of what calls share.
 func (c *call) release() {
-	if c.held.stopInterrupt != nil {
-		c.held.stopInterrupt() // the end of the call would interrupt the connection's next request
-	}
 	if !c.target.socket {
 		c.held.client.Stop()
 	}
@@ -150,7 +169,7 @@ func (c *call) releaseBody() {
 	if c.held.body != nil {
 		c.held.reader.Close()
 		c.held.body.Release()
-		c.held.body = nil
+		c.held.body, c.target.request.Body = nil, nil
 	}
 }
 
@@ -175,15 +194,13 @@ func callOf(ctx context.Context) *call {
 
 // live holds the calls that are under way on one store, so that they end with
 // their tokens, whichever config they came in by.
-type live struct {
-	mu    sync.Mutex
-	calls map[*call]struct{}
-}
+type live struct{ registry.Set[*call] }
 
 // Why calls are ended by the relay.
 var (
 	endRevoked = refuse(codeRevoked, "the token was revoked or disabled during the call")
 	endExpired = refuse(string(grant.Expired), "the token expired during the call")
+	endByHand  = refuse(codeEnded, "the operator ended the call")
 )
 
 // ended returns why the relay ended a call, or nil.
@@ -196,64 +213,49 @@ func ended(ctx context.Context) *refusal {
 	return why
 }
 
-// add registers a call until [live.remove]. From now on its context can be ended. It
-// ends when the client leaves, until [call.outlive].
+// shown returns a call that is registered as the admin API shows it.
+func (c *call) shown(id string) adminapi.Call {
+	out := &c.outcome
+	shown := adminapi.NewCall(id, c.permit.token, c.start, out.model.Load())
+	shown.WebSocket, shown.Status = c.target.socket, int(out.status.Load())
+	shown.BytesIn, shown.BytesOut = out.bytesIn.Load(), out.bytesOut.Load()
+	return shown
+}
+
+// add registers a call until [live.remove]. From now on its context can be ended.
 func (l *live) add(c *call) {
 	parent := c.Context
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
-	c.Context, c.held.cancel, c.held.parent = ctx, cancel, parent
-	c.held.unfollow = context.AfterFunc(parent, func() { cancel(context.Cause(parent)) })
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.calls == nil {
-		l.calls = make(map[*call]struct{})
-	}
-	l.calls[c] = struct{}{}
+	c.Context, c.held.cancel = context.WithCancelCause(context.WithoutCancel(parent))
+	c.held.unfollow = context.AfterFunc(parent, func() { c.leave(context.Cause(parent)) })
+	l.Add(c)
 }
 
 func (l *live) remove(c *call) {
-	l.mu.Lock()
-	delete(l.calls, c)
-	l.mu.Unlock()
+	l.Remove(c)
 	c.held.unfollow()
 	c.held.cancel(nil)
 }
 
 // charged notes what a call was charged.
 func (l *live) charged(c *call, charges []tokenstore.Charge) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c.held.charges = charges
+	l.Locked(func() { c.held.charges = charges })
 }
 
-// outlive lets a call go on for a while after the client has left, so that its usage
-// can be read.
-func (c *call) outlive(linger time.Duration) {
-	if !c.held.unfollow() {
-		return // it has ended
-	}
-	cancel, parent := c.held.cancel, c.held.parent
-	c.held.unfollow = context.AfterFunc(parent, func() {
+// leave ends a call whose client has left. If it waits, it goes on for a while, so that
+// its usage can be read.
+func (c *call) leave(why error) {
+	if c.waits.Load() {
 		select {
-		case <-time.After(linger):
-			cancel(context.Cause(parent))
+		case <-time.After(metering.Linger):
 		case <-c.Done():
 		}
-	})
-}
-
-// each calls a function with each call. Their charges do not change meanwhile.
-func (l *live) each(f func(*call)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for c := range l.calls {
-		f(c)
 	}
+	c.held.cancel(why)
 }
 
 // end ends the calls of the tokens that match, and returns how many they were.
 func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
-	l.each(func(c *call) {
+	l.Each(func(c *call) {
 		if matches(c.permit.token) {
 			c.end(why)
 			n++
@@ -262,25 +264,20 @@ func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
 	return n
 }
 
-// expiryEvery is how late a call may end after its token has expired. Looking at
-// all calls costs less than a timer for each.
-const expiryEvery = 500 * time.Millisecond
+// watchEvery is how late a call may end after its token has expired, or after its body
+// has come too slowly. Looking at all calls costs less than timers for each.
+const watchEvery = 500 * time.Millisecond
 
-// count returns how many calls are under way.
-func (l *live) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.calls)
-}
-
-// watch ends the calls of tokens that expire, until done is closed.
+// watch ends the calls of tokens that expire, and the reads of bodies that come too
+// slowly, until done is closed.
 func (l *live) watch(done <-chan struct{}) {
-	tick := time.NewTicker(expiryEvery)
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case now := <-tick.C:
 			l.end(endExpired, func(t *tokenstore.Token) bool { return !now.Before(t.ExpiresAt) })
+			l.Each(func(c *call) { c.held.client.Check(now) })
 		case <-done:
 			return
 		}

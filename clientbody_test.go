@@ -14,10 +14,24 @@ import (
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// watched is a call whose client sends its body with r.
-func watched(w http.ResponseWriter, r *http.Request) *call { return newCall(w, r) }
+// watched is a registered call whose client sends its body with r.
+func watched(t *testing.T, w http.ResponseWriter, r *http.Request) *call {
+	t.Helper()
+	var calls live
+	done := make(chan struct{})
+	c := newCall(w, r)
+	c.permit = &permit{token: &tokenstore.Token{ExpiresAt: time.Now().Add(time.Hour)}}
+	calls.add(c)
+	go calls.watch(done)
+	t.Cleanup(func() {
+		calls.remove(c)
+		close(done)
+	})
+	return c
+}
 
 // trickle is a client that sends a byte of its body at a time, until its
 // connection's read deadline is over.
@@ -90,13 +104,13 @@ func TestBody_IsReadInTime(t *testing.T) {
 				if tc.encoding != "" {
 					r.Header.Set("Content-Encoding", tc.encoding)
 				}
-				c := watched(client, r)
+				c := watched(t, client, r)
 				begun := time.Now()
 				refused := c.holdBody(r, newShare())
 				if late := refused != nil && refused.rule == bodies.ErrTooSlow.Error(); late != tc.late || !late && refused != nil {
 					t.Errorf("refused with %v, want too slow: %v", refused, tc.late)
 				}
-				if took := time.Since(begun); took > bodies.Patience+tc.pause {
+				if took := time.Since(begun); took > bodies.Patience+tc.pause+watchEvery {
 					t.Errorf("it took %v", took)
 				}
 			})
@@ -112,7 +126,7 @@ func TestBody_MayTakeLongAtPace(t *testing.T) {
 		client := &trickle{ResponseWriter: httptest.NewRecorder()}
 		r := httptest.NewRequest("POST", "/", reader)
 		r.ContentLength = 60 * chunk
-		c := watched(client, r)
+		c := watched(t, client, r)
 		go func() {
 			for range 60 {
 				time.Sleep(time.Second)
@@ -135,10 +149,8 @@ func TestBody_EndsWithItsCall(t *testing.T) {
 				client := &trickle{ResponseWriter: httptest.NewRecorder(), body: strings.Repeat("x", 100), pause: 2 * time.Second}
 				r := httptest.NewRequest("POST", "/", client)
 				r.ContentLength = length
-				ctx, cancel := context.WithCancelCause(r.Context())
-				r = r.WithContext(ctx)
-				c := watched(client, r)
-				time.AfterFunc(5*time.Second, func() { cancel(endRevoked) })
+				c := watched(t, client, r)
+				time.AfterFunc(5*time.Second, func() { c.end(endRevoked) })
 				begun := time.Now()
 				if refused := c.holdBody(r, newShare()); refused != endRevoked {
 					t.Errorf("refused with %v, want %v", refused, endRevoked)
@@ -155,7 +167,7 @@ func TestBody_EndsWithItsCall(t *testing.T) {
 func TestBody_ThatBreaksOffIsNotHeld(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", strings.NewReader("abc"))
 	r.ContentLength = 10
-	c := watched(httptest.NewRecorder(), r)
+	c := watched(t, httptest.NewRecorder(), r)
 	if refused := c.holdShortBody(r); refused == nil || refused.code != codeInvalidRequest || c.held.body != nil {
 		t.Errorf("refused with %v, and held: %t; want %s, and not", refused, c.held.body != nil, codeInvalidRequest)
 	}

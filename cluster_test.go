@@ -125,16 +125,17 @@ type cluster struct {
 	up    *upstream
 }
 
-func newCluster(t *testing.T, dsn string, respond http.HandlerFunc) *cluster {
+func newCluster(t *testing.T, dsn string, respond http.HandlerFunc, options ...option) *cluster {
 	t.Helper()
 	c := &cluster{up: newUpstream(t, respond)}
 	c.testRelay = newTestRelay(t)
 	c.writeKeys("signing", newKey(t))
 	t.Setenv("TEST_DSN", dsn)
 	for i := range c.nodes {
-		c.nodes[i] = startNode(t, c.testRelay, fmt.Sprint(i),
+		c.nodes[i] = startNode(t, c.testRelay, fmt.Sprint(i), append([]option{
 			func(config *testConfig) { config.store, config.baseURL = "", c.up.URL },
-			inApp("store postgres {env.TEST_DSN} {", "max_offline 2s", "}", "signing_key {dir}/signing.pem", testPrices))
+			inApp("store postgres {env.TEST_DSN} {", "max_offline 2s", "}", "signing_key {dir}/signing.pem", testPrices),
+		}, options...)...)
 	}
 	for _, n := range c.nodes {
 		n.ready()

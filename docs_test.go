@@ -7,7 +7,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -420,5 +422,25 @@ func TestDocs_LinksLeadSomewhere(t *testing.T) {
 				t.Errorf("%s: the link %s leads to no heading", p.file, link[1])
 			}
 		}
+	}
+}
+
+// The package comment names the steps of a request in the order of the code.
+func TestDocs_PackageCommentNamesTheSteps(t *testing.T) {
+	source, err := os.ReadFile("relayapi.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	comment, _, _ := strings.Cut(string(source), "\npackage ")
+	var named, taken []string
+	for _, line := range regexp.MustCompile(`(?m)^//\t(\w+) `).FindAllStringSubmatch(comment, -1) {
+		named = append(named, line[1])
+	}
+	for _, step := range admission {
+		name := runtime.FuncForPC(reflect.ValueOf(step).Pointer()).Name()
+		taken = append(taken, name[strings.LastIndex(name, ".")+1:])
+	}
+	if !slices.Equal(named, taken) {
+		t.Errorf("the package comment names the steps\n%q, the handler takes\n%q", named, taken)
 	}
 }

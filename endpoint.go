@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
+	"github.com/relayapi/caddy-relayapi/internal/bodies"
 	"github.com/relayapi/caddy-relayapi/internal/clientaddr"
 	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/errorform"
@@ -405,7 +407,9 @@ func (e *mintEndpoint) openLogin(c *call, r *http.Request, q *mint.Request) *ref
 
 // read reads the body of a request.
 func (e *mintEndpoint) read(c *call, r *http.Request, q *mint.Request) *refusal {
-	err := c.held.client.InTime(c, func() error { return q.Read(r.Body) })
+	overdue := time.AfterFunc(bodies.Patience, func() { _ = c.held.client.Interrupt() })
+	defer overdue.Stop()
+	err := q.Read(r.Body)
 	switch {
 	case errors.Is(err, mint.ErrTooLong), statusOf(err, http.StatusRequestEntityTooLarge):
 		return refuse(codeTooLarge, mint.ErrTooLong.Error())

@@ -20,7 +20,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/cors"
 	"github.com/relayapi/caddy-relayapi/internal/headers"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
-	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/prefix"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -132,6 +131,7 @@ var admission = []func(*Handler, *call, *http.Request) *refusal{
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	c := newCall(w, r)
 	defer h.finish(c, r)
+	c.trace.Begin(c, r)
 
 	if preflight(c, r) || h.probe(c, r) {
 		c.found.Bare = redact.Shows(r)
@@ -139,10 +139,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	for _, step := range admission {
 		if refused := step(h, c, r); refused != nil {
+			stats.Refused(c.stats)
 			return h.refuse(c, r, refused)
 		}
 	}
 
+	stats.Admitted(time.Since(c.target.countedAt))
+	c.trace.Admitted()
 	c.announce(w.Header())
 	defer h.settle(c, r) // deferred, because reverse_proxy panics when a stream breaks
 	return h.conclude(c, r, next.ServeHTTP(w, r.WithContext(c)))
@@ -150,6 +153,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // finish releases what the request holds, and logs the request if Caddy must not.
 func (h *Handler) finish(c *call, r *http.Request) {
+	c.trace.End()
 	if c.relay != nil {
 		defer c.relay.ledger.release()
 		c.release() // before the log, which may be slow: the client may make its next call
@@ -223,7 +227,7 @@ func (h *Handler) openToken(c *call, r *http.Request) *refusal {
 	if err != nil {
 		return denied(err)
 	}
-	c.permit = permit
+	c.permit, c.stats = permit, permit.stats
 	if h.clients || permit.AddressBound() {
 		h.warning.Check(r, h.logger)
 	}
@@ -303,7 +307,10 @@ func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 	t.method, t.path, t.rawPath = t.asked.Method, r.URL.Path, r.URL.RawPath
 	t.protocol = c.found.Protocol
 	if t.key = c.permit.carried; t.key == nil {
-		t.key = p.keys.Pick(t.countedAt)
+		var err error
+		if t.key, err = p.keys.Pick(c, t.countedAt); err != nil {
+			return refuse(codeNoCredential, err.Error())
+		}
 	}
 	return nil
 }
@@ -311,10 +318,7 @@ func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 // outlive lets the call of a client that leaves go on until its usage is known.
 func (h *Handler) outlive(c *call, r *http.Request) *refusal {
 	metered := c.spending.limited() || c.permit.provider.dialect.Specific(c.asked(r))
-	if h.OnDisconnect != "cancel" && !c.target.socket && metered {
-		c.waits = true
-		c.outlive(metering.Linger)
-	}
+	c.waits.Store(h.OnDisconnect != "cancel" && !c.target.socket && metered)
 	return nil
 }
 
@@ -326,7 +330,8 @@ func uncharged(c *call, err error) *refusal {
 	case errors.As(err, &why):
 		return why
 	case errors.As(err, &used):
-		return refuse(exhausted[used.Counter.Unit], limits.Describe(used))
+		c.relay.ledger.Refused(used)
+		return refuse(exhausted[used.Counter.Unit], limits.Describe(used)).of(string(used.Counter.Scope), string(used.Counter.Unit))
 	case errors.Is(err, tokenstore.ErrConflict):
 		return refuse(codeConflict, "its identity is known with other claims")
 	case errors.Is(err, tokenstore.ErrRevoked):
@@ -373,7 +378,8 @@ func (h *Handler) settle(c *call, r *http.Request) {
 	default:
 		used.Succeeded = 1
 	}
-	ledger.Observe(c.permit.token, bill.Model, used)
+	c.observe(bill.Model, used)
+	c.stats.Answered(out.provider)
 }
 
 // conclude turns an error of the next handler into an answer, unless the
@@ -427,6 +433,7 @@ func (h *Handler) refuse(c *call, r *http.Request, f *refusal) error {
 	f = f.hiding(c.found.Known...).inForm(h.likelyProvider(c, r))
 	f.log(h.logger, h.fields(c, r)...)
 	c.outcome.status.Store(int32(answers[f.code].status))
+	c.outcome.code = f.code
 	c.announce(c.writer.Header())
 	c.held.client.Drain(r, smallBody)
 	c.held.client.KeepConnection()

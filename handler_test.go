@@ -184,14 +184,14 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			count := len(up.requests())
 			rules := len(relay.rules())
-			before := testutil.ToFloat64(refusals.WithLabelValues(tc.code))
+			before := testutil.ToFloat64(stats.Refusals(tc.code))
 			res, body := relay.do(relay.request(tc.edits...))
 			wantRefusal(t, res, body, tc.code)
 			if res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("Access-Control-Allow-Origin") != "*" ||
 				res.Header.Get("X-Should-Retry") != "false" {
 				t.Errorf("the refusal has headers %v", res.Header)
 			}
-			if got := testutil.ToFloat64(refusals.WithLabelValues(tc.code)); got != before+1 {
+			if got := testutil.ToFloat64(stats.Refusals(tc.code)); got != before+1 {
 				t.Errorf("counted %v times", got-before)
 			}
 			if !relay.logged(`"refused"`, `"code":"`+tc.code+`"`) || len(relay.rules()) != rules+1 {

@@ -92,7 +92,7 @@ func TestHeldBodyThatIsNotRewrittenIsStillHeld(t *testing.T) {
 	for _, body := range []string{"{" + strings.Repeat(" ", smallBody) + "}", "{}"} {
 		r := httptest.NewRequest("POST", "/v1beta/models/large:generateContent", strings.NewReader(body))
 		r.ContentLength = -1
-		rt := watched(httptest.NewRecorder(), r)
+		rt := watched(t, httptest.NewRecorder(), r)
 		if refused := rt.holdBody(r, newShare()); refused != nil {
 			t.Fatal(refused)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
@@ -96,7 +97,7 @@ func (l *Login) check(i *Issuer) error {
 	if len(l.When) > 0 {
 		return errors.New("login: write plans instead of when")
 	}
-	if l.Secret != "" && !placeholder.MatchString(l.Secret) {
+	if l.Secret != "" && !placeholder.Is(l.Secret) {
 		return errLiteralSecret
 	}
 	if err := l.config().Check(); err != nil {
@@ -136,7 +137,7 @@ func (l *Login) config() *login.Config {
 func (l *Login) provision(logger *zap.Logger) (err error) {
 	config := l.config()
 	if config.Secret != "" {
-		config.Secret = strings.TrimSpace(expand(config.Secret))
+		config.Secret = strings.TrimSpace(placeholder.Expand(config.Secret))
 	}
 	l.verifier, err = login.New(*config, login.WithReport(func(keys int, err error) {
 		if err != nil {
@@ -186,7 +187,7 @@ func (i *Issuer) check(name string) error {
 		return errors.New("public_key is missing; name the PEM or JWK file of the key that signs its tokens, or set a secret to mint with over HTTP")
 	case i.PublicKey != "" && i.Secret != "":
 		return errors.New("it has a public_key and a secret; it either signs its tokens or mints over HTTP, remove one")
-	case i.Secret != "" && !placeholder.MatchString(i.Secret):
+	case i.Secret != "" && !placeholder.Is(i.Secret):
 		return errLiteralSecret
 	}
 	if err := i.Limits.Validate(); err != nil {
@@ -223,13 +224,13 @@ func (i *Issuer) provision(name string, a *App) (_ *eccrypto.PublicKey, err erro
 	case i.Login != nil:
 		return nil, i.Login.provision(a.logger)
 	case i.Secret != "":
-		value, _ := resolve(i.Secret)
+		value, _ := placeholder.Value(i.Secret)
 		i.digest, err = mint.ReadSecret(i.Secret, value)
 		return nil, err
 	case i.PublicKey == "":
 		return nil, nil
 	}
-	data, _, err := keyfile.Read(expand(i.PublicKey))
+	data, _, err := keyfile.Read(placeholder.Expand(i.PublicKey))
 	if err != nil {
 		return nil, fmt.Errorf("public_key: %w", err)
 	}

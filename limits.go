@@ -186,7 +186,7 @@ func (relay *relay) pass(r *http.Request, limits []RateLimit, now time.Time) *re
 			client, from = clientaddr.Network(r), " from one address"
 		}
 		if wait := relay.rates[i].Take(client, l.Requests, now); wait > 0 {
-			return refuse(codeRateLimited, fmt.Sprintf("%d requests per %s%s", l.Requests, l.Per, from)).after(wait)
+			return refuse(codeRateLimited, fmt.Sprintf("%d requests per %s%s", l.Requests, l.Per, from)).after(wait).of(l.Scope, "requests")
 		}
 	}
 	return nil
@@ -200,7 +200,7 @@ func (c *call) enter() *refusal {
 	}
 	slot, ok := c.relay.ledger.paces.Enter(p.paceID, p.Concurrency, c.start)
 	if !ok {
-		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency))
+		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency)).of("token", "concurrency")
 	}
 	c.held.slot = slot
 
@@ -212,7 +212,7 @@ func (c *call) enter() *refusal {
 	switch {
 	case err != nil: // without contact to the others, each relay counts by itself
 	case taken == nil:
-		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency))
+		return refuse(codeConcurrency, fmt.Sprintf("%d calls at once", p.Concurrency)).of("token", "concurrency")
 	default:
 		c.held.shared = taken
 	}
@@ -256,7 +256,7 @@ func (c *call) recountRate(now time.Time) *refusal {
 func (c *call) stands(s ratelimit.Standing) *refusal {
 	c.rateLimit = ratelimit.Header{Limit: c.permit.RPM, Standing: s}
 	if s.Wait > 0 {
-		return refuse(codeRateLimited, fmt.Sprintf("%d calls per minute", c.permit.RPM)).after(s.Wait)
+		return refuse(codeRateLimited, fmt.Sprintf("%d calls per minute", c.permit.RPM)).after(s.Wait).of("token", "rpm")
 	}
 	return nil
 }

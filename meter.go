@@ -11,6 +11,7 @@ import (
 
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/ws"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
@@ -27,6 +28,7 @@ type spending struct {
 	asks     bool             // the relay asked for the usage, and withholds it
 	answer   *metering.Reader // nil means that the answer tells no usage
 	socket   *metering.Socket // nil means that it is none, or that its messages tell no usage
+	first    *ws.First        // reads the model from a socket's first message; nil means that it does not
 }
 
 // limited reports whether a budget applies to the call.
@@ -79,6 +81,7 @@ func (c *call) quote(request *dialect.Request) *refusal {
 		return unclear(err)
 	}
 	s.model = named.Model
+	c.outcome.named(named.Model)
 	bound, err := p.dialect.Bound(request)
 	if err == nil {
 		s.quote, err = p.tariff.Quote(bound, named.Model, s.dollars, c.start)
@@ -198,6 +201,7 @@ func (c *call) noteRemains() {
 	for _, charge := range c.held.charges {
 		if left, known := c.relay.ledger.Left(charge); known {
 			c.spending.remains.Note(charge.Counter.Unit, left)
+			stats.Left(&charge, left)
 		}
 	}
 }
@@ -227,7 +231,8 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 	}
 
 	s.answer = metering.NewReader(res.Body, meter, s.asks)
-	if c.waits {
+	s.answer.Named = c.outcome.named
+	if c.waits.Load() {
 		s.answer.Lingers = func() bool { return ended(ctx) == nil }
 	}
 	if s.asks {

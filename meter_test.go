@@ -1,7 +1,6 @@
 package relayapi
 
 import (
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/relayapi/caddy-relayapi/grant"
@@ -111,60 +109,6 @@ func asReserved(body string) int64 {
 	return int64(len(body))*inputNano + 10*outputNano
 }
 
-// A call under a budget is charged what its provider bills. What nobody can know is
-// charged as reserved.
-func TestBudget_Settles(t *testing.T) {
-	bill := `{"prompt_tokens":22,"completion_tokens":4,"total_tokens":26,"prompt_tokens_details":{"cached_tokens":15}`
-	refuses := func(status int) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"error":{}}`, status) }
-	}
-	aborts := func(events ...string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			answerEvents(events...)(w, r)
-			tell(w, "")
-			panic(http.ErrAbortHandler)
-		}
-	}
-	for name, tc := range map[string]struct {
-		respond http.HandlerFunc
-		body    string
-		want    int64
-	}{
-		"JSON":                       {answerJSON(`{"model":"m","usage":` + bill + `}}`), askBody, usageNano},
-		"a stream":                   {answerEvents(chunk, usageChunk, "[DONE]"), streamBody, usageNano},
-		"the provider's own cost":    {answerJSON(`{"model":"m","usage":` + bill + `,"cost":0.000123}}`), askBody, 123_000},
-		"an explicit zero":           {answerJSON(`{"model":"m","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}`), askBody, 0},
-		"more than was reserved":     {answerJSON(`{"model":"m","usage":{"prompt_tokens":1000,"completion_tokens":500,"total_tokens":1500}}`), askBody, 1000*inputNano + 500*outputNano},
-		"JSON without usage":         {answerJSON(`{"model":"m"}`), askBody, asReserved(askBody)},
-		"a stream without usage":     {answerEvents(chunk, "[DONE]"), streamBody, asReserved(streamBody)},
-		"a stream that breaks":       {aborts(chunk), streamBody, asReserved(streamBody)},
-		"an error in a stream":       {answerEvents(chunk, `{"error":{"message":"overloaded"}}`), streamBody, asReserved(streamBody)},
-		"a stream without a byte":    {aborts(), streamBody, asReserved(streamBody) - 10*outputNano},
-		"an answer of 500":           {refuses(500), askBody, 0},
-		"an answer of 429":           {refuses(429), askBody, 0},
-		"an answer of 400":           {refuses(400), askBody, 0},
-		"a connection that breaks":   {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, askBody, 0},
-		"gzip that nobody asked for": {gzipped(`{"model":"m","usage":` + bill + `}}`), askBody, usageNano},
-	} {
-		t.Run(name, func(t *testing.T) {
-			relay, _ := metered(t, "", tc.respond)
-			relay.begin(relay.request(bearer(relay.mint(dollars("1"), id("t"))), chatting(tc.body)))
-			relay.wantCalls("t", 1)
-			wantSpent(t, "t", tokenstore.UnitNanoUSD, tc.want)
-		})
-	}
-}
-
-func gzipped(body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Encoding", "gzip")
-		z := gzip.NewWriter(w)
-		_, _ = io.WriteString(z, body)
-		_ = z.Close()
-	}
-}
-
 // usage returns what a token has used so far.
 func (r *testRelay) usage(id string) (all tokenstore.Usage) {
 	r.t.Helper()
@@ -186,102 +130,6 @@ func (r *testRelay) wantCalls(id string, n int64) {
 		return used.Succeeded+used.ClientErrors+used.ProviderErrors == n
 	}) {
 		r.t.Errorf("the token's %d calls are not settled", n)
-	}
-}
-
-// A stream is asked for its usage. The client sees what it would have seen if it were
-// not, unless it asked itself.
-func TestBudget_HidesUsageThatNobodyAskedFor(t *testing.T) {
-	without := strings.Replace(chunk, `,"usage":null`, "", 1)
-	respond := func(w http.ResponseWriter, r *http.Request) {
-		var asked struct {
-			Options struct {
-				Usage bool `json:"include_usage"`
-			} `json:"stream_options"`
-		}
-		_ = json.NewDecoder(r.Body).Decode(&asked)
-		if asked.Options.Usage {
-			answerEvents(chunk, chunk, usageChunk, "[DONE]")(w, r)
-			return
-		}
-		answerEvents(without, without, "[DONE]")(w, r)
-	}
-	asking := strings.Replace(streamBody, "{", `{"stream_options":{"include_usage":true},`, 1)
-	event := func(events ...string) (all string) {
-		for _, e := range events {
-			all += "data: " + e + "\n\n"
-		}
-		return all
-	}
-
-	for name, tc := range map[string]struct {
-		lines, body, want string
-		edit              func(*grant.Claims)
-		usage             int64 // input and output that the relay has counted
-	}{
-		"a budget":                        {"", streamBody, event(without, without, "[DONE]"), dollars("1"), 11},
-		"a budget, and the client asks":   {"", asking, event(chunk, chunk, usageChunk, "[DONE]"), dollars("1"), 11},
-		"no budget":                       {"", streamBody, event(without, without, "[DONE]"), nil, 0},
-		"no budget, and the client asks":  {"", asking, event(chunk, chunk, usageChunk, "[DONE]"), nil, 11},
-		"meter always":                    {"meter always", streamBody, event(without, without, "[DONE]"), nil, 11},
-		"meter always, long":              {"meter always", strings.Replace(streamBody, "hello", strings.Repeat("hello", 9000), 1), event(without, without, "[DONE]"), nil, 11},
-		"meter always, the client asks":   {"meter always", asking, event(chunk, chunk, usageChunk, "[DONE]"), nil, 11},
-		"a budget of tokens of a subject": {"limit subject tokens 1000 per day", streamBody, event(without, without, "[DONE]"), nil, 11},
-	} {
-		t.Run(name, func(t *testing.T) {
-			relay, _ := metered(t, tc.lines, respond)
-			_, got := relay.do(relay.request(bearer(relay.mint(id("t"), tc.edit)), chatting(tc.body)))
-			if got != tc.want {
-				t.Errorf("the client reads\n%s\nwant\n%s", got, tc.want)
-			}
-			relay.wantCalls("t", 1)
-			if used := relay.usage("t"); used.Input+used.Output != tc.usage || (tc.usage == 0) != (used.Unmetered == 1) {
-				t.Errorf("input %d, output %d, unmetered %d; want %d tokens", used.Input, used.Output, used.Unmetered, tc.usage)
-			}
-		})
-	}
-}
-
-// A client that leaves is charged what its call used, because the relay reads the rest.
-func TestBudget_ClientLeaves(t *testing.T) {
-	for name, tc := range map[string]struct {
-		config string
-		before []string // events that the client sees
-		after  []string // events that come when it has left
-		want   int64
-	}{
-		"before the usage":          {"", []string{chunk}, []string{chunk, usageChunk, "[DONE]"}, usageNano},
-		"at the end":                {"", []string{chunk, usageChunk, "[DONE]"}, nil, usageNano},
-		"and the rest is not read":  {"on_disconnect cancel", []string{chunk}, []string{chunk, usageChunk, "[DONE]"}, asReserved(streamBody)},
-		"and the usage never comes": {"", []string{chunk}, []string{chunk}, asReserved(streamBody)},
-		"before anything was said":  {"", nil, []string{chunk, usageChunk, "[DONE]"}, usageNano},
-	} {
-		t.Run(name, func(t *testing.T) {
-			left, told := make(chan struct{}), make(chan struct{})
-			up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Content-Type", "text/event-stream")
-				tell(w, "")
-				for _, e := range tc.before {
-					tell(w, "data: "+e+"\n\n")
-				}
-				close(told)
-				<-left
-				for _, e := range tc.after {
-					tell(w, "data: "+e+"\n\n")
-				}
-			})
-			relay := startRelay(t, simple(up.URL, inApp(testPrices), inDirective(tc.config)))
-			res, err := relay.client.Do(relay.request(bearer(relay.mint(dollars("1"), id("t"))), chatting(streamBody)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			wait(t, told, "the first events")
-			res.Body.Close()
-			relay.client.CloseIdleConnections()
-			time.AfterFunc(50*time.Millisecond, func() { close(left) }) // the relay has heard of it by then, or reads on
-			relay.wantCalls("t", 1)
-			wantSpent(t, "t", tokenstore.UnitNanoUSD, tc.want)
-		})
 	}
 }
 
@@ -506,31 +354,6 @@ func TestBudget_PaysForResponsesOnWebSockets(t *testing.T) {
 	wantSpent(t, "t", tokenstore.UnitNanoUSD, 3*each)
 	if used := relay.usage("t"); used.Calls != 1 || used.Requests != 3 || used.Input != 30 || used.Output != 15 || used.Cost != 3*each {
 		t.Errorf("usage %+v, want 3 responses in 1 call", used)
-	}
-}
-
-// Without a budget, the usage on a WebSocket is read and nothing is changed.
-func TestWebSocketUsage(t *testing.T) {
-	const done = `{"type":"response.done","response":{"id":"ID","status":"completed","usage":{"total_tokens":1010,"input_tokens":1000,"output_tokens":10,"input_token_details":{"text_tokens":0,"audio_tokens":1000,"cached_tokens":800,"cached_tokens_details":{"text_tokens":0,"audio_tokens":800}},"output_token_details":{"text_tokens":10,"audio_tokens":0}}}}`
-	said := make(chan string, 9)
-	relay, _ := metered(t, "price demo r input 4 output 16 audio_input 32 audio_cache_read 0.4", responses(t, said, done))
-	conn, _, err := relay.dial("/v1/realtime?model=r", wsBearer(relay.mint(id("t"))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const create = `{"type":"response.create","surprise":true}`
-	say(t, conn, create)
-	if _, data, err := conn.Read(t.Context()); err != nil || string(data) != strings.Replace(done, "ID", "r0", 1) {
-		t.Errorf("heard %s, %v", data, err)
-	}
-	if got := <-said; got != create {
-		t.Errorf("the provider was told %s, want %s", got, create)
-	}
-	_ = conn.Close(websocket.StatusNormalClosure, "")
-	relay.wantCalls("t", 1)
-	want := int64(200*32_000 + 800*400 + 10*16_000)
-	if used := relay.usage("t"); used.AudioInput != 200 || used.CacheRead != 800 || used.Output != 10 || used.Cost != want {
-		t.Errorf("usage %+v, want a cost of %d", used, want)
 	}
 }
 

@@ -1,26 +1,49 @@
 package relayapi
 
 import (
-	"errors"
+	"cmp"
+	"maps"
+	"net/http"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/relayapi/caddy-relayapi/internal/metrics"
+	"github.com/relayapi/caddy-relayapi/internal/telemetry"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// refusals counts what the relay refused. It is one for the process: Caddy's
-// registry is new with every config, and the count should outlive a reload.
-var refusals = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: "caddy",
-	Subsystem: "relayapi",
-	Name:      "refusals_total",
-	Help:      "Requests that the relay refused, by the code it answered with.",
-}, []string{"code"})
+// stats are the metrics of the process.
+var stats = metrics.New(maps.Keys(answers))
 
-func registerMetrics(registry *prometheus.Registry) {
-	if registry == nil { // no metrics in this context, as in tests
-		return
+// InFlight implements [metrics.Store].
+func (s *pooledStore) InFlight() (n metrics.InFlight) {
+	s.live.Each(func(c *call) { n.Add(c.target.socket, c.outcome.stream.Load()) })
+	return n
+}
+
+// observe records what a call, or a part of one, used.
+func (c *call) observe(model string, used tokenstore.Usage) {
+	c.relay.ledger.Observe(c.permit.token, model, used)
+	c.stats.Observe(model, &used)
+	c.trace.Used(&used)
+}
+
+// Describe implements [telemetry.Source].
+func (c *call) Describe(r *http.Request) telemetry.Call {
+	d := telemetry.Call{Bare: c.found.Bare, Known: c.found.Known, Status: c.outcome.provider, Error: c.outcome.code}
+	if why := ended(c); why != nil && d.Error == "" {
+		d.Error = why.code
 	}
-	var already prometheus.AlreadyRegisteredError
-	if err := registry.Register(refusals); err != nil && !errors.As(err, &already) {
-		panic(err) // a name taken by another collector is a mistake in this package
+	p := c.permit
+	if p == nil {
+		return d
 	}
+	d.TokenID, d.Issuer, d.Subject, d.Provider = p.ID, p.Issuer, p.Subject, p.Provider
+	d.Preset, d.Base = cmp.Or(p.provider.Preset, p.provider.name), p.provider.base
+	d.Asked = func() string {
+		named, _ := p.namedBy(c.asked(r)) // an unclear name is none
+		return named.Model
+	}
+	if answer := c.spending.answer; answer != nil {
+		d.Answered = func() string { return c.target.key.Mask(answer.Reading().Model) }
+	}
+	return d
 }

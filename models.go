@@ -27,16 +27,17 @@ func (c *call) looksInto(r *http.Request) bool {
 	return c.spending.limited() || c.modelBound(r) && c.permit.provider.dialect.ReadsBody(r.URL.Path)
 }
 
-// asked returns the request as its provider's dialect reads it.
+// asked returns the request as its provider's dialect reads it now. The next call of
+// asked overwrites it.
 func (c *call) asked(r *http.Request) *dialect.Request {
-	request := &dialect.Request{
+	c.target.request = dialect.Request{
 		Method: c.target.asked.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: c.target.socket,
 		ContentType: r.Header.Get("Content-Type"),
 	}
 	if c.held.body != nil {
-		request.Body = c.held.body.Bytes()
+		c.target.request.Body = c.held.body.Bytes()
 	}
-	return request
+	return &c.target.request
 }
 
 // checkModels checks the models that a request names, and writes the one that the
@@ -69,6 +70,7 @@ func (h *Handler) checkModels(c *call, r *http.Request) *refusal {
 	case named.Model == "":
 		return refuse(string(grant.NoModel), "the request names no model")
 	}
+	c.outcome.named(named.Model)
 	if refused := p.permitNames(append(named.Others, named.Model)...); refused != nil {
 		return refused
 	}

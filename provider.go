@@ -7,16 +7,16 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/dialect"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/baseurl"
 	"github.com/relayapi/caddy-relayapi/internal/carrier"
+	"github.com/relayapi/caddy-relayapi/internal/credential"
 	"github.com/relayapi/caddy-relayapi/internal/lines"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
@@ -68,14 +68,15 @@ type Provider struct {
 	places     []provider.Placement // of credentials, and of what selects an account
 	query      map[string]bool      // parameters among them, in lower case
 	keys       *realkey.Pool
+	signs      bool // its requests are signed, with their bodies
 	keyMissing bool // the provider wants a key, and tokens must carry it
 	routes     *grant.Routes
 	tariff     *metering.Tariff
 }
 
 // Credential is where a provider reads its key: in a header, in the query, or in
-// HTTP Basic.
-type Credential = realkey.Credential
+// HTTP Basic. For AWS, Google and Azure it is what stands for a key.
+type Credential = credential.Credential
 
 // providersFromEnvironment configures every preset whose variable is set.
 func providersFromEnvironment() map[string]*Provider {
@@ -100,7 +101,7 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	if err := p.provisionBase(preset, logger); err != nil {
 		return err
 	}
-	if err := p.provisionCredential(preset); err != nil {
+	if err := p.provisionCredential(preset, logger); err != nil {
 		return err
 	}
 
@@ -112,7 +113,9 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	switch {
 	case len(paths) > 0:
 	case preset.Name != "":
-		paths = preset.Routes
+		if paths, err = baseurl.Routes(preset, p.Accounts); err != nil {
+			return err
+		}
 	default:
 		paths = []string{"/*"}
 	}
@@ -157,17 +160,20 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 	return nil
 }
 
-func (p *Provider) provisionCredential(preset provider.Preset) error {
+func (p *Provider) provisionCredential(preset provider.Preset, logger *zap.Logger) error {
 	p.credential = preset.Credential
 	if c := p.Credential; c != nil {
 		var err error
-		if p.credential, err = c.Placement(resolve); err != nil {
+		if p.credential, err = c.Placement(placeholder.Value); err != nil {
 			return err
 		}
 	}
 	p.credential.Header = http.CanonicalHeaderKey(p.credential.Header)
 
-	p.places = append(preset.AlsoReads, p.credential)
+	p.places = append(preset.AlsoReads, p.credential, preset.Credential)
+	if p.Credential != nil {
+		p.places = append(p.places, p.Credential.AlsoReads()...)
+	}
 	p.query = make(map[string]bool)
 	for _, place := range p.places {
 		if place.Query != "" {
@@ -175,10 +181,29 @@ func (p *Provider) provisionCredential(preset provider.Preset) error {
 		}
 	}
 
+	if c := p.Credential; c != nil && len(c.Kinds()) > 0 {
+		return p.provisionSource(preset, logger)
+	}
 	keys, err := p.readKeys(preset)
 	p.keys = realkey.NewPool(keys)
 	p.keyMissing = len(keys) == 0 && !preset.NoKey
 	return err
+}
+
+// provisionSource makes the source of a credential that is no static key. It asks
+// nobody for it yet.
+func (p *Provider) provisionSource(preset provider.Preset, logger *zap.Logger) error {
+	if len(p.APIKeys) > 0 || p.NoAPIKey {
+		return fmt.Errorf("credential %s: it stands for the key; remove api_key", p.Credential.Kinds()[0])
+	}
+	source, err := p.Credential.Source(&credential.Env{
+		Preset: preset, Accounts: p.Accounts, Logger: logger.With(zap.String("provider", p.name)),
+	})
+	if err != nil {
+		return err
+	}
+	p.keys, p.signs = realkey.NewSourcePool(source), p.Credential.Signs()
+	return nil
 }
 
 // carriers returns the places of tokens.
@@ -197,10 +222,6 @@ func (a *App) carriers() *carrier.Places {
 // readsInQuery reports whether the provider reads a credential or an account in a query
 // parameter. Some providers ignore case.
 func (p *Provider) readsInQuery(name string) bool { return p.query[strings.ToLower(name)] }
-
-// placeholder is the only form in which a key is accepted. A literal one would show up in
-// GET /config/, in the autosave and in `caddy adapt`.
-var placeholder = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
 
 // readKeys returns the keys of the config, or that of the preset's environment variable.
 func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
@@ -221,14 +242,5 @@ func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 		refs = []string{"{env." + preset.Env + "}"}
 	}
 
-	return realkey.Resolve(refs, p.credential, p.credential.Basic && p.credential.User == "", resolve)
-}
-
-// resolve returns the value of a placeholder. It reports false for anything else.
-func resolve(ref string) (value string, ok bool) {
-	if !placeholder.MatchString(ref) {
-		return "", false
-	}
-	value, _ = caddy.NewReplacer().GetString(ref[1 : len(ref)-1])
-	return strings.TrimSpace(value), true
+	return realkey.Resolve(refs, p.credential, p.credential.Basic && p.credential.User == "", placeholder.Value)
 }

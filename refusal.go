@@ -24,6 +24,7 @@ const (
 	codeConflict            = "token_conflict"
 	codeRevoked             = "token_revoked"
 	codeDisabled            = "token_disabled"
+	codeEnded               = "call_ended"
 	codeCallsExhausted      = "calls_exhausted"
 	codeTokensExhausted     = "tokens_exhausted"
 	codeBudgetExhausted     = "budget_exhausted"
@@ -41,6 +42,7 @@ const (
 	codeNotReady            = "not_ready"
 	codeStoreUnavailable    = "store_unavailable"
 	codeProviderRefusedKey  = "provider_refused_key"
+	codeNoCredential        = "provider_credential_unavailable"
 	codeAnswerWithheld      = "provider_answer_withheld"
 	codeAnswerUnreadable    = "provider_error_unreadable"
 	codeProviderUnreachable = "provider_unreachable"
@@ -105,6 +107,8 @@ var answers = map[string]answer{
 		message: "The relay token does not permit this address."},
 	string(grant.NoOrigin): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit pages of this origin."},
+	codeEnded: {status: 403, kind: permission, // SDKs do not retry it
+		message: "The operator of the relay ended this call."},
 	codeCallsExhausted: {status: 403, kind: permission, detail: true, // not 429, which SDKs retry
 		message: "The calls of the relay token are used up."},
 	codeTokensExhausted: {status: 403, kind: permission, detail: true,
@@ -144,6 +148,8 @@ var answers = map[string]answer{
 
 	codeProviderRefusedKey: {status: 424, kind: ours, level: zap.WarnLevel, // SDKs do not retry it
 		message: "The provider did not accept the relay's key. Tell whoever runs this relay."},
+	codeNoCredential: {status: 503, kind: ours, retry: 5, level: zap.ErrorLevel,
+		message: "The relay cannot get its credential for the provider at present. Tell whoever runs this relay."},
 	codeAnswerWithheld: {status: 502, kind: ours,
 		message: "The provider's answer held what must not be passed on."},
 	codeProviderUnreachable: {status: 502, kind: ours, retry: 2,
@@ -160,6 +166,8 @@ type refusal struct {
 	form  errorform.Form // of the body; zero means the common one
 	shown bool           // the client is told the rule, whatever answer.detail says
 	retry int            // seconds after which a retry can help, if later than the answer says
+
+	scope, limit string // of the limit that was reached; empty means none
 }
 
 // refuse makes a refusal. A rule may quote the client, so it is redacted.
@@ -170,6 +178,12 @@ func refuse(code, rule string) *refusal {
 // after returns the refusal with how long to wait before a retry.
 func (f *refusal) after(wait time.Duration) *refusal {
 	f.retry = int(math.Ceil(wait.Seconds()))
+	return f
+}
+
+// of returns the refusal with the limit that was reached, for the metrics.
+func (f *refusal) of(scope, limit string) *refusal {
+	f.scope, f.limit = scope, limit
 	return f
 }
 
@@ -285,7 +299,7 @@ func (f *refusal) event(dialect string) []byte {
 
 // log writes one line that names the broken rule, and counts the refusal.
 func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
-	refusals.WithLabelValues(f.code).Inc()
+	stats.Refusal(f.code, f.scope, f.limit)
 	if c := logger.Check(answers[f.code].level, "refused"); c != nil {
 		c.Write(append(fields,
 			zap.String("code", f.code),

@@ -1,19 +1,33 @@
 // Package relayapi is a Caddy plugin that lets a front-end call a paid HTTP API
 // with an encrypted token instead of the API key.
 //
-// A request enters at the Handler (handler.go), which takes it through a list of
-// steps: the token is found (package internal/carrier), opened (tokens.go) and asked
-// what it permits, and the call is counted durably (limits.go, package tokenstore).
-// A short body, or one whose model is looked into, is read before that (body.go,
-// models.go).
+// A request enters at the Handler (handler.go). Its steps admit the request or refuse
+// it:
+//
+//	holdStore      keeps the store open (shared.go)
+//	limitRate      counts against the operator's rate limits (limits.go)
+//	findToken      empties every place that could hold a token (internal/carrier)
+//	checkProtocol  refuses TLS early data, CONNECT and the like
+//	openToken      opens the token: what it permits (tokens.go)
+//	checkRequest   checks prefix, path, method, address and origin (package grant)
+//	takeSlot       takes a slot of limits.concurrency and registers the call (call.go)
+//	findBudgets    finds the limits in tokens and dollars (meter.go)
+//	readBody       reads a short body, or one that is looked into (body.go)
+//	checkModels    checks the models that the request names (models.go)
+//	countRate      counts against limits.rpm (limits.go)
+//	decideTarget   decides what is sent where, with which key
+//	bound          bounds what a call under a budget can cost (meter.go)
+//	charge         counts the call durably (package tokenstore)
+//	outlive        lets the usage be read to its end when the client leaves
 //
 // The request then goes to the next handler, Caddy's reverse_proxy. It asks
 // Upstreams where to connect, and hands the request to Transport (transport.go),
 // which adds the real key last of all (package internal/realkey). The answer is
-// cleaned on its way back (answer.go, socket.go), and the call is settled.
+// cleaned on its way back (answer.go, socket.go), and its usage is read. The handler
+// then settles the call.
 //
-// What joins the steps is the call in the request's context (call.go). What must
-// outlive a reload is in shared.go.
+// The call in the request's context joins the steps (call.go). What outlives a reload
+// is in shared.go.
 package relayapi
 
 import (
@@ -31,6 +45,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
 	"github.com/relayapi/caddy-relayapi/internal/cli"
@@ -39,7 +54,10 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/metering"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
+	"github.com/relayapi/caddy-relayapi/internal/notify"
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
+	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/price"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
@@ -58,7 +76,7 @@ func init() {
 // provider preset whose environment variable is set.
 type App struct {
 	// Where the ledger is kept.
-	Store *StoreConfig `json:"store,omitempty"`
+	Store *store.Config `json:"store,omitempty"`
 
 	// PEM files (PKCS#8, P-256) of the keys that tokens are encrypted to. The first
 	// is current and served in the JWKS. The others still open tokens that were made
@@ -90,6 +108,10 @@ type App struct {
 	// The relay hides the usage from clients that did not ask. Default: false.
 	MeterAlways bool `json:"meter_always,omitempty"`
 
+	// Where warnings are sent when 80 % and 100 % of a limit are used. Default: nowhere;
+	// they are logged, and emitted as the event `relayapi_limit_warning`.
+	Notify *notify.Config `json:"notify,omitempty"`
+
 	// The APIs that tokens may name. Default: every preset whose environment
 	// variable is set.
 	Providers map[string]*Provider `json:"providers,omitempty"`
@@ -104,6 +126,8 @@ type App struct {
 	ledger  *ledger                        // acquired by Start
 	relay   atomic.Pointer[relay]          // nil until Start is through
 	started chan struct{}                  // closed then
+	events  *caddyevents.App
+	unwarn  func() // stops the delivery of warnings; nil means that Start has not begun it
 }
 
 // relay is the running state of an App.
@@ -155,16 +179,26 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger, a.started = ctx, ctx.Logger(), make(chan struct{})
-	registerMetrics(ctx.GetMetricsRegistry())
+	stats.Register(ctx.GetMetricsRegistry())
 
 	if a.MaxTTL == 0 {
 		a.MaxTTL = caddy.Duration(defaultMaxTTL)
 	}
 	if a.Store == nil {
-		a.Store = new(StoreConfig)
+		a.Store = new(store.Config)
 	}
-	if err := a.Store.provision(); err != nil {
+	if err := a.Store.Provision(); err != nil {
 		return fmt.Errorf("store: %w", err)
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting events app: %w", err)
+	}
+	a.events = events.(*caddyevents.App)
+	if a.Notify != nil {
+		if err := a.Notify.Provision(); err != nil {
+			return fmt.Errorf("notify: %w", err)
+		}
 	}
 	if err := a.provisionProviders(); err != nil {
 		return err
@@ -178,14 +212,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 // readKeys reads the keys that the config names.
 func (a *App) readKeys() (err error) {
 	for _, file := range a.PrivateKeys {
-		key, err := keyfile.ReadPrivate(expand(file), a.logger)
+		key, err := keyfile.ReadPrivate(placeholder.Expand(file), a.logger)
 		if err != nil {
 			return err
 		}
 		a.keys = append(a.keys, key)
 	}
 	if a.SigningKey != "" {
-		a.signer, err = keyfile.ReadPrivate(expand(a.SigningKey), a.logger)
+		a.signer, err = keyfile.ReadPrivate(placeholder.Expand(a.SigningKey), a.logger)
 	}
 	return err
 }
@@ -195,7 +229,7 @@ func (a *App) Validate() error {
 	switch {
 	case a.MaxTTL < 0:
 		return errors.New("max_ttl must be positive")
-	case a.Store.Driver == postgres && (len(a.keys) == 0 || a.signer == nil):
+	case a.Store.Shared() && (len(a.keys) == 0 || a.signer == nil):
 		return errors.New("store postgres: all relays need the same keys; make them with `caddy relayapi keygen relay` and " +
 			"`caddy relayapi keygen signing`, and name the files with `private_key` and `signing_key`")
 	}
@@ -217,9 +251,6 @@ func (a *App) Validate() error {
 	}
 	return nil
 }
-
-// expand replaces the placeholders in a path of the config, such as {env.HOME}.
-func expand(path string) string { return caddy.NewReplacer().ReplaceAll(path, "") }
 
 func (a *App) provisionProviders() error {
 	if len(a.Providers) == 0 {
@@ -345,14 +376,32 @@ func (a *App) Start() error {
 	for name, issuer := range a.logins() {
 		a.ledger.startLogin(a.ctx, name, issuer.Login.verifier)
 	}
+	for _, p := range a.Providers {
+		p.keys.Prefetch()
+	}
 	a.relay.Store(relay)
 	close(a.started)
+	a.startWarnings()
 	a.logger.Info("relay is ready",
 		zap.Strings("providers", slices.Sorted(maps.Keys(a.Providers))),
 		zap.Strings("issuers", slices.Sorted(maps.Keys(a.grants))),
 		zap.String("key_id", relay.minter.Recipient.ID()),
-		zap.String("store", a.Store.name()))
+		zap.String("store", a.Store.Name()))
 	return nil
+}
+
+// startWarnings delivers warnings about limits. Handlers of events are known when all apps
+// have started.
+func (a *App) startWarnings() {
+	n := &notify.Notifier{
+		Store: a.ledger, Config: a.Notify, Logger: a.logger.Named("limits"),
+		Emit: func(event string, data map[string]any) { a.events.Emit(a.ctx, event, data) },
+		Ready: func() bool {
+			active, err := caddy.ActiveContext().AppIfConfigured("relayapi")
+			return err == nil && active == any(a)
+		},
+	}
+	a.unwarn = n.Start()
 }
 
 // newRelay makes the running state. The lock of the store is held, so nobody else makes
@@ -431,6 +480,9 @@ func (a *App) Stop() error { return nil }
 // Cleanup releases the store, if Start acquired it. Requests under way keep it open
 // until the last of them has settled.
 func (a *App) Cleanup() error {
+	if a.unwarn != nil {
+		a.unwarn()
+	}
 	if a.ledger != nil {
 		for _, issuer := range a.logins() {
 			issuer.Login.verifier.Close()

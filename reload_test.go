@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/relayapi/caddy-relayapi/internal/keyfile"
+	"github.com/relayapi/caddy-relayapi/internal/store"
 	"go.uber.org/zap"
 )
 
@@ -117,7 +118,7 @@ func TestStreamOutlivesItsConfig(t *testing.T) {
 func TestStoreIsOpenedAgainWhileItCloses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "relayapi.db")
 	open := func() *ledger {
-		l, err := acquireLedger(t.Context(), &StoreConfig{Path: path}, zap.NewNop())
+		l, err := acquireLedger(t.Context(), &store.Config{Path: path}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}

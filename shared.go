@@ -1,15 +1,9 @@
 package relayapi
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,99 +11,13 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/bodies"
-	"github.com/relayapi/caddy-relayapi/internal/keyfile"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/pool"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
+	"github.com/relayapi/caddy-relayapi/internal/store"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
-
-// postgres is the driver of a store that several relays share.
-const postgres = "postgres"
-
-// StoreConfig says where the ledger is kept.
-type StoreConfig struct {
-	// The kind of database: `sqlite`, for one relay, or `postgres`, for several that
-	// share their limits. Default: sqlite.
-	Driver string `json:"driver,omitempty"`
-
-	// The file of an SQLite store. Default: `relayapi/relayapi.db` in Caddy's data
-	// directory.
-	Path string `json:"path,omitempty"`
-
-	// The connection string of PostgreSQL, a placeholder `{env.NAME}` or `{file.PATH}`,
-	// because it may hold a password. Default: the settings below.
-	DSN string `json:"dsn,omitempty"`
-
-	// The settings of a connection to PostgreSQL, by their names in libpq: `host`, `port`,
-	// `user`, `password`, `dbname`, `sslmode` and others. The password must be a
-	// placeholder. Default: those of the environment, such as PGHOST.
-	Connection map[string]string `json:"connection,omitempty"`
-
-	// How long calls are admitted without contact to PostgreSQL, from what the relay has
-	// leased before. It also bounds how late a revocation takes effect. Default: 5s.
-	MaxOffline caddy.Duration `json:"max_offline,omitempty"`
-
-	dsn string // resolved
-}
-
-// name returns the store's name for logs and errors.
-func (s *StoreConfig) name() string {
-	if s.Driver == postgres {
-		return postgres
-	}
-	return s.Path
-}
-
-// check returns what is wrong with the settings. It quotes no value, which may be a
-// password in the wrong place.
-func (s *StoreConfig) check() error {
-	switch {
-	case s.Driver != "" && s.Driver != "sqlite" && s.Driver != postgres:
-		return fmt.Errorf("driver %q: must be one of sqlite, postgres", s.Driver)
-	case s.Driver != postgres && (s.DSN != "" || len(s.Connection) > 0 || s.MaxOffline != 0):
-		return errors.New("sqlite takes nothing but a path")
-	case s.Driver == postgres && s.Path != "":
-		return errors.New("postgres takes no path")
-	case s.DSN != "" && len(s.Connection) > 0:
-		return errors.New("postgres takes either a connection string or single settings")
-	case s.DSN != "" && !placeholder.MatchString(s.DSN):
-		return errors.New("the connection string must be a placeholder, {env.NAME} or {file.PATH}, because it may hold a password")
-	case s.Connection["password"] != "" && !placeholder.MatchString(s.Connection["password"]):
-		return errors.New("password must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
-	}
-	return nil
-}
-
-// provision fills in the defaults and resolves the placeholders.
-func (s *StoreConfig) provision() error {
-	if err := s.check(); err != nil {
-		return err
-	}
-	s.Driver = cmp.Or(s.Driver, "sqlite")
-	if s.Driver != postgres {
-		path, err := filepath.Abs(expand(cmp.Or(s.Path, filepath.Join(keyfile.DefaultDir(), "relayapi.db"))))
-		s.Path = path
-		return err
-	}
-	if s.DSN != "" {
-		s.dsn = strings.TrimSpace(expand(s.DSN))
-		if s.dsn == "" {
-			return fmt.Errorf("%s is not set or empty", s.DSN)
-		}
-		return nil
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.Connection)) {
-		value := strings.TrimSpace(expand(s.Connection[name]))
-		if value == "" {
-			return fmt.Errorf("%s is not set or empty", name)
-		}
-		quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
-		s.dsn += fmt.Sprintf("%s='%s' ", name, quote.Replace(value))
-	}
-	return nil
-}
 
 // stores holds the open stores by path or connection string.
 var stores = pool.New()
@@ -126,6 +34,7 @@ type pooledStore struct {
 	logins    sync.Map                         // the latest *login.Verifier, by issuer
 	bodies    bodies.Budget                    // of bodies and messages that are looked into
 
+	unwatch     func() // ends its metrics
 	heartbeats  adminapi.Heartbeats
 	keyRefusals *lru.Cache[string, adminapi.KeyRefusal] // the latest, by token
 	done        chan struct{}                           // closed by Destruct
@@ -137,7 +46,7 @@ const (
 	guessClients = 1 << 13   // clients whose wrong secrets are counted
 )
 
-func openStore(ctx context.Context, config *StoreConfig) (caddy.Destructor, error) {
+func openStore(ctx context.Context, config *store.Config) (caddy.Destructor, error) {
 	refusals, err := lru.New[string, adminapi.KeyRefusal](keptRefusals)
 	if err != nil {
 		return nil, err
@@ -150,17 +59,11 @@ func openStore(ctx context.Context, config *StoreConfig) (caddy.Destructor, erro
 		keyRefusals: refusals,
 		done:        make(chan struct{}),
 	}
-	if config.Driver == postgres {
-		s.Ledger, err = tokenstore.OpenPostgres(ctx, tokenstore.PostgresConfig{
-			DSN: config.dsn, MaxOffline: time.Duration(config.MaxOffline),
-			Changed: func(matches func(*tokenstore.Token) bool) { s.live.end(endRevoked, matches) },
-		})
-	} else {
-		s.Ledger, err = tokenstore.OpenSQLite(ctx, config.Path)
-	}
+	s.Ledger, err = config.Open(ctx, func(matches func(*tokenstore.Token) bool) { s.live.end(endRevoked, matches) })
 	if err != nil {
 		return nil, err
 	}
+	s.unwatch = stats.Watch(s)
 	if shared := s.Shared(); shared != nil {
 		s.heartbeats.Share(shared, func(i adminapi.Identity) error { return s.revokeSilent(i, caddy.Log().Named("relayapi")) })
 	}
@@ -171,6 +74,7 @@ func openStore(ctx context.Context, config *StoreConfig) (caddy.Destructor, erro
 // Destruct closes the store when no config uses it any more.
 func (s *pooledStore) Destruct() error {
 	close(s.done)
+	s.unwatch()
 	s.heartbeats.Close()
 	return s.Close()
 }
@@ -182,18 +86,14 @@ type ledger struct {
 	logger *zap.Logger
 }
 
-func acquireLedger(ctx context.Context, config *StoreConfig, logger *zap.Logger) (*ledger, error) {
-	key := config.dsn
-	if config.Driver != postgres {
-		var err error
-		if key, err = tokenstore.Resolve(config.Path); err != nil { // one store has one name
-			return nil, fmt.Errorf("finding store: %w", err)
-		}
+func acquireLedger(ctx context.Context, config *store.Config, logger *zap.Logger) (*ledger, error) {
+	key, err := config.Key()
+	if err != nil {
+		return nil, err
 	}
-
 	uses, err := stores.Acquire(key, func() (caddy.Destructor, error) { return openStore(ctx, config) })
 	if err != nil {
-		return nil, fmt.Errorf("opening store %s: %w", config.name(), err)
+		return nil, fmt.Errorf("opening store %s: %w", config.Name(), err)
 	}
 	return &ledger{pooledStore: uses.Value.(*pooledStore), uses: uses, logger: logger}, nil
 }

@@ -64,22 +64,32 @@ func (h *Handler) meterSocket(c *call, r *http.Request, request *dialect.Request
 	s.socket = metering.NewSocket(account{h, c}, p.tariff, meter, session, s.dollars)
 	named, _ := c.permit.namedBy(request) // an unclear one has no price
 	s.socket.Named(named.Model)
-	if session != nil {
-		c.guardMessages(r, c.checkMessageCost(request.Path))
+	c.outcome.named(named.Model)
+	names := p.dialect.NamesInMessages(request)
+	switch {
+	case session != nil:
+		c.guardMessages(r, c.checkMessageCost(request.Path, names))
+	case names:
+		s.first = ws.NewFirst(func(message []byte) { _ = c.nameModel(request.Path, message, true) })
 	}
 	return nil
 }
 
+// nameModel notes the model that a message on a WebSocket names, if messages do that.
+func (c *call) nameModel(path string, message []byte, names bool) error {
+	models, named, err := c.permit.provider.dialect.ReadMessageOn(path, message)
+	if names && named && len(models) > 0 {
+		c.spending.socket.Named(models[len(models)-1])
+	}
+	return err
+}
+
 // checkMessageCost returns a check of what the client says on a WebSocket under a
 // budget. It reserves what each message can cost.
-func (c *call) checkMessageCost(path string) func(message []byte) ([]byte, error) {
+func (c *call) checkMessageCost(path string, names bool) func(message []byte) ([]byte, error) {
 	return func(message []byte) ([]byte, error) {
-		models, named, err := c.permit.provider.dialect.ReadMessageOn(path, message)
-		if err != nil {
+		if err := c.nameModel(path, message, names); err != nil {
 			return nil, unclear(err)
-		}
-		if named && len(models) > 0 {
-			c.spending.socket.Named(models[len(models)-1])
 		}
 		changed, err := c.spending.socket.Client(message)
 		if err != nil {
@@ -113,7 +123,7 @@ func (a account) Settle(r metering.Reservation, used metering.Amounts) {
 
 // Observe implements [metering.Account].
 func (a account) Observe(b metering.Bill) {
-	a.c.relay.ledger.Observe(a.c.permit.token, b.Model, b.Usage)
+	a.c.observe(b.Model, b.Usage)
 }
 
 // End implements [metering.Account].
@@ -175,6 +185,7 @@ func (c *tapConn) Write(p []byte) (int, error) {
 	if ended(c.ctx) != nil {
 		return len(p), nil // the client goes on until it has read the close frame
 	}
+	c.call.spending.first.Follow(p)
 	pass := p
 	if guard := c.call.held.messages; guard != nil {
 		var err error

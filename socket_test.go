@@ -161,7 +161,11 @@ func TestTokenAsTheOnlySubprotocol(t *testing.T) {
 // to itself.
 func endToken(t *testing.T, code string) {
 	t.Helper()
-	if code == "token_expired" {
+	switch code {
+	case "token_expired":
+		return
+	case codeEnded:
+		endCall(t)
 		return
 	}
 	r := tokenstore.Revocation{Scope: tokenstore.ScopeSubject, Issuer: "backend", ID: "user-1", Before: time.Now().Add(time.Minute)}
@@ -170,6 +174,20 @@ func endToken(t *testing.T, code string) {
 		t.Fatal(err)
 	}
 	ledger.live.end(endRevoked, r.Matches)
+}
+
+// endCall ends the only call under way through the admin API.
+func endCall(t *testing.T) {
+	t.Helper()
+	_, list := admin(t, "GET", "/relayapi/calls", "")
+	calls, _ := list["calls"].([]any)
+	if len(calls) != 1 || list["total"] != 1.0 {
+		t.Fatalf("the list of calls is %v, want one call", list)
+	}
+	id, _ := calls[0].(map[string]any)["id"].(string)
+	if w, answer := admin(t, "DELETE", "/relayapi/calls/"+id, ""); w.Code != 200 || answer["id"] != id {
+		t.Errorf("ending the call is answered %d %v, want 200 and the call", w.Code, answer)
+	}
 }
 
 // dying is the lifetime of a token that is to end so.
@@ -183,7 +201,7 @@ func dying(code string) func(*grant.Claims) {
 }
 
 func TestWebSocketEndsWithItsToken(t *testing.T) {
-	for _, code := range []string{"token_expired", "token_revoked"} {
+	for _, code := range []string{"token_expired", "token_revoked", codeEnded} {
 		for scheme, start := range map[string]func(*testing.T, string) *testRelay{
 			"ws":  func(t *testing.T, upstream string) *testRelay { return startRelay(t, simple(upstream)) },
 			"wss": startTLSRelay,
@@ -215,6 +233,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 		told                    bool
 	}{
 		"expired":         {"token_expired", "text/event-stream; charset=utf-8", "data: 1\n\n", true},
+		"by hand":         {codeEnded, "text/event-stream", "data: 1\n\n", true},
 		"between events":  {"token_revoked", "text/event-stream", "data: 1\n\n", true},
 		"after CRLF":      {"token_revoked", "text/event-stream", "data: 1\r\n\r\n", true},
 		"before any":      {"token_revoked", "text/event-stream", "", true},

@@ -16,6 +16,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/login"
+	"github.com/relayapi/caddy-relayapi/internal/metrics"
 	"github.com/relayapi/caddy-relayapi/internal/mint"
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
@@ -61,6 +62,7 @@ type permit struct {
 	plan   int           // of the login's user; -1 means none
 	holder limits.Holder // of the counters that its calls count on
 	paceID string        // of its rate and its calls at once
+	stats  *metrics.Caller
 
 	bodies atomic.Int64 // memory of its calls' bodies, in bytes
 }
@@ -81,18 +83,21 @@ func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, log
 // permits a request is asked of the grant each time, cached or not. The provider is the
 // one that the request's path names; the token of a login names none itself.
 func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provider string) (*permit, error) {
-	sum := sha256.Sum256([]byte(token))
+	sum := sumOf(token)
 	if isLogin(token) {
 		var both [sha256.Size + 64]byte // a name of a provider has at most 64 bytes
 		sum = sha256.Sum256(append(append(both[:0], sum[:]...), provider...))
 	}
 	if p, ok := c.cache.Get(sum); ok {
+		stats.LookedUp(metrics.Hit)
 		return p, nil
 	}
 	if r, ok := c.refused.Get(sum); ok && time.Now().Before(r.until) {
+		stats.LookedUp(metrics.RememberedBad)
 		return nil, r.why
 	}
 
+	stats.LookedUp(metrics.Miss)
 	done, err := c.turns.Wait(ctx, client)
 	if err != nil {
 		return nil, err
@@ -113,6 +118,12 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 	}
 	c.cache.Add(sum, p)
 	return p, nil
+}
+
+// sumOf returns the hash of a token. Few are so long that they are copied to the heap.
+func sumOf(token string) [sha256.Size]byte {
+	var room [2 << 10]byte
+	return sha256.Sum256(append(room[:0], token...))
 }
 
 // compile opens a token, cached or not. Its error is a *grant.Denial or that of ctx.
@@ -175,6 +186,7 @@ func (c *tokenCache) permit(claims *grant.Claims, issuer grant.Issuer, keyID str
 		return nil, err
 	}
 	p.holder = limits.NewHolder(p.Issuer, p.ID, p.Subject)
+	p.stats = stats.Caller(p.Provider, p.Issuer)
 	return p, nil
 }
 

@@ -125,7 +125,11 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, why
 	}
 
-	res, err := t.HTTPTransport.RoundTrip(t.once(c, c.outgoing(r)))
+	out := t.once(c, c.outgoing(r))
+	if err := c.sign(r, out); err != nil {
+		return nil, err
+	}
+	res, err := t.HTTPTransport.RoundTrip(out)
 	if f := ended(r.Context()); f != nil && err != nil {
 		return nil, f
 	}
@@ -160,6 +164,22 @@ func (c *call) outgoing(r *http.Request) *http.Request {
 		out.Body = io.NopCloser(&c.held.client)
 	}
 	return out
+}
+
+// sign signs the request, if that is what the provider wants instead of a key. After
+// that, nothing of it may change.
+func (c *call) sign(r, out *http.Request) (err error) {
+	switch {
+	case !c.target.key.Signs():
+		return nil
+	case c.held.body != nil:
+		c.target.key, err = c.target.key.Sign(out, c.held.body.Bytes(), time.Now())
+	case bodies.None(r), c.target.socket:
+		c.target.key, err = c.target.key.Sign(out, nil, time.Now())
+	default:
+		err = errors.New("relayapi: a request whose body is not in memory cannot be signed")
+	}
+	return err
 }
 
 // once makes a request one that the standard library sends again only if nothing of
@@ -221,6 +241,7 @@ func (c *call) gotConn(info httptrace.GotConnInfo, h2c bool) {
 		c.end(why)
 	}
 	if c.Err() == nil {
+		c.outcome.sent = time.Now()
 		c.outcome.connected.Store(true)
 		return
 	}

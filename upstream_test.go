@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/relayapi/caddy-relayapi/internal/credential"
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
-
 	"github.com/relayapi/caddy-relayapi/provider"
 	"go.uber.org/zap"
 )
@@ -58,6 +58,11 @@ func TestProvisionProviderRefuses(t *testing.T) {
 		"a header with a colon":       {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key:"}}, "credential"},
 		"a prefix with a new line":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "X-Key", Prefix: "a\nb"}}, "credential"},
 		"base URL as SDKs have it":    {"openai", Provider{BaseURL: "https://x.example/v1/", APIKeys: []string{"{env.TEST_KEY}"}}, "/v1/v1"},
+		"a cloud's and a header":      {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Header: "a", Cloud: credential.Cloud{Entra: new(credential.Entra)}}}, "credential"},
+		"a cloud's and a key":         {"x", Provider{BaseURL: "https://x.example", APIKeys: []string{"{env.TEST_KEY}"}, Credential: &Credential{Cloud: credential.Cloud{Entra: new(credential.Entra)}}}, "api_key"},
+		"a cloud's without a region":  {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Cloud: credential.Cloud{AWS: new(credential.AWS)}}}, "region"},
+		"a literal key of a cloud":    {"x", Provider{BaseURL: "https://x.example", Credential: &Credential{Cloud: credential.Cloud{AWS: &credential.AWS{Region: "r", Service: "s", AccessKey: []string{realKey, realKey}}}}}, "access_key"},
+		"paths without an account":    {"vertex", Provider{Preset: "vertex", BaseURL: "https://x.example", NoAPIKey: true}, "project"},
 		"bad path":                    {"openai", Provider{APIKeys: []string{"{env.TEST_KEY}"}, Paths: []string{"x"}}, `"x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,7 +101,7 @@ func TestProvisionProvider(t *testing.T) {
 			if err := tc.p.provision(tc.name, zap.NewNop()); err != nil {
 				t.Fatal(err)
 			}
-			if tc.p.base.String() != tc.base || tc.p.dial != tc.dial || tc.p.keys.Pick(epoch).In(tc.key) != (tc.key != "") {
+			if tc.p.base.String() != tc.base || tc.p.dial != tc.dial || pick(t, tc.p.keys).In(tc.key) != (tc.key != "") {
 				t.Errorf("base %s, dial %s", tc.p.base, tc.p.dial)
 			}
 		})
@@ -140,4 +145,14 @@ func TestProvidersFromEnvironment(t *testing.T) {
 	}
 	res, body := relay.do(relay.request())
 	wantRefusal(t, res, body, "invalid_token")
+}
+
+// pick returns a key of a pool that has static ones.
+func pick(t *testing.T, pool *realkey.Pool) *realkey.Key {
+	t.Helper()
+	key, err := pool.Pick(t.Context(), epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }

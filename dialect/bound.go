@@ -267,7 +267,7 @@ func readAnswers(b *bounder, m member) error {
 // readTier reads the requested service tier.
 func readTier(b *bounder, m member) error {
 	tier, err := b.text(m)
-	if tier != "auto" && tier != "default" {
+	if tier != "auto" {
 		b.Tier = tier
 	}
 	return err

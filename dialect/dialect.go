@@ -242,6 +242,14 @@ func (d *Dialect) NamedLater(r *Request) bool {
 		(!d.writesQuery(r.Path) || slices.Contains(strings.Split(r.RawQuery, "&"), "intent=transcription"))
 }
 
+// NamesInMessages reports whether a WebSocket's messages name the model that is billed. On
+// a Realtime socket whose handshake names one, session.update cannot change it, and its
+// messages may name the model of transcripts
+// (https://developers.openai.com/api/reference/resources/realtime/client-events).
+func (d *Dialect) NamesInMessages(r *Request) bool {
+	return r.WebSocket && d.ReadsMessages() && (isResponses(r.Path) || d.NamedLater(r))
+}
+
 // ReadsMessages reports whether a WebSocket's messages may name models. If so, check
 // each message with [Dialect.ReadMessageOn].
 func (d *Dialect) ReadsMessages() bool { return len(d.messages) > 0 }

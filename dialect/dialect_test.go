@@ -641,3 +641,26 @@ func TestPlain(t *testing.T) {
 		}
 	}
 }
+
+func TestNamesInMessages(t *testing.T) {
+	for _, c := range []struct {
+		d           *Dialect
+		path, query string
+		want        bool
+	}{
+		{openai, "/v1/responses", "", true},
+		{openai, "/v1/realtime", "model=m", false},
+		{openai, "/v1/realtime", "intent=transcription", true},
+		{gemini, "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", "", true},
+		{generic, "/v1/responses", "model=m", true},
+		{deepgram, "/v1/listen", "model=m", false},
+	} {
+		r := &Request{Path: c.path, RawQuery: c.query, WebSocket: true}
+		if got := c.d.NamesInMessages(r); got != c.want {
+			t.Errorf("%s, %s?%s: got %t, want %t", c.d.Name(), c.path, c.query, got, c.want)
+		}
+		if r.WebSocket = false; c.d.NamesInMessages(r) {
+			t.Errorf("%s, %s: got true for what is no WebSocket", c.d.Name(), c.path)
+		}
+	}
+}

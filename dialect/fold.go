@@ -175,7 +175,7 @@ func (u Usage) plus(v Usage) Usage {
 
 // reading returns the result.
 func (s *sink) reading() Reading {
-	r := Reading{Model: s.model, Tier: s.tier, Failed: s.failed, Done: s.done}
+	r := Reading{Model: s.model, Tier: s.tier, Failed: s.failed, Done: s.done && !s.cut}
 	if s.fast {
 		r.Tier = "fast"
 	}

@@ -241,10 +241,45 @@ func FuzzMeter(f *testing.F) {
 		if held := cap(pieces.lines.held); held > 4*maxHeldLine {
 			t.Errorf("got %d bytes held, want at most %d", held, 4*maxHeldLine)
 		}
+		if held := cap(pieces.frame.held) + cap(pieces.frame.decoded) + cap(pieces.walk.kept); held > 4*maxAmazonFrame {
+			t.Errorf("got %d bytes held, want at most %d", held, 4*maxAmazonFrame)
+		}
+		if len(got.Model)+len(got.Tier) > 2*maxScalar {
+			t.Errorf("got names of %d and %d bytes, want at most %d", len(got.Model), len(got.Tier), maxScalar)
+		}
 		for _, n := range []int64{got.Input, got.CacheRead, got.CacheWrite, got.CacheWriteHour, got.Output, got.Reasoning, got.AudioInput,
 			got.AudioCacheRead, got.AudioOutput, got.ImageInput, got.ImageCacheRead, got.ImageOutput, got.Milliseconds, got.Cost} {
 			if n < 0 {
 				t.Errorf("got a negative number in %+v", got)
+			}
+		}
+	})
+}
+
+// A meter of a socket reads the same however a message is cut, and does not panic, whatever
+// the provider says.
+func FuzzSocketMeter(f *testing.F) {
+	for i, row := range socketFixtures {
+		for message := range bytes.Lines(fixture(f, row.file)) {
+			f.Add(uint8(i), message, uint16(7))
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint8, message []byte, size uint16) {
+		row := socketFixtures[int(which)%len(socketFixtures)]
+		request := &Request{Method: "GET", Path: row.path, WebSocket: true}
+		d := dialectOf(t, row.file)
+		whole, pieces := d.NewSocketMeter(request), d.NewSocketMeter(request)
+		for range 2 { // the first message leaves nothing but names
+			_, _ = whole.Write(message)
+			for p := message; len(p) > 0; p = p[min(len(p), int(size)+1):] {
+				_, _ = pieces.Write(p[:min(len(p), int(size)+1)])
+			}
+			got, want := pieces.EndMessage(), whole.EndMessage()
+			if got != want {
+				t.Errorf("in pieces of %d: got %+v, want %+v", int(size)+1, got, want)
+			}
+			if len(got.Model)+len(got.ID) > 2*maxScalar {
+				t.Errorf("got names of %d and %d bytes, want at most %d", len(got.Model), len(got.ID), maxScalar)
 			}
 		}
 	})

@@ -111,6 +111,14 @@ func (m *Meter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Model returns the model that the answer has named so far; empty means none.
+func (m *Meter) Model() string {
+	if m == nil {
+		return ""
+	}
+	return m.sink.model
+}
+
 // Reading returns what the answer has reported so far.
 func (m *Meter) Reading() Reading {
 	if m == nil {
@@ -127,7 +135,7 @@ func (m *Meter) Reading() Reading {
 		r.Characters, r.Known = m.characters, true
 	}
 	if m.form == jsonBody {
-		r.Done = m.walk.done
+		r.Done = m.walk.done && !m.sink.cut
 	}
 	return r
 }

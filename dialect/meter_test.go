@@ -2,36 +2,48 @@ package dialect
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 )
 
 // fixtures are answers, written after the examples of their provider's pages, and
 // what they used:
 //
 //	openai      https://developers.openai.com/api/reference (chat, completions, responses,
-//	            embeddings, audio, images)
+//	            embeddings, audio, images, realtime), /api/docs/guides/websocket-mode,
+//	            /api/docs/guides/predicted-outputs
 //	azure       https://learn.microsoft.com/azure/ai-services/openai/reference
 //	groq        https://console.groq.com/docs/api-reference
 //	deepseek    https://api-docs.deepseek.com/api/create-chat-completion
 //	xai         https://docs.x.ai/developers/cost-tracking
 //	openrouter  https://openrouter.ai/docs/use-cases/usage-accounting
 //	perplexity  https://docs.perplexity.ai/api-reference/chat-completions-post
-//	mistral     https://docs.mistral.ai/api, https://docs.mistral.ai/capabilities/audio
+//	mistral     https://docs.mistral.ai/api, https://docs.mistral.ai/capabilities/audio,
+//	            https://docs.mistral.ai/resources/release-note/2024-01-16-token-usage-in-streaming-requests
+//	together    https://docs.together.ai/reference/chat-completions-1
 //	moonshot    https://platform.kimi.ai/docs/api/chat
 //	ollama      https://docs.ollama.com/api/usage
 //	anthropic   https://platform.claude.com/docs/en/api/messages and
-//	            /build-with-claude/streaming, /build-with-claude/compaction
-//	gemini      https://ai.google.dev/api/generate-content, /api/embeddings, /gemini-api/docs/openai
-//	bedrock     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html and
+//	            /build-with-claude/streaming, /build-with-claude/compaction, /api/service-tiers
+//	gemini      https://ai.google.dev/api/generate-content, /api/embeddings, /api/live, /gemini-api/docs/openai
+//	bedrock     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html,
+//	            /APIReference/API_runtime_ConverseStreamMetadataEvent.html and
 //	            /userguide/model-parameters.html
-//	deepgram    https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded
+//	deepgram    https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded and
+//	            /listen-streaming
 //	elevenlabs  https://elevenlabs.io/docs/api-reference/speech-to-text/convert
-//	cohere      https://docs.cohere.com/reference/chat, /reference/rerank, /reference/embed
+//	cohere      https://docs.cohere.com/reference/chat, /reference/rerank, /reference/embed, and
+//	            of version 1 /v1/reference/chat, /v1/reference/rerank
 var fixtures = []struct {
 	file   string
 	path   string
@@ -43,11 +55,14 @@ var fixtures = []struct {
 	{"openai/chat_unasked.sse", "/v1/chat/completions", nil, Reading{Model: "gpt-5.4-mini", Tier: "flex", Done: true}},
 	{"openai/chat_error.sse", "/v1/chat/completions", nil, Reading{Model: "gpt-5.4-mini", Tier: "flex", Failed: true}},
 	{"openai/chat_audio.json", "/v1/chat/completions", nil, Reading{Usage: Usage{Input: 50, AudioInput: 450, Output: 20, AudioOutput: 70}, Model: "gpt-audio", Known: true, Done: true}},
+	{"openai/chat_prediction.json", "/v1/chat/completions", nil, Reading{Usage: Usage{Input: 59, Output: 141}, Model: "gpt-4.1-2025-04-14", Tier: "default", Known: true, Done: true}},
 	{"openai/completion.json", "/v1/completions", nil, Reading{Usage: Usage{Input: 5, Output: 7}, Model: "gpt-3.5-turbo-instruct", Known: true, Done: true}},
+	{"openai/completion.sse", "/v1/completions", nil, Reading{Usage: Usage{Input: 5, Output: 7}, Model: "gpt-3.5-turbo-instruct", Known: true, Done: true}},
 	{"openai/responses.json", "/v1/responses", nil, Reading{Usage: Usage{Input: 600, CacheRead: 1000, CacheWrite: 1500, CacheWriteHour: 500, Output: 87, Reasoning: 64, Searches: 1}, Model: "gpt-5.6-sol", Tier: "priority", Known: true, Done: true}},
 	{"openai/responses.sse", "/v1/responses", nil, Reading{Usage: Usage{Input: 37, Output: 11}, Model: "gpt-5.4", Tier: "default", Known: true, Done: true}},
 	{"openai/responses_incomplete.sse", "/v1/responses", nil, Reading{Usage: Usage{Input: 37, Output: 11}, Model: "gpt-5.4", Tier: "default", Known: true, Done: true}},
 	{"openai/responses_failed.sse", "/v1/responses", nil, Reading{Model: "gpt-5.4", Tier: "auto", Failed: true, Done: true}},
+	{"openai/responses_failed_used.sse", "/v1/responses", nil, Reading{Usage: Usage{Input: 37, Output: 11, Reasoning: 8}, Model: "gpt-5.4", Tier: "default", Known: true, Failed: true, Done: true}},
 	{"openai/embeddings.json", "/v1/embeddings", nil, Reading{Usage: Usage{Input: 5}, Model: "text-embedding-3-small", Known: true, Done: true}},
 	{"openai/transcription_tokens.json", "/v1/audio/transcriptions", nil, Reading{Usage: Usage{Input: 4, AudioInput: 10, Output: 101}, Known: true, Done: true}},
 	{"openai/transcription_seconds.json", "/v1/audio/transcriptions", nil, Reading{Usage: Usage{Milliseconds: 9000}, Known: true, Done: true}},
@@ -67,19 +82,23 @@ var fixtures = []struct {
 	{"openai/openrouter_byok.json", "/v1/chat/completions", nil, Reading{Usage: Usage{Input: 10, Output: 4}, Model: "anthropic/claude-opus-5", Cost: 997_500, HasCost: true, Known: true, Done: true}},
 	{"openai/perplexity.json", "/chat/completions", nil, Reading{Usage: Usage{Input: 33, Output: 7, Searches: 1}, Model: "sonar-pro", Cost: 6_204_000, HasCost: true, Known: true, Done: true}},
 	{"openai/mistral.json", "/v1/chat/completions", nil, Reading{Usage: Usage{Input: 8, CacheRead: 8, Output: 34}, Model: "mistral-small-latest", Known: true, Done: true}},
+	{"openai/mistral.sse", "/v1/chat/completions", nil, Reading{Usage: Usage{Input: 8, CacheRead: 8, Output: 34}, Model: "mistral-small-latest", Known: true, Done: true}},
+	{"openai/together.sse", "/v1/chat/completions", nil, Reading{Usage: Usage{Input: 45, Output: 2}, Model: "meta-llama/Llama-3.3-70B-Instruct-Turbo", Known: true, Done: true}},
 	{"openai/moonshot.json", "/v1/chat/completions", nil, Reading{Usage: Usage{Input: 9, CacheRead: 10, Output: 21}, Model: "kimi-k2.5", Known: true, Done: true}},
 	{"openai/ollama.ndjson", "/api/chat", nil, Reading{Usage: Usage{Input: 26, Output: 282}, Model: "gemma3", Known: true, Done: true}},
 
 	{"anthropic/messages.json", "/v1/messages", nil, Reading{Usage: Usage{Input: 2095, CacheRead: 2051, CacheWrite: 1051, CacheWriteHour: 1000, Output: 503, Reasoning: 100, Searches: 2}, Model: "claude-sonnet-5", Tier: "standard", Known: true, Done: true}},
 	{"anthropic/messages.sse", "/v1/messages", nil, Reading{Usage: Usage{Input: 25, Output: 15}, Model: "claude-opus-4-8", Tier: "standard", Known: true, Done: true}},
 	{"anthropic/search.sse", "/v1/messages", nil, Reading{Usage: Usage{Input: 10682, Output: 510, Searches: 1}, Model: "claude-opus-4-8", Tier: "standard", Known: true, Done: true}},
-	{"anthropic/error.sse", "/v1/messages", nil, Reading{Usage: Usage{Input: 25, Output: 1}, Model: "claude-opus-4-8", Tier: "standard", Known: true, Failed: true, Done: true}},
+	{"anthropic/error.sse", "/v1/messages", nil, Reading{Usage: Usage{Input: 25, Output: 1}, Model: "claude-opus-4-8", Tier: "standard", Known: true, Failed: true}},
 	{"anthropic/compaction.json", "/v1/messages", nil, Reading{Usage: Usage{Input: 203_000, Output: 4500}, Model: "claude-opus-4-8", Tier: "fast", Known: true, Done: true}},
+	{"anthropic/batch_tier.json", "/v1/messages", nil, Reading{Usage: Usage{Input: 410, Output: 585}, Model: "claude-haiku-4-5-20251001", Tier: "batch", Known: true, Done: true}},
 
 	{"gemini/generate.json", "/v1beta/models/m:generateContent", nil, Reading{Usage: Usage{Input: 6, ImageInput: 58, ImageCacheRead: 200, Output: 130, Reasoning: 100, Searches: 2}, Model: "gemini-3.8-flash", Known: true, Done: true}},
+	{"gemini/tools.json", "/v1beta/models/m:generateContent", nil, Reading{Usage: Usage{Input: 360, CacheRead: 40, Output: 25, Reasoning: 5}, Model: "gemini-3.8-flash", Known: true, Done: true}},
 	{"gemini/stream.sse", "/v1beta/models/m:streamGenerateContent", nil, Reading{Usage: Usage{Input: 219, Output: 171, Reasoning: 167}, Model: "gemini-2.5-flash", Known: true, Done: true}},
 	{"gemini/stream.json", "/v1beta/models/m:streamGenerateContent", nil, Reading{Usage: Usage{Input: 219, Output: 171, Reasoning: 167}, Model: "gemini-2.5-flash", Known: true, Done: true}},
-	{"gemini/stream_error.json", "/v1beta/models/m:streamGenerateContent", nil, Reading{Usage: Usage{Input: 155, CacheRead: 64, Output: 167, Reasoning: 167}, Model: "gemini-2.5-flash", Known: true, Failed: true, Done: true}},
+	{"gemini/stream_error.json", "/v1beta/models/m:streamGenerateContent", nil, Reading{Usage: Usage{Input: 155, CacheRead: 64, Output: 167, Reasoning: 167}, Model: "gemini-2.5-flash", Known: true, Failed: true}},
 	{"gemini/audio.json", "/v1beta/models/m:generateContent", nil, Reading{Usage: Usage{Input: 150, AudioInput: 1200, ImageOutput: 1290}, Model: "gemini-3.1-flash-image", Known: true, Done: true}},
 	{"gemini/embed.json", "/v1beta/models/m:embedContent", nil, Reading{Usage: Usage{Input: 8}, Known: true, Done: true}},
 	{"gemini/imagen.json", "/v1beta/models/imagen-4:predict", nil, Reading{Usage: Usage{Images: 2}, Known: true, Done: true}},
@@ -87,6 +106,7 @@ var fixtures = []struct {
 
 	{"bedrock/converse.json", "/model/m/converse", nil, Reading{Usage: Usage{Input: 30, CacheRead: 60, CacheWrite: 25, CacheWriteHour: 15, Output: 628}, Tier: "priority", Known: true, Done: true}},
 	{"bedrock/converse.events", "/model/m/converse-stream", nil, Reading{Usage: Usage{Input: 30, Output: 628}, Known: true, Done: true}},
+	{"bedrock/converse_cached.events", "/model/m/converse-stream", nil, Reading{Usage: Usage{Input: 30, CacheRead: 60, CacheWrite: 34, CacheWriteHour: 6, Output: 628}, Tier: "flex", Known: true, Done: true}},
 	{"bedrock/throttled.events", "/model/m/converse-stream", nil, Reading{Failed: true}},
 	{"bedrock/claude.events", "/model/m/invoke-with-response-stream", nil, Reading{Usage: Usage{Input: 2679, Output: 40}, Model: "claude-opus-4-8", Tier: "standard", Known: true, Done: true}},
 	{"bedrock/llama.events", "/model/m/invoke-with-response-stream", nil, Reading{Usage: Usage{Input: 12, Output: 2}, Known: true, Done: true}},
@@ -100,6 +120,8 @@ var fixtures = []struct {
 	{"generic/cohere_chat.json", "/v2/chat", nil, Reading{Usage: Usage{Input: 5, Output: 418}, Known: true, Done: true}},
 	{"generic/cohere_chat.sse", "/v2/chat", nil, Reading{Usage: Usage{Input: 17, Output: 12}, Known: true, Done: true}},
 	{"generic/cohere_v1.ndjson", "/v1/chat", nil, Reading{Usage: Usage{Input: 4, Output: 3}, Known: true, Done: true}},
+	{"generic/cohere_v1.json", "/v1/chat", nil, Reading{Usage: Usage{Input: 4, Output: 3}, Known: true, Done: true}},
+	{"generic/cohere_v1_rerank.json", "/v1/rerank", nil, Reading{Usage: Usage{Searches: 2}, Known: true, Done: true}},
 	{"generic/cohere_rerank.json", "/v2/rerank", nil, Reading{Usage: Usage{Searches: 1}, Known: true, Done: true}},
 	{"generic/cohere_embed.json", "/v2/embed", nil, Reading{Usage: Usage{Input: 2}, Known: true, Done: true}},
 	{"generic/cohere_embed.json", "/something/else", nil, Reading{Usage: Usage{Input: 2}, Known: true, Done: true}},
@@ -198,9 +220,99 @@ func TestMeter_ReadsAlikeHoweverSplit(t *testing.T) {
 	}
 }
 
+// Answers that the provider compresses are decoded in pieces. Every coded fixture is cut
+// in two at every byte, and into single bytes.
+func TestMeter_ReadsAlikeHoweverCoded(t *testing.T) {
+	for name, c := range newCodings(t) {
+		t.Run(name, func(t *testing.T) {
+			for _, f := range fixtures {
+				d, kind, data := dialectOf(t, f.file), contentTypes[filepath.Ext(f.file)], fixture(t, f.file)
+				f.want.Requests = 1
+				coded := c.code(data)
+				check := func(cut any, r io.Reader) {
+					m := meterOf(t, d, f.path, kind, f.header)
+					if err := c.decode(m, r); err != nil {
+						t.Fatalf("%s, cut at %v: %v", f.file, cut, err)
+					}
+					if got := m.Reading(); got != f.want {
+						t.Fatalf("%s, cut at %v: got %+v, want %+v", f.file, cut, got, f.want)
+					}
+				}
+				for at := range coded {
+					check(at, io.MultiReader(bytes.NewReader(coded[:at]), bytes.NewReader(coded[at:])))
+				}
+				check("every byte", iotest.OneByteReader(bytes.NewReader(coded)))
+			}
+		})
+	}
+}
+
+// coding is a content coding. The coders are made once, because that takes longer than
+// a fixture.
+type coding struct {
+	write func(to io.Writer) flusher
+	read  func(from io.Reader) (io.Reader, error)
+}
+
+type flusher interface {
+	io.WriteCloser
+	Flush() error
+}
+
+// newCodings returns the codings that a relay undoes, by name.
+func newCodings(t *testing.T) map[string]coding {
+	t.Helper()
+	zip, unzip := gzip.NewWriter(nil), new(gzip.Reader)
+	br, unbr := brotli.NewWriter(nil), brotli.NewReader(nil)
+	zst, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	unzst, errRead := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil || errRead != nil {
+		t.Fatal(err, errRead)
+	}
+	t.Cleanup(unzst.Close)
+	return map[string]coding{
+		"gzip": {func(to io.Writer) flusher { zip.Reset(to); return zip }, func(from io.Reader) (io.Reader, error) { return unzip, unzip.Reset(from) }},
+		"br":   {func(to io.Writer) flusher { br.Reset(to); return br }, func(from io.Reader) (io.Reader, error) { return unbr, unbr.Reset(from) }},
+		"zstd": {func(to io.Writer) flusher { zst.Reset(to); return zst }, func(from io.Reader) (io.Reader, error) { return unzst, unzst.Reset(from) }},
+	}
+}
+
+// code codes an answer as servers do: what they send at once can be decoded at once.
+func (c coding) code(data []byte) []byte {
+	var b bytes.Buffer
+	w := c.write(&b)
+	for _, event := range bytes.SplitAfter(data, []byte("\n\n")) {
+		_, _ = w.Write(event)
+		_ = w.Flush()
+	}
+	_ = w.Close()
+	return b.Bytes()
+}
+
+// decode decodes an answer into a meter.
+func (c coding) decode(m *Meter, coded io.Reader) error {
+	r, err := c.read(coded)
+	if err != nil {
+		return err
+	}
+	var p [512]byte
+	for err == nil {
+		var n int
+		n, err = r.Read(p[:])
+		_, _ = m.Write(p[:n])
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
 func TestFixtures_AreAllInTheTable(t *testing.T) {
 	listed := make(map[string]bool)
 	for _, f := range fixtures {
+		listed[f.file] = true
+	}
+	for _, f := range socketFixtures {
 		listed[f.file] = true
 	}
 	files, err := filepath.Glob("testdata/usage/*/*")

@@ -30,6 +30,7 @@ type sink struct {
 	performed int64 // hosted searches
 	fresh     bool  // whether the current message has usage
 	failed    bool
+	cut       bool // whether an error came after the usage, which is not the last then
 	done      bool
 }
 
@@ -87,7 +88,7 @@ func (s *sink) begin(e ending) {
 	switch e {
 	case noEnding:
 	case endOfRoot:
-		s.current, s.event, s.searches, s.pictures = counts{}, noSign, 0, 0
+		s.current, s.event, s.searches, s.pictures, s.fresh = counts{}, noSign, 0, 0, false
 	case endOfUsage, endOfFallback:
 		s.outer, s.current = s.current, counts{}
 		s.listed, s.iterated = counts{}, false
@@ -154,6 +155,7 @@ func (s *sink) finishRoot() {
 		s.images++
 	}
 	s.failed = s.failed || s.event == failedSign
+	s.cut = s.cut || s.failed && !s.fresh && s.kept.has != 0
 	s.done = s.done || s.event == doneSign || s.event == pictureSign || s.event == failedSign || s.event == metadataSign
 }
 

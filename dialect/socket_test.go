@@ -1,77 +1,69 @@
 package dialect
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// settle returns what messages of a provider's mean.
-func settle(d *Dialect, path string, messages ...string) []Settlement {
-	m := d.NewSocketMeter(&Request{Method: "GET", Path: path, WebSocket: true})
-	var settled []Settlement
-	for _, message := range messages {
-		for p := []byte(message); len(p) > 0; p = p[min(len(p), 5):] {
-			_, _ = m.Write(p[:min(len(p), 5)])
-		}
-		if s := m.EndMessage(); s.Happening != Nothing {
-			settled = append(settled, s)
-		}
-	}
-	return settled
+// socketFixtures are what providers say on WebSockets, a message in each line, and what it
+// means. Their pages are those of [fixtures].
+var socketFixtures = []struct {
+	file, path string
+	want       []Settlement
+}{
+	{"openai/realtime.socket", "/v1/realtime", []Settlement{
+		{Transcribed, Reading{Usage: Usage{AudioInput: 13, Output: 9}, Model: "gpt-4o-transcribe", Known: true, Done: true}, ""},
+		{Began, Reading{Model: "gpt-realtime"}, "resp_1"},
+		{Ended, Reading{Usage: Usage{Input: 10, AudioInput: 200, AudioCacheRead: 800, Output: 30, AudioOutput: 80}, Model: "gpt-realtime", Known: true, Done: true}, "resp_1"},
+	}},
+	{"openai/responses.socket", "/v1/responses", []Settlement{
+		{Ended, Reading{Usage: Usage{Input: 5, Output: 1}, Model: "m", Known: true, Done: true}, "a"},
+		{Ended, Reading{Usage: Usage{Input: 7, Output: 2}, Model: "m", Known: true, Done: true}, "b"},
+		{Ended, Reading{Model: "m", Failed: true, Done: true}, "c"},
+		{Refused, Reading{Model: "m", Failed: true}, ""},
+	}},
+	{"azure/realtime.socket", "/openai/realtime", []Settlement{
+		{Transcribed, Reading{Usage: Usage{Milliseconds: 1500}, Model: "whisper-1", Known: true, Done: true}, ""},
+	}},
+	{"gemini/live.socket", "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", []Settlement{
+		{Ended, Reading{Usage: Usage{Input: 10, AudioInput: 90, AudioOutput: 50}, Known: true, Done: true}, ""},
+	}},
+	{"deepgram/listen.socket", "/v1/listen", []Settlement{
+		{Ended, Reading{Usage: Usage{Milliseconds: 27_330}, Known: true, Done: true}, ""},
+	}},
 }
 
+// Each message is cut in two at every byte.
 func TestSocketMeter_SettlesEachResponse(t *testing.T) {
-	one := Usage{Requests: 1}
-	used := func(u Usage) Usage { u.Requests = 1; return u }
-	for name, c := range map[string]struct {
-		d        *Dialect
-		path     string
-		messages []string
-		want     []Settlement
-	}{
-		"16 and 17: Realtime with a transcription": {openai, "/v1/realtime", []string{
-			`{"type":"session.created","session":{"type":"realtime","model":"gpt-realtime","audio":{"input":{"transcription":{"model":"gpt-4o-transcribe"}}}}}`,
-			`{"type":"conversation.item.input_audio_transcription.completed","item_id":"i","transcript":"hi","usage":{"type":"tokens","total_tokens":22,"input_tokens":13,"input_token_details":{"text_tokens":0,"audio_tokens":13},"output_tokens":9}}`,
-			`{"type":"response.created","response":{"id":"resp_1","usage":null}}`,
-			`{"type":"response.output_audio.delta","response_id":"resp_1","delta":"AAAA"}`,
-			`{"type":"response.done","response":{"id":"resp_1","status":"completed","usage":{"total_tokens":1120,"input_tokens":1010,"output_tokens":110,"input_token_details":{"text_tokens":10,"audio_tokens":1000,"image_tokens":0,"cached_tokens":800,"cached_tokens_details":{"text_tokens":0,"audio_tokens":800,"image_tokens":0}},"output_token_details":{"text_tokens":30,"audio_tokens":80}}}}`,
-		}, []Settlement{
-			{Transcribed, Reading{Usage: used(Usage{AudioInput: 13, Output: 9}), Model: "gpt-4o-transcribe", Known: true, Done: true}, ""},
-			{Began, Reading{Usage: one, Model: "gpt-realtime"}, "resp_1"},
-			{Ended, Reading{Usage: used(Usage{Input: 10, AudioInput: 200, AudioCacheRead: 800, Output: 30, AudioOutput: 80}), Model: "gpt-realtime", Known: true, Done: true}, "resp_1"},
-		}},
-		"a transcription by time": {azure, "/openai/realtime", []string{
-			`{"type":"session.updated","session":{"model":"m","input_audio_transcription":{"model":"whisper-1"}}}`,
-			`{"type":"conversation.item.input_audio_transcription.completed","usage":{"type":"duration","seconds":1.5}}`,
-		}, []Settlement{{Transcribed, Reading{Usage: used(Usage{Milliseconds: 1500}), Model: "whisper-1", Known: true, Done: true}, ""}}},
-		"18: three responses": {openai, "/v1/responses", []string{
-			`{"type":"response.completed","response":{"id":"a","model":"m","usage":{"input_tokens":5,"output_tokens":1}}}`,
-			`{"type":"response.output_text.delta","delta":"\"usage\""}`,
-			`{"type":"response.incomplete","response":{"id":"b","model":"m","usage":{"input_tokens":7,"output_tokens":2}}}`,
-			`{"type":"response.failed","response":{"id":"c","model":"m","error":{"code":"x"},"usage":null}}`,
-			`{"type":"error","status":400,"error":{"code":"previous_response_not_found"}}`,
-		}, []Settlement{
-			{Ended, Reading{Usage: used(Usage{Input: 5, Output: 1}), Model: "m", Known: true, Done: true}, "a"},
-			{Ended, Reading{Usage: used(Usage{Input: 7, Output: 2}), Model: "m", Known: true, Done: true}, "b"},
-			{Ended, Reading{Usage: one, Model: "m", Failed: true, Done: true}, "c"},
-			{Refused, Reading{Usage: one, Model: "m", Failed: true}, ""},
-		}},
-		"Live": {gemini, "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent", []string{
-			`{"setupComplete":{}}`,
-			`{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm","data":"AAAA"}}]}}}`,
-			`{"serverContent":{"turnComplete":true},"usageMetadata":{"promptTokenCount":100,"responseTokenCount":50,"totalTokenCount":150,"promptTokensDetails":[{"modality":"AUDIO","tokenCount":90},{"modality":"TEXT","tokenCount":10}],"responseTokensDetails":[{"modality":"AUDIO","tokenCount":50}]}}`,
-		}, []Settlement{{Ended, Reading{Usage: used(Usage{Input: 10, AudioInput: 90, AudioOutput: 50}), Known: true, Done: true}, ""}}},
-		"Deepgram": {deepgram, "/v1/listen", []string{
-			`{"type":"Results","channel_index":[0,1],"duration":1.98,"start":0,"is_final":true,"channel":{"alternatives":[{"transcript":"hi"}]},"metadata":{"request_id":"x"}}`,
-			`{"type":"Metadata","request_id":"x","created":"2026","duration":27.33,"channels":1}`,
-		}, []Settlement{{Ended, Reading{Usage: used(Usage{Milliseconds: 27_330}), Known: true, Done: true}, ""}}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got := settle(c.d, c.path, c.messages...)
-			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c.want) {
-				t.Errorf("got  %+v\nwant %+v", got, c.want)
+	for _, f := range socketFixtures {
+		t.Run(f.file, func(t *testing.T) {
+			d, messages := dialectOf(t, f.file), bytes.SplitAfter(bytes.TrimSpace(fixture(t, f.file)), []byte("\n"))
+			longest := 0
+			for i, m := range messages {
+				messages[i] = bytes.TrimSpace(m)
+				longest = max(longest, len(m))
+			}
+			for i := range f.want {
+				f.want[i].Requests = 1
+			}
+			for at := range longest {
+				m := d.NewSocketMeter(&Request{Method: "GET", Path: f.path, WebSocket: true})
+				var got []Settlement
+				for _, message := range messages {
+					cut := min(at, len(message))
+					_, _ = m.Write(message[:cut])
+					_, _ = m.Write(message[cut:])
+					if s := m.EndMessage(); s.Happening != Nothing {
+						got = append(got, s)
+					}
+				}
+				if !slices.Equal(got, f.want) {
+					t.Fatalf("cut at %d: got  %+v\nwant %+v", at, got, f.want)
+				}
 			}
 		})
 	}

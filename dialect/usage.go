@@ -48,7 +48,8 @@ type Reading struct {
 	// Failed reports whether the body contains an error, whatever the status.
 	Failed bool
 
-	// Done reports whether the answer was complete.
+	// Done reports whether the answer was complete, and Usage all of it. An error
+	// after the usage leaves open what was used in between.
 	Done bool
 }
 

@@ -17,66 +17,28 @@ func read(t testing.TB, d *Dialect, path, contentType, answer string) Reading {
 // events writes the data of events as a stream.
 func events(data ...string) string { return "data: " + strings.Join(data, "\n\ndata: ") + "\n\n" }
 
-// The numbered cases are those of reports about other products, with the value
-// that is right. Those about prices, holds and limits are tested elsewhere.
-func TestMeter_KnownCases(t *testing.T) {
-	const (
-		jsonType = "application/json"
-		sse      = "text/event-stream"
-	)
+func TestMeter_EdgeCases(t *testing.T) {
 	for name, c := range map[string]struct {
 		d                    *Dialect
 		path, kind, answer   string
 		want                 Usage
 		known, failed, ended bool
 	}{
-		"1 a cached part of the prompt": {openai, "/v1/chat/completions", jsonType,
-			`{"usage":{"prompt_tokens":22,"completion_tokens":4,"total_tokens":26,"prompt_tokens_details":{"cached_tokens":15}}}`,
-			Usage{Input: 7, CacheRead: 15, Output: 4}, true, false, true},
-		"1 a cached part larger than the prompt": {openai, "/v1/chat/completions", jsonType,
-			`{"usage":{"prompt_tokens":22,"completion_tokens":4,"total_tokens":26,"prompt_tokens_details":{"cached_tokens":23}}}`,
-			Usage{Input: 22, Output: 4}, true, false, true},
-		"2 a stream without usage": {openai, "/v1/chat/completions", sse,
-			events(`{"choices":[{"delta":{"content":"a"}}]}`, `[DONE]`), Usage{}, false, false, true},
-		"2 a stream with usage": {openai, "/v1/chat/completions", sse,
-			events(`{"choices":[{"delta":{"content":"a"}}],"usage":null}`, `{"choices":[],"usage":{"prompt_tokens":42,"completion_tokens":2,"total_tokens":44}}`, `[DONE]`),
-			Usage{Input: 42, Output: 2}, true, false, true},
-		"3 cut before the usage": {openai, "/v1/chat/completions", sse,
-			events(`{"choices":[{"delta":{"content":"a"}}],"usage":null}`), Usage{}, false, false, false},
-		"5 cut at [DONE]": {openai, "/v1/chat/completions", sse,
-			"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":42,\"completion_tokens\":2}}\n\ndata: [DONE]\n", Usage{Input: 42, Output: 2}, true, false, true},
-		"7 an explicit zero": {openai, "/v1/chat/completions", jsonType,
-			`{"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}`, Usage{}, true, false, true},
-		"8 zeros in a delta": {anthropic, "/v1/messages", sse,
-			events(`{"type":"message_start","message":{"usage":{"input_tokens":9,"cache_read_input_tokens":5,"cache_creation_input_tokens":2,"output_tokens":1}}}`,
-				`{"type":"message_delta","usage":{"input_tokens":0,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,"output_tokens":16}}`, `{"type":"message_stop"}`),
-			Usage{Input: 9, CacheRead: 5, CacheWrite: 2, Output: 16}, true, false, true},
-		"9 two deltas": {anthropic, "/v1/messages", sse,
-			events(`{"type":"message_start","message":{"usage":{"input_tokens":100,"output_tokens":1}}}`,
-				`{"type":"message_delta","usage":{"input_tokens":100,"output_tokens":50}}`, `{"type":"message_delta","usage":{"input_tokens":700,"output_tokens":120}}`),
-			Usage{Input: 700, Output: 120}, true, false, false},
-		"iterations in an earlier delta": {anthropic, "/v1/messages", sse,
+		"iterations in an earlier delta": {anthropic, "/v1/messages", "text/event-stream",
 			events(`{"type":"message_delta","usage":{"input_tokens":5,"output_tokens":1,"iterations":[{"type":"compaction","input_tokens":100,"output_tokens":10},{"type":"message","input_tokens":5,"output_tokens":1}]}}`,
 				`{"type":"message_delta","usage":{"output_tokens":2}}`),
 			Usage{Input: 105, Output: 12}, true, false, false},
-		"10 writes of two lifetimes": {anthropic, "/v1/messages", jsonType,
-			`{"usage":{"input_tokens":0,"output_tokens":0,"cache_creation_input_tokens":1000000,"cache_creation":{"ephemeral_5m_input_tokens":600000,"ephemeral_1h_input_tokens":400000}}}`,
-			Usage{CacheWrite: 600_000, CacheWriteHour: 400_000}, true, false, true},
-		"11 thoughts": {gemini, "/v1beta/models/m:generateContent", jsonType,
-			`{"usageMetadata":{"promptTokenCount":55021,"candidatesTokenCount":923,"thoughtsTokenCount":785,"totalTokenCount":56729}}`,
-			Usage{Input: 55_021, Output: 1708, Reasoning: 785}, true, false, true},
-		"12 usage in every chunk": {gemini, "/v1beta/models/m:streamGenerateContent", sse,
-			events(`{"usageMetadata":{"promptTokenCount":219,"totalTokenCount":219}}`, `{"usageMetadata":{"promptTokenCount":219,"candidatesTokenCount":4,"thoughtsTokenCount":167,"totalTokenCount":390}}`),
-			Usage{Input: 219, Output: 171, Reasoning: 167}, true, false, false},
-		"14 Anthropic's API of a compatible server": {openai, "/v1/messages", sse,
-			events(`{"type":"message_start","message":{"usage":{"input_tokens":0,"output_tokens":0}}}`, `{"type":"message_delta","usage":{"input_tokens":42,"output_tokens":2}}`, `{"type":"message_stop"}`),
-			Usage{Input: 42, Output: 2}, true, false, true},
-		"19 embeddings": {openai, "/v1/embeddings", jsonType, `{"usage":{"prompt_tokens":14,"total_tokens":14}}`,
-			Usage{Input: 14}, true, false, true},
-		"an error in a stream": {openai, "/v1/chat/completions", sse, events(`{"error":{"message":"x"}}`), Usage{}, false, true, false},
-		"an error in a whole answer": {openai, "/v1/responses", jsonType, `{"error":{"message":"x"},"usage":null}`,
+		"cut within [DONE]": {openai, "/v1/chat/completions", "text/event-stream",
+			"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":42,\"completion_tokens\":2}}\n\ndata: [DONE]\n", Usage{Input: 42, Output: 2}, true, false, true},
+		"an error in a whole answer": {openai, "/v1/responses", "application/json", `{"error":{"message":"x"},"usage":null}`,
 			Usage{}, false, true, true},
-		"no error in an answer": {openai, "/v1/responses", jsonType, `{"error":null}`, Usage{}, false, false, true},
+		"an error and usage in one event": {openai, "/v1/responses", "text/event-stream",
+			events(`{"type":"response.in_progress","response":{"usage":{"input_tokens":1,"output_tokens":1}}}`, `{"type":"response.failed","response":{"error":{"message":"x"},"usage":{"input_tokens":4,"output_tokens":2}}}`),
+			Usage{Input: 4, Output: 2}, true, true, true},
+		"an error after the usage": {anthropic, "/v1/messages", "text/event-stream",
+			events(`{"type":"message_delta","usage":{"input_tokens":5,"output_tokens":1}}`, `{"type":"error","error":{"message":"x"}}`),
+			Usage{Input: 5, Output: 1}, true, true, false},
+		"no error in an answer": {openai, "/v1/responses", "application/json", `{"error":null}`, Usage{}, false, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.want.Requests = 1

@@ -232,9 +232,9 @@ const gemini = {
 
 // start starts a relay with prices and bare Caddy, in front of one provider that does as the client
 // under test expects.
-async function start({ preset, prices }) {
+async function start({ preset, prices }, lines = '') {
   const play = { answer: (call, res) => answers[preset](call, res) }
-  const relay = await startRelay(preset, play, { global: `price ${preset} * ${prices}` })
+  const relay = await startRelay(preset, play, { global: `price ${preset} * ${prices}\n${lines}` })
   return { relay, bare: await startBare(relay) }
 }
 
@@ -245,6 +245,7 @@ const answers = {
   gemini: gemini.answer,
 }
 const stages = { openai: await start(chat), anthropic: await start(messages), gemini: await start(gemini) }
+const always = await start(chat, 'meter always')
 
 // watched is fetch, and what came in the bodies of the answers.
 function watched() {
@@ -304,6 +305,34 @@ for (const [name, client] of Object.entries(clients)) {
       })
     }
 
+    test('a stream without a budget has the bytes of bare Caddy, in both directions', patience, async () => {
+      const direct = await listen(client, bare)
+      const minted = await relay.mint({})
+      const relayed = await listen(client, { url: relay.url, token: minted.token })
+
+      assert.equal(relayed.bytes, direct.bytes)
+      assert.deepEqual([relayed.heard, relayed.told], [direct.heard, direct.told])
+      const [before, after] = relay.calls.slice(-2)
+      assert.equal(after.body.toString(), before.body.toString())
+      const { input, output, unmetered } = await relay.used(minted)
+      const { input: wantInput, output: wantOutput } = client.used
+      assert.deepEqual({ input, output, unmetered }, client.told
+        ? { input: wantInput, output: wantOutput, unmetered: undefined } // nobody asked for it otherwise
+        : { input: undefined, output: undefined, unmetered: 1 })
+    })
+
+    if (client.preset === 'openai') {
+      test('a stream whose usage the relay always asks for has the bytes of bare Caddy', patience, async () => {
+        const direct = await listen(client, always.bare)
+        const minted = await always.relay.mint({})
+        const relayed = await listen(client, { url: always.relay.url, token: minted.token })
+        assert.equal(relayed.bytes, direct.bytes)
+        const { input, cache_read, output, cost_usd } = await always.relay.used(minted)
+        assert.deepEqual({ input, cache_read, output, cost_usd },
+          { input: client.used.input, cache_read: client.used.cache_read, output: client.used.output, cost_usd: client.cost })
+      })
+    }
+
     test('a used-up budget is an exception, and is sent once', patience, async () => {
       const minted = await relay.mint({ limits: { usd: '0.004' } })
       const seen = watched()
@@ -340,18 +369,24 @@ for (const [name, client] of Object.entries(clients)) {
       'the token': (minted) => relay.change(minted, { usd_limit: '0' }),
       'the user': (_, subject) => relay.limit({ scope: 'subject', issuer: 'relay', subject, usd: '0.000001' }),
     })) {
-      test(`a stream that ends because the operator lowers the budget of ${how} is an exception`, patience, async () => {
+      test(`a stream ends within 250 ms, with an exception, when the operator lowers the budget of ${how}`, patience, async () => {
         const subject = `${name}, ${how}`
         await relay.limit({ scope: 'subject', issuer: 'relay', subject, usd: '1' })
         const minted = await relay.mint({ sub: subject, limits: { usd: '1' } })
         let lowered
-        const hears = async () => { lowered ??= await lower(minted, subject) }
+        let begun
+        const hears = async () => {
+          begun ??= performance.now()
+          lowered ??= await lower(minted, subject)
+        }
         const running = client.hear(client.make(relay.url, minted.token), { ...client.question, model: 'endless' }, hears)
         await assert.rejects(running, (err) => {
           assert.equal(client.ended(err), 'budget_exhausted', `${err}`)
           return true
         })
+        const took = performance.now() - begun
         assert.equal(lowered.ended_calls, 1)
+        assert.ok(took < 250, `it took ${took} ms`)
         await left
       })
     }
@@ -368,7 +403,7 @@ for (const [name, client] of Object.entries(clients)) {
 }
 
 test('no secret is where it must not be', async () => {
-  for (const { relay } of Object.values(stages)) await relay.stopClean()
+  for (const { relay } of [...Object.values(stages), always]) await relay.stopClean()
 })
 
 // times multiplies a decimal number.

@@ -297,7 +297,7 @@ function build(command) {
 }
 
 // freePorts finds ports that were free a moment ago.
-async function freePorts(n) {
+export async function freePorts(n) {
   const servers = await Promise.all(Array.from({ length: n }, () =>
     new Promise((resolve) => { const s = createServer().listen(0, '127.0.0.1', () => resolve(s)) })))
   const ports = servers.map((s) => s.address().port)

@@ -1,6 +1,6 @@
 // The operator's page, in Chromium.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,19 +9,25 @@ import { startBrowser } from './browser.mjs'
 import { json } from './provider.mjs'
 import { binary, startRelay } from './relay.mjs'
 
+const used = [] // usage of the next answers
+
 const relay = await startRelay('openai', {
   answer(call, res) {
-    json(res, {
-      id: 'chatcmpl-1', object: 'chat.completion', model: 'gpt-4o-mini', choices: [],
-      usage: { prompt_tokens: 1000, completion_tokens: 200, total_tokens: 1200 },
-    })
+    if (JSON.parse(call.body).stream) {
+      res.writeHead(200, { 'content-type': 'text/event-stream' })
+      res.write('data: {"model":"gpt-4o-mini","choices":[{"delta":{"content":"once"}}]}\n\n') // and never ends
+      return
+    }
+    const { model } = JSON.parse(call.body)
+    json(res, { id: 'chatcmpl-1', object: 'chat.completion', model, choices: [], usage: used.shift() ?? { prompt_tokens: 1000, completion_tokens: 200 } })
   },
 })
 
+const adminAddress = (await readFile(join(relay.dir, 'Caddyfile'), 'utf8')).match(/admin (\S+)/)[1]
+
 // startUI starts `caddy relayapi ui` and returns the link that it prints.
 async function startUI() {
-  const [, address] = (await readFile(join(relay.dir, 'Caddyfile'), 'utf8')).match(/admin (\S+)/)
-  const child = spawn(binary(), ['relayapi', 'ui', '--address', address, '--no-open'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(binary(), ['relayapi', 'ui', '--address', adminAddress, '--no-open'], { stdio: ['ignore', 'pipe', 'inherit'] })
   const closed = once(child, 'close')
   after(async () => {
     child.kill()
@@ -37,11 +43,11 @@ async function startUI() {
 }
 
 // call makes a call with a token, and returns the status and the code of a refusal.
-async function call(token) {
+async function call(token, model = 'gpt-4o-mini') {
   const res = await fetch(`${relay.url}/v1/chat/completions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'hello' }] }),
+    body: JSON.stringify({ model, messages: [{ role: 'user', content: 'hello' }] }),
   })
   const { error } = await res.json()
   return [res.status, error?.code]
@@ -89,6 +95,25 @@ test('the page shows what was used', { timeout: 30_000 }, async () => {
   await page.keyboard.press('End')
   const today = new Date().toISOString().slice(0, 10)
   assert.equal(await page.locator('.readout').first().innerText(), `${today}: openai 1`)
+})
+
+test('a stream under way is shown, and ended', { timeout: 30_000 }, async () => {
+  const live = page.locator('#live tbody tr')
+  await live.getByText('No calls').waitFor()
+  const streaming = await relay.mint({ sub: hostile })
+  const res = await fetch(`${relay.url}/v1/chat/completions`, {
+    method: 'POST', headers: { authorization: `Bearer ${streaming.token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'gpt-4o-mini', stream: true, messages: [{ role: 'user', content: 'hello' }] }),
+  })
+  const heard = res.text()
+  const shown = live.filter({ hasText: streaming.id })
+  await shown.waitFor() // the page updates itself
+  assert.deepEqual(await shown.locator('td').allInnerTexts().then((texts) => texts.slice(0, 4)), [hostile, 'openai', 'gpt-4o-mini', 'answering'])
+  await shown.getByRole('button', { name: 'End' }).click()
+  await dialog.getByRole('button', { name: 'End' }).click()
+  assert.match(await heard, /once[^]*event: error\ndata: .*"code":"call_ended"/)
+  await live.getByText('No calls').waitFor()
+  assert.deepEqual(await call(streaming.token), [200, undefined], 'the token was ended with its call')
 })
 
 let minted
@@ -146,6 +171,46 @@ test('a token is revoked, and its client refused', { timeout: 30_000 }, async ()
   assert.deepEqual(await call(minted.token), [401, 'token_revoked'])
   assert.equal(await row('alice').getByRole('button', { name: 'Revoke' }).count(), 0)
 })
+
+// There are more subjects than the plots have colors, and amounts that no rounding hides.
+test('the sums equal those of `usage`, to the unit', { timeout: 60_000 }, async () => {
+  const models = ['gpt-4o-mini', 'gpt-4o', 'gpt-4.1', 'gpt-4.1-nano', 'a-model-without-a-price']
+  for (let i = 0; i < 22; i++) {
+    const { token } = await relay.mint({ sub: i % 11 ? `user-${i % 11}` : undefined })
+    used.push({ prompt_tokens: 1_000_003 * (i + 1), completion_tokens: 77_773 * i + 1 })
+    assert.deepEqual(await call(token, models[i % models.length]), [200, undefined])
+  }
+
+  for (const by of ['provider', 'model', 'issuer', 'subject']) {
+    const report = JSON.parse(execFileSync(binary(), ['relayapi', 'usage', '--address', adminAddress, '--by', by, '--json']))
+    const sums = new Map(report.usage.map((row) => [row[by] || '(none)', amounts(row)]))
+    const total = [...sums.values()].reduce((sum, row) => sum.map((n, i) => n + row[i]), [0n, 0n, 0n])
+    await page.getByLabel('Usage by').selectOption(by)
+    await page.locator(`#sums tfoot td:text-is("${written(total)[1]}")`).waitFor()
+
+    const shown = await page.locator('#sums tr:has(td)').evaluateAll((rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText)))
+    let named = 0
+    for (const [name, ...cells] of shown) {
+      const want = name === 'Total' ? total : sums.get(name)
+      if (want) assert.deepEqual(cells, written(want), `${name}, by ${by}`)
+      if (want) named++
+    }
+    assert.equal(named, Math.min(sums.size, sums.size > 8 ? 7 : 8) + 1, `of ${shown.map(([name]) => name)}, by ${by}`)
+    const parts = shown.filter(([name]) => name !== 'Total').map((row) => BigInt(row[2].replaceAll(',', '')))
+    assert.equal(parts.reduce((sum, n) => sum + n, 0n), total[1], `the parts do not make up the total, by ${by}`)
+  }
+})
+
+// amounts are calls, tokens and nano-dollars.
+function amounts({ calls, input = 0, output = 0, cost_usd: cost }) {
+  const [dollars, decimals = ''] = cost.split('.')
+  return [BigInt(calls), BigInt(input + output), BigInt(dollars + decimals.padEnd(9, '0'))]
+}
+
+const written = ([calls, tokens, nano]) => [
+  calls.toLocaleString('en'), tokens.toLocaleString('en'),
+  `$${(nano / 10n ** 9n).toLocaleString('en')}.${String(nano % 10n ** 9n).padStart(9, '0').replace(/0{1,7}$/, '')}`,
+]
 
 test('the page fits a phone', { timeout: 30_000 }, async () => {
   await page.setViewportSize({ width: 360, height: 740 })

@@ -2,6 +2,7 @@ package eccrypto
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"crypto/aes"
 	"crypto/cipher"
@@ -82,6 +83,7 @@ func newTestOpener(t testing.TB) *Opener {
 // alone. Its zero value is a good token; each field is a way to spoil it.
 type forgery struct {
 	signer *PrivateKey // default ecIssuerKey
+	claims string      // default testClaims
 	enc    string      // default A256GCM
 	inner  func(header string) string
 	outer  func(header string) string
@@ -141,10 +143,11 @@ func (f forgery) innerToken(t testing.TB) string {
 	if f.inner != nil {
 		header = f.inner(header)
 	}
-	protected, payload := encodeSegment([]byte(header)), encodeSegment([]byte(testClaims))
+	claims := cmp.Or(f.claims, testClaims)
+	protected, payload := encodeSegment([]byte(header)), encodeSegment([]byte(claims))
 	input := protected + "." + payload
 	if f.signRaw {
-		input = protected + "." + testClaims
+		input = protected + "." + claims
 	}
 	token := protected + "." + payload + "." + encodeSegment(signWith(t, signer, input))
 	if f.wrap != nil {

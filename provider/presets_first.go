@@ -1,5 +1,7 @@
 package provider
 
+import "slices"
+
 // openaiAccount selects the organization and the project that OpenAI bills.
 var openaiAccount = []Placement{
 	{Header: "OpenAI-Organization", Option: true},
@@ -18,6 +20,34 @@ var coreRoutes = []string{
 	"POST /v1/audio/speech",
 	"POST /v1/audio/transcriptions",
 	"POST /v1/audio/translations",
+}
+
+// googleAlso are Google's system parameters, with and without the dollar sign and under
+// former names: https://cloud.google.com/apis/docs/system-parameters. One of them
+// overrides the method of a request after the relay has checked it.
+var googleAlso = []Placement{
+	{Query: "key"},
+	{Query: "$key"},
+	{Query: "access_token"},
+	{Query: "oauth_token"},
+	{Header: "X-Goog-User-Project", Option: true},
+	{Query: "$userProject", Option: true},
+	{Query: "userProject", Option: true},
+	{Header: "X-HTTP-Method-Override", Option: true},
+	{Query: "$httpMethod", Option: true},
+}
+
+// vertexRoutes returns the routes of a version of Vertex AI. Claude's are
+// https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude.
+//
+// predict is for embeddings and images. predictLongRunning is a job, whose result is
+// stored.
+func vertexRoutes(version string) []string {
+	location := "/" + version + "/projects/{project}/locations/{location}"
+	return posts(location, "publishers/google/models/*:generateContent", "publishers/google/models/*:streamGenerateContent",
+		"publishers/google/models/*:countTokens", "publishers/google/models/*:predict",
+		"publishers/anthropic/models/*:rawPredict", "publishers/anthropic/models/*:streamRawPredict",
+		"endpoints/openapi/chat/completions")
 }
 
 // first are the providers that the relay began with.
@@ -235,21 +265,7 @@ var first = []Preset{
 		Title:      "Google Gemini API",
 		BaseURL:    "https://generativelanguage.googleapis.com",
 		Credential: Placement{Header: "x-goog-api-key"},
-		// Google's system parameters, with and without the dollar sign and under
-		// former names: https://cloud.google.com/apis/docs/system-parameters. One of
-		// them overrides the method of a request after the relay has checked it.
-		AlsoReads: []Placement{
-			bearer,
-			{Query: "key"},
-			{Query: "$key"},
-			{Query: "access_token"},
-			{Query: "oauth_token"},
-			{Header: "X-Goog-User-Project", Option: true},
-			{Query: "$userProject", Option: true},
-			{Query: "userProject", Option: true},
-			{Header: "X-HTTP-Method-Override", Option: true},
-			{Query: "$httpMethod", Option: true},
-		},
+		AlsoReads:  append([]Placement{bearer}, googleAlso...),
 		// The SDKs read GOOGLE_API_KEY too, but other Google services use that name
 		// as well.
 		Env: "GEMINI_API_KEY",
@@ -460,6 +476,23 @@ var first = []Preset{
 		},
 		Dialect: "openai",
 		Docs:    "https://docs.together.ai/reference/chat-completions",
+	},
+	{
+		Name:  "vertex",
+		Title: "Google Vertex AI",
+		// One region. For the location global the base URL is
+		// https://aiplatform.googleapis.com.
+		BaseURL:    "https://{location}-aiplatform.googleapis.com",
+		Accounts:   []string{"project", "location"},
+		Credential: bearer,
+		AlsoReads:  append([]Placement{{Header: "x-goog-api-key"}}, googleAlso...),
+		// The project and the location are those of the config, because the credential
+		// may reach others. Models are those of publishers; endpoints/* are the account's
+		// own, but for openapi, which is OpenAI's form of all models.
+		Routes: slices.Concat(vertexRoutes("v1"), vertexRoutes("v1beta1")),
+		// The model is in the path. Each publisher has a form of its own.
+		Dialect: "generic",
+		Docs:    "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
 	},
 	{
 		Name:       "xai",

@@ -92,6 +92,7 @@ var examples = []struct{ preset, credential, allowed, refused string }{
 	{"upstage", bearerKey, "POST /v1/solar/chat/completions", "POST /v1/document-digitization/async"},
 	{"venice", bearerKey, "POST /v1/image/generate", "POST /v1/api_keys"},
 	{"vercel", bearerKey, "POST /v1/messages", "POST /v4/ai/language-model"},
+	{"vertex", bearerKey, "POST /v1/projects/p/locations/l/publishers/google/models/m:generateContent", "POST /v1/projects/p/locations/l/endpoints/1:predict"},
 	{"vllm", bearerKey, "POST /score", "POST /v1/load_lora_adapter"},
 	{"volcengine", bearerKey, "POST /embeddings/multimodal", "POST /context/create"},
 	{"voyage", bearerKey, "POST /v1/rerank", "POST /v1/batches"},

@@ -79,8 +79,8 @@ type Preset struct {
 	// "https://{resource}.example.com". It is empty if only the operator knows it.
 	BaseURL string `json:"base_url,omitempty"`
 
-	// Accounts are the placeholders of BaseURL, in the order in which a config gives
-	// their values.
+	// Accounts are the placeholders of BaseURL, and those of Routes that only the config
+	// fills in. They have the order in which a config gives their values.
 	Accounts []string `json:"accounts,omitempty"`
 
 	// Credential is where the relay puts the key.

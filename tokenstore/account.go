@@ -38,6 +38,7 @@ type account struct {
 	batch   uint64        // of the latest grant
 	believe time.Time     // place.used is trusted until then
 	returns uint64        // the batch that contains returns of this account
+	spending
 
 	gone atomic.Bool // forgotten: look the counter up again. Set while mu is held
 }
@@ -45,7 +46,10 @@ type account struct {
 func newAccount(c Counter, w *writer, seq uint64, now time.Time) *account {
 	// No limit is known yet, so the first limit counts as lower: a refund to a
 	// new account was granted under another limit.
-	return &account{counter: c, writer: w, seq: seq, size: 1, limit: math.MaxInt64, used: now}
+	return &account{
+		counter: c, writer: w, seq: seq, size: 1, limit: math.MaxInt64, used: now,
+		spending: spending{alarm: math.MaxInt64},
+	}
 }
 
 // share returns how much of the remainder may be granted ahead of need. With
@@ -85,6 +89,7 @@ func (a *account) mostKept() int64 { return max(maxAhead, a.size, a.mostAhead())
 func (a *account) take(units int64, now time.Time) {
 	a.lease -= units
 	a.used = now
+	a.reserve(units)
 }
 
 // low reports whether to ask for more ahead of need. The first grant leaves
@@ -114,7 +119,10 @@ func (a *account) spent(units, limit int64, now time.Time) bool {
 func (a *account) adopt(units, limit int64) {
 	a.resize(units)
 	lower := limit < a.limit
-	a.limit = limit
+	if limit != a.limit {
+		a.limit = limit
+		a.watch(limit)
+	}
 	if !lower {
 		return
 	}
@@ -153,6 +161,7 @@ func (a *account) publish(g *grant, batch uint64, err error, now time.Time) {
 		a.lease += g.granted
 		a.grow()
 	}
+	a.count(g, batch, err)
 
 	if g.done != nil {
 		close(g.done)
@@ -192,12 +201,13 @@ func (a *account) overrun(units int64, now time.Time) {
 	}
 }
 
-// owes reports whether an overrun is not durable yet.
+// owes reports whether something must be made durable although no call waits for it:
+// an overrun, or what other processes are to be told.
 func (a *account) owes() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
-	return a.lease < 0
+	return a.lease < 0 || a.tells()
 }
 
 // sweep returns the lease of an idle account, and reports whether the account can
@@ -211,13 +221,16 @@ func (a *account) sweep(now time.Time) (forget bool) {
 		return false
 	}
 	idle := now.Sub(a.used)
+	if a.tells() {
+		a.writer.askLater(a)
+	}
 	if idle < idleAfter {
 		return false
 	}
 
 	a.sendBack(a.lease)
 	a.lease, a.ahead = 0, 0
-	forget = idle >= forgetPast && !a.asked && !a.written
+	forget = idle >= forgetPast && !a.asked && !a.written && a.held == 0
 	a.gone.Store(forget)
 	return forget
 }

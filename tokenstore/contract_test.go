@@ -26,8 +26,8 @@ var (
 		return openPostgres(ctx, PostgresConfig{DSN: place}, now)
 	}, func(place string) error {
 		return pgtest.Exec(place, `
-			DELETE FROM meta; DELETE FROM tokens; DELETE FROM counters; DELETE FROM revocations; DELETE FROM limits; DELETE FROM usage;
-			DELETE FROM state; DELETE FROM changes; DELETE FROM rates; DELETE FROM slots; DELETE FROM heartbeats; DELETE FROM goose_db_version WHERE version_id > 3`)
+			DELETE FROM meta; DELETE FROM tokens; DELETE FROM counters; DELETE FROM revocations; DELETE FROM limits; DELETE FROM usage; DELETE FROM usage_days; DELETE FROM warnings;
+			DELETE FROM state; DELETE FROM changes; DELETE FROM rates; DELETE FROM slots; DELETE FROM heartbeats; DELETE FROM goose_db_version WHERE version_id > 50`)
 	}}
 	kinds = []kind{onSQLite, onPostgres}
 )
@@ -56,6 +56,8 @@ var contract = []struct {
 	{"Admit_AppliesAnOverrideAtTheFirstUse", contractAdmitAppliesAnOverrideAtTheFirstUse},
 	{"RevocationsMatchAndLast", contractRevocationsMatchAndLast},
 	{"TokensAreListedInPages", contractTokensAreListedInPages},
+	{"TokensAreListedByStatus", contractTokensAreListedByStatus},
+	{"LeasesCommitsAndSizeAreTold", contractLeasesCommitsAndSizeAreTold},
 	{"UsageAddsUp", contractUsageAddsUp},
 	{"UsageOfManyTokens", contractUsageOfManyTokens},
 	{"UsageSurvivesAFailedWrite", contractUsageSurvivesAFailedWrite},
@@ -72,6 +74,12 @@ var contract = []struct {
 	{"Limits_HaveAVersion", contractLimitsHaveAVersion},
 	{"Settle_RefundsAPart", contractSettleRefundsAPart},
 	{"Overrun_IsChargedPastTheLimit", contractOverrunIsChargedPastTheLimit},
+	{"Warnings_AreRaisedOnce", contractWarningsAreRaisedOnce},
+	{"Warnings_LeaveOutLeases", contractWarningsLeaveOutLeases},
+	{"Warnings_LeaveOutReservations", contractWarningsLeaveOutReservations},
+	{"Warnings_OfARefusal", contractWarningsOfARefusal},
+	{"Warnings_WaitUntilTheyAreDelivered", contractWarningsWaitUntilTheyAreDelivered},
+	{"Warnings_ArePruned", contractWarningsArePruned},
 	{"StoreSurvivesReopening", contractStoreSurvivesReopening},
 	{"ClosedStoreRefusesEverything", contractClosedStoreRefusesEverything},
 	{"CloseWaitsForWhatIsUnderWay", contractCloseWaitsForWhatIsUnderWay},

@@ -62,6 +62,9 @@ func Copy(ctx context.Context, from, to Place, progress func(done, all int64)) (
 			return c.done, fmt.Errorf("copying %s: %w", t.table, err)
 		}
 	}
+	if err := target.inTx(func(tx *sql.Tx) error { return resum(ctx, tx) }); err != nil {
+		return c.done, fmt.Errorf("completing target: %w", err)
+	}
 	if _, err := target.exec(event{kind: eventReload}, `DELETE FROM meta WHERE key = 'copying'`); err != nil {
 		return c.done, fmt.Errorf("completing target: %w", err)
 	}
@@ -145,7 +148,7 @@ func (p *openedPlace) freeze(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `LOCK TABLE tokens, counters, usage, meta, revocations, limits IN SHARE MODE`)
+	_, err = tx.ExecContext(ctx, `LOCK TABLE tokens, counters, usage, meta, revocations, limits, warnings IN SHARE MODE`)
 	return err
 }
 

@@ -105,6 +105,7 @@ func testCopy(t *testing.T, from, to kind) {
 	tok := newToken("crowd-0000-ä")
 	wantUsed(t, c, tok.calls(1, 1).Counter, 9)
 	wantRefused(t, c, ErrRevoked, newToken("t2"))
+	wantSums(t, c)
 }
 
 func TestCopy_Refuses(t *testing.T) {

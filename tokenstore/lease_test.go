@@ -53,6 +53,9 @@ func (f *fakeDB) birthday() time.Time { return noon }
 func (f *fakeDB) close() error        { return nil }
 func (f *fakeDB) ready() error        { return nil }
 
+// raise forgets warnings.
+func (f *fakeDB) raise([]Warning, time.Time) (int64, error) { return 0, nil }
+
 func (f *fakeDB) used(c Counter) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -38,8 +38,10 @@ type Ledger struct {
 	down    atomic.Pointer[error] // why nothing is admitted any more; nil: it is
 	commits atomic.Int64          // time of the latest that succeeded, unix nanoseconds; 0: none yet
 	failing atomic.Pointer[error] // why the last commit failed; nil: it succeeded
-	closer  sync.Once
-	closed  error
+
+	onCommit atomic.Pointer[func(time.Duration, error)] // nil: nobody watches
+	closer   sync.Once
+	closed   error
 }
 
 type shard struct {
@@ -64,10 +66,15 @@ type backend interface {
 	// used returns what is durable on a counter, including leases.
 	used(c Counter) (int64, error)
 	birthday() time.Time
+	// size returns how many bytes the database takes.
+	size() (bytes int64, err error)
 	close() error
 
 	// The operator's side.
 	records(f Filter, limit int) ([]Record, error)
+
+	// standings returns the same tokens, with what their status depends on.
+	standings(f Filter, limit int) ([]*standing, error)
 	record(issuer, id string) (Record, error)
 	update(issuer, id string, c Change) error
 	revoke(r Revocation, now time.Time) error
@@ -81,6 +88,11 @@ type backend interface {
 	pruneRevocations(before time.Time) error
 	prunedThrough() (seconds int64, err error)
 	acceptSince(t time.Time) error
+
+	// raise makes warnings durable and returns how many of them are new.
+	raise(due []Warning, now time.Time) (raised int64, err error)
+	claimWarnings(n int, now, until time.Time) ([]Warning, error)
+	settleWarning(w Warning, next time.Time) error
 
 	// For what other processes change.
 	disabled() (map[identity]bool, error)
@@ -138,11 +150,13 @@ func newLedger(db backend, now func() time.Time) *Ledger {
 	for i := range l.accounts {
 		l.accounts[i].accounts = make(map[Counter]*account)
 	}
+	_, l.writer.shared = db.(*postgresDB)
 	l.revoked.Store(new(revocations))
 	l.limits.Store(&LimitSet{Version: 1})
 
 	l.running.Go(l.write)
 	l.running.Go(l.sweep)
+	l.running.Go(l.raise)
 	return l
 }
 
@@ -233,6 +247,7 @@ func (l *Ledger) Close() error {
 			l.sweepShard(&l.accounts[i], l.now().Add(2*forgetPast))
 		}
 		l.flush()
+		l.raiseDue()
 
 		l.closed = errors.Join(l.writeUsage(false), l.db.close())
 	})

@@ -173,6 +173,48 @@ func contractRevocationsMatchAndLast(t *testing.T, k kind) {
 	check("reopened")
 }
 
+// A page by status costs a bounded amount of work, however few tokens have it. All pages
+// together have each token once.
+func contractTokensAreListedByStatus(t *testing.T, k kind) {
+	const tokens, spent = 2*chunk + 100, 7 // those that end in 7
+	s := k.openNew(t)
+	fillTokens(t, s, tokens)
+	if err := s.Revoke(t.Context(), Revocation{Scope: ScopeToken, Issuer: "acme", ID: "t001500", Before: noon.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	use := func(r *Record) error {
+		if r.ID[len(r.ID)-1] == '0'+spent {
+			r.SetLimits([]LimitUse{{Amount: 1, Used: 1}})
+		}
+		return nil
+	}
+
+	for status, want := range map[Status]struct{ tokens, pages int }{
+		Revoked:   {1, 1},
+		Disabled:  {0, 1},
+		Exhausted: {tokens / 10, (tokens + mostReads - 2) / mostReads},
+		Active:    {tokens - tokens/10 - 1, (tokens + mostReads - 2) / mostReads},
+	} {
+		seen, pages := make(map[string]bool), 0
+		for f := (Filter{Status: status, Complete: use, Limit: maxPage}); pages == 0 || f.After != ""; pages++ {
+			page, err := s.Tokens(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page.Records {
+				if seen[r.ID] || r.Status != status {
+					t.Fatalf("%s: got %s, which is %s, seen: %t", status, r.ID, r.Status, seen[r.ID])
+				}
+				seen[r.ID] = true
+			}
+			f.After = page.Next
+		}
+		if len(seen) != want.tokens || pages != want.pages {
+			t.Errorf("%s: got %d tokens on %d pages, want %d on %d", status, len(seen), pages, want.tokens, want.pages)
+		}
+	}
+}
+
 func contractTokensAreListedInPages(t *testing.T, k kind) {
 	s := k.openNew(t)
 	for i := range 25 {
@@ -435,7 +477,7 @@ func downgrade(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
-		`DROP TABLE usage`, `DROP TABLE revocations`, `DROP TABLE limits`,
+		`DROP TABLE usage`, `DROP TABLE usage_days`, `DROP TABLE revocations`, `DROP TABLE limits`, `DROP TABLE warnings`,
 		`CREATE TABLE old (
 			issuer TEXT NOT NULL, id TEXT NOT NULL, subject TEXT NOT NULL, provider TEXT NOT NULL,
 			fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
@@ -506,6 +548,7 @@ func TestOpen_BringsTheFifthSchemaForward(t *testing.T) {
 	if err != nil || len(rows) != 1 || rows[0].Usage != (Usage{Calls: 4, Succeeded: 3, ClientErrors: 1, BytesIn: 5, BytesOut: 6, Duration: 7 * time.Millisecond}) {
 		t.Errorf("usage: got %+v, %v", rows, err)
 	}
+	wantSums(t, s)
 	tok := newToken("a")
 	tok.Fingerprint = [32]byte{}
 	for range 6 {
@@ -559,7 +602,7 @@ func TestCheckAndBackupOfAStoreInUse(t *testing.T) {
 	tok := newToken("a")
 	admit(t, s, tok, tok.calls(3, 10))
 	summary, err := Check(t.Context(), path)
-	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 7 || len(summary.Damage) != 0 {
+	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 9 || len(summary.Damage) != 0 {
 		t.Errorf("%+v, %v", summary, err)
 	}
 	copied := path + ".backup"

@@ -33,14 +33,14 @@ const (
 		ORDER BY scope, id, unit, window_start
 		ON CONFLICT DO NOTHING`
 	lockCounters = `
-		SELECT c.scope, c.id, c.unit, c.window_start, c.used
+		SELECT c.scope, c.id, c.unit, c.window_start, c.used, c.unspent
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS k (scope, id, unit, window_start)
 		JOIN counters c ON (c.scope, c.id, c.unit, c.window_start) = (k.scope, k.id, k.unit, k.window_start)
 		ORDER BY c.scope, c.id, c.unit, c.window_start
 		FOR UPDATE OF c`
 	setCounters = `
-		UPDATE counters c SET used = k.used
-		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) AS k (scope, id, unit, window_start, used)
+		UPDATE counters c SET used = k.used, unspent = k.unspent
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) AS k (scope, id, unit, window_start, used, unspent)
 		WHERE (c.scope, c.id, c.unit, c.window_start) = (k.scope, k.id, k.unit, k.window_start)`
 )
 
@@ -48,11 +48,11 @@ const (
 // one locks the rows, the other writes and commits.
 func (p *postgresDB) commit(b *batch) error {
 	return p.onWriter(func(ctx context.Context, conn *pgx.Conn) error {
-		used, err := p.lockRows(ctx, conn, b)
+		counts, err := p.lockRows(ctx, conn, b)
 		if err != nil {
 			return fmt.Errorf("locking counters: %w", err)
 		}
-		if err := writeRows(ctx, conn, b.decide(used)); err != nil {
+		if err := writeRows(ctx, conn, b.decide(counts)); err != nil {
 			return fmt.Errorf("committing: %w", err)
 		}
 		return nil
@@ -101,6 +101,12 @@ func (p *postgresDB) checkServer(conn *pgx.Conn) error {
 	return nil
 }
 
+// count is what the row of a counter has.
+type count struct {
+	used    int64
+	unspent int64 // of it, leased or reserved by some process
+}
+
 // key is a counter as the tables have it.
 type key struct {
 	scope, id, unit string
@@ -137,9 +143,9 @@ func (b *batch) keys() (all, granted []key) {
 
 // lockRows begins the transaction, makes tokens known, and locks the counters. It
 // returns what is durable on each that exists.
-func (p *postgresDB) lockRows(ctx context.Context, conn *pgx.Conn, b *batch) (map[key]int64, error) {
+func (p *postgresDB) lockRows(ctx context.Context, conn *pgx.Conn, b *batch) (map[key]count, error) {
 	all, granted := b.keys()
-	used := make(map[key]int64, len(all))
+	counts := make(map[key]count, len(all))
 	out := new(pgx.Batch)
 	out.Queue(`BEGIN`)
 	out.Queue(`SET LOCAL synchronous_commit = on`) // whatever the server's default: a grant is durable
@@ -150,15 +156,15 @@ func (p *postgresDB) lockRows(ctx context.Context, conn *pgx.Conn, b *batch) (ma
 	if len(all) > 0 {
 		out.Queue(lockCounters, columnsOf(all)...).Query(func(rows pgx.Rows) error {
 			var k key
-			var n int64
-			_, err := pgx.ForEachRow(rows, []any{&k.scope, &k.id, &k.unit, &k.window, &n}, func() error {
-				used[k] = n
+			var n count
+			_, err := pgx.ForEachRow(rows, []any{&k.scope, &k.id, &k.unit, &k.window, &n.used, &n.unspent}, func() error {
+				counts[k] = n
 				return nil
 			})
 			return err
 		})
 	}
-	return used, conn.SendBatch(ctx, out).Close()
+	return counts, conn.SendBatch(ctx, out).Close()
 }
 
 // queueTokens queues what makes tokens known, in the order of their keys.
@@ -186,39 +192,41 @@ func (p *postgresDB) queueTokens(out *pgx.Batch, b *batch) {
 
 // decide applies returns and sizes grants by what is durable. It returns the counters
 // that change.
-func (b *batch) decide(used map[key]int64) map[key]int64 {
-	changed := make(map[key]int64)
+func (b *batch) decide(counts map[key]count) map[key]count {
+	changed := make(map[key]count)
 	b.applyOverrides()
 	for _, c := range b.returns {
 		k := keyOf(c.Counter)
-		if n, exists := used[k]; exists { // otherwise it was pruned
-			used[k] = max(0, n-c.Amount)
-			changed[k] = used[k]
+		if n, exists := counts[k]; exists { // otherwise it was pruned
+			counts[k] = count{max(0, n.used-c.Amount), n.unspent - c.Amount}
+			changed[k] = counts[k]
 		}
 	}
 
 	for _, g := range b.grants {
 		k := keyOf(g.counter)
-		if g.granted = g.size(used[k]); g.granted > 0 {
-			used[k] += g.granted
-			changed[k] = used[k]
+		n := counts[k]
+		if g.granted = g.size(n.used); g.granted > 0 || g.tells != 0 {
+			n = count{n.used + g.granted, n.unspent + g.granted - g.tells}
+			counts[k], changed[k] = n, n
 		}
-		g.place = place{row: 1, used: used[k]}
+		g.place = place{row: 1, used: n.used}
+		g.spent, g.counted = n.used-n.unspent, true
 	}
 	return changed
 }
 
 // writeRows writes the counters and commits.
-func writeRows(ctx context.Context, conn *pgx.Conn, counters map[key]int64) error {
+func writeRows(ctx context.Context, conn *pgx.Conn, counters map[key]count) error {
 	keys := make([]key, 0, len(counters))
-	values := make([]int64, 0, len(counters))
+	used, unspent := make([]int64, 0, len(counters)), make([]int64, 0, len(counters))
 	for k, n := range counters {
-		keys, values = append(keys, k), append(values, n)
+		keys, used, unspent = append(keys, k), append(used, n.used), append(unspent, n.unspent)
 	}
 
 	out := new(pgx.Batch)
 	if len(keys) > 0 {
-		out.Queue(setCounters, append(columnsOf(keys), values)...).Exec(func(tag pgconn.CommandTag) error {
+		out.Queue(setCounters, append(columnsOf(keys), used, unspent)...).Exec(func(tag pgconn.CommandTag) error {
 			if n := tag.RowsAffected(); n != int64(len(keys)) {
 				return fmt.Errorf("%d of %d counters exist; they were pruned meanwhile", n, len(keys))
 			}

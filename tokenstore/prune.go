@@ -33,7 +33,7 @@ func (l *Ledger) LongestTTL(d time.Duration) {
 }
 
 // Prune removes tokens that expired before a time, with their counters, and
-// counters of windows that began two months before it. If the clock is turned back
+// counters of windows that began two months before it, each with its warnings. If the clock is turned back
 // afterwards, these tokens are refused, because what they used is forgotten. A
 // refresh of a token that is still valid counts anew. Revocations are kept. Usage by
 // day is kept, but after two months no longer by token.

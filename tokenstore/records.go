@@ -98,6 +98,7 @@ type Filter struct {
 	// sets none.
 	Complete func(*Record) error
 	After    string // the cursor of the previous page
+	until    string // the cursor of the last record to read; empty means all
 	Limit    int    // records per page, at most 1000; 0 means 100
 }
 
@@ -111,7 +112,8 @@ type Page struct {
 // maxPage is how many records a page can have.
 const maxPage = 1000
 
-// Tokens lists tokens that were used here, by issuer and id.
+// Tokens lists tokens that were used here, by issuer and id. A page by status may have
+// fewer records than its filter permits although there are more: look at Next.
 func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 	if err := l.stopped(); err != nil {
 		return Page{}, err
@@ -124,25 +126,98 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 		f.Limit = 100
 	}
 	f.Limit = min(f.Limit, maxPage)
-
+	if f.Status != "" {
+		return l.tokensByStatus(ctx, f)
+	}
+	records, err := l.db.records(f, f.Limit+1)
+	if err != nil {
+		return Page{}, l.failure(fmt.Errorf("reading tokens: %w", err))
+	}
 	var page Page
-	for more := true; more; {
+	_, err = l.fill(&page, records, f)
+	return page, err
+}
+
+// Limits of the work for a page by status, so that it takes less than a second. The
+// database is free for calls between two chunks of tokens. Of 100 000 tokens, three that
+// are revoked are found in 0.4 s ([BenchmarkTokens]); reading all records took 12 s.
+const (
+	chunk     = 2000
+	mostLooks = 200_000 // at what a status depends on
+	mostReads = maxPage // of whole records
+)
+
+// tokensByStatus lists tokens of one status. It reads the records only of those that may
+// have it, because they can be few of many.
+func (l *Ledger) tokensByStatus(ctx context.Context, f Filter) (page Page, err error) {
+	for looks, reads := 0, 0; ; {
 		if err := ctx.Err(); err != nil {
 			return Page{}, unavailable(err)
 		}
-		records, err := l.db.records(f, f.Limit+1)
+		tokens, err := l.db.standings(f, chunk)
 		if err != nil {
 			return Page{}, l.failure(fmt.Errorf("reading tokens: %w", err))
 		}
-		full, err := l.fill(&page, records, f)
-		if full || err != nil {
-			return page, err
+
+		last := len(tokens) < chunk
+		for len(tokens) > 0 {
+			n := l.run(tokens[:min(len(tokens), mostReads-reads, f.Limit+1-len(page.Records))], f.Status)
+			if looks += max(n, 1); looks > mostLooks || reads == mostReads {
+				page.Next = f.After
+				return page, nil
+			}
+			f.until = cursor(tokens[max(n, 1)-1].Issuer, tokens[max(n, 1)-1].ID)
+			if n > 0 {
+				if full, err := l.read(&page, f); full || err != nil {
+					return page, err
+				}
+			}
+			f.After, tokens, reads = f.until, tokens[max(n, 1):], reads+n
 		}
-		if more = len(records) > f.Limit; more {
-			f.After = records[len(records)-1].cursor()
+		if f.until = ""; last {
+			return page, nil
 		}
 	}
-	return page, nil
+}
+
+// run returns how many tokens at the start may have a status.
+func (l *Ledger) run(tokens []*standing, status Status) int {
+	i := slices.IndexFunc(tokens, func(t *standing) bool {
+		got := l.status(&t.Token, t.disabled)
+		return got != status && (got != Active || status != Exhausted) // its limits show
+	})
+	if i < 0 {
+		return len(tokens)
+	}
+	return i
+}
+
+// read adds the records up to f.until to a page, as fill does.
+func (l *Ledger) read(page *Page, f Filter) (full bool, err error) {
+	records, err := l.db.records(f, chunk)
+	if err != nil {
+		return false, l.failure(fmt.Errorf("reading tokens: %w", err))
+	}
+	return l.fill(page, records, f)
+}
+
+// standing is what the database knows of a token's status.
+type standing struct {
+	Token
+	disabled bool
+}
+
+// status returns the status of a token whose limits are not known.
+func (l *Ledger) status(t *Token, disabled bool) Status {
+	switch {
+	case l.revoked.Load().match(t):
+		return Revoked
+	case disabled:
+		return Disabled
+	case !l.now().Before(t.ExpiresAt):
+		return Expired
+	}
+	return Active
 }
 
 // fill adds the records to a page that its filter selects. full means that there
@@ -167,7 +242,9 @@ func (l *Ledger) fill(page *Page, records []Record, f Filter) (full bool, err er
 	return false, nil
 }
 
-func (r *Record) cursor() string { return r.Issuer + "/" + r.ID }
+func (r *Record) cursor() string { return cursor(r.Issuer, r.ID) }
+
+func cursor(issuer, id string) string { return issuer + "/" + id }
 
 // Token returns one record, or [ErrUnknown]. It writes nothing, so that it can be
 // polled; the usage in the record is up to 15 seconds old.
@@ -193,16 +270,8 @@ func (l *Ledger) complete(r *Record) {
 		*counted = max(0, *counted-l.leased(tokenCounter(r.Issuer, r.ID, u))) // the lease may be of a later grant
 	}
 
-	t := &Token{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject, IssuedAt: r.IssuedAt}
-	switch {
-	case l.revoked.Load().match(t):
-		r.Status = Revoked
-	case r.Status == Disabled:
-	case !l.now().Before(r.ExpiresAt):
-		r.Status = Expired
-	default:
-		r.Status = Active
-	}
+	t := &Token{Issuer: r.Issuer, ID: r.ID, Subject: r.Subject, IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt}
+	r.Status = l.status(t, r.Status == Disabled)
 }
 
 // Change is what an operator changes of a token.

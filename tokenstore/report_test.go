@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -75,6 +76,9 @@ func contractUsageReportGroupsAndFilters(t *testing.T, k kind) {
 		{"of a token", UsageFilter{By: []Dimension{ByModel}, Issuer: "acme", Token: "c"}, "- - large - - -=2/15, - - small - - -=2/15"},
 		{"of a model", UsageFilter{By: []Dimension{ByModel}, Model: "small"}, "- - small - - -=8/60"},
 		{"of a day", UsageFilter{By: []Dimension{ByDay}, From: noon.AddDate(0, 0, 1).Truncate(24 * time.Hour)}, "2030-06-02 - - - - -=8/40"},
+		{"the most calls first", UsageFilter{By: []Dimension{ByProvider}, Top: UnitCalls}, "- openai - - - -=12/90, - gemini - - - -=4/30"},
+		{"the costliest days", UsageFilter{By: []Dimension{ByDay}, Top: UnitNanoUSD, Limit: 1}, "2030-06-01 - - - - -=8/80"},
+		{"the first of equals", UsageFilter{By: []Dimension{BySubject}, Top: UnitTokens, Limit: 1}, "- - - - alice -=8/60"},
 		{"by default", UsageFilter{Provider: "gemini"}, "2030-06-01 gemini - acme bob -=2/20, 2030-06-02 gemini - acme bob -=2/10"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,6 +94,54 @@ func contractUsageReportGroupsAndFilters(t *testing.T, k kind) {
 	if _, err := s.UsageReport(t.Context(), UsageFilter{By: []Dimension{"colour"}}); err == nil || !strings.Contains(err.Error(), `unknown dimension "colour"`) {
 		t.Errorf("an unknown dimension: %v", err)
 	}
+	wantSums(t, s)
+}
+
+// wantSums checks that reports without subjects and tokens are the sums of those with
+// them. They are read from a table of their own.
+func wantSums(t *testing.T, s *Ledger) {
+	t.Helper()
+	parts, err := s.UsageReport(t.Context(), UsageFilter{By: Dimensions[:]})
+	if err != nil || len(parts) == 0 {
+		t.Fatalf("got %d rows of usage, %v; want some", len(parts), err)
+	}
+	dims := []Dimension{ByDay, ByProvider, ByModel, ByIssuer}
+	for set := 1; set < 1<<len(dims); set++ {
+		var by []Dimension
+		for i, d := range dims {
+			if set>>i&1 == 1 {
+				by = append(by, d)
+			}
+		}
+		rows, err := s.UsageReport(t.Context(), UsageFilter{By: by})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := summed(rows, by), summed(parts, by)
+		if len(got) != len(rows) || !maps.Equal(got, want) {
+			t.Errorf("by %v: got\n%+v\nwant the sums\n%+v", by, got, want)
+		}
+	}
+}
+
+// summed adds up rows by some dimensions.
+func summed(rows []UsageRow, by []Dimension) map[UsageRow]Usage {
+	sums := make(map[UsageRow]Usage)
+	for _, row := range rows {
+		var key UsageRow
+		for d, text := range map[Dimension][2]*string{
+			ByDay: {&key.Day, &row.Day}, ByProvider: {&key.Provider, &row.Provider},
+			ByModel: {&key.Model, &row.Model}, ByIssuer: {&key.Issuer, &row.Issuer},
+		} {
+			if slices.Contains(by, d) {
+				*text[0] = *text[1]
+			}
+		}
+		sum := sums[key]
+		sum.add(row.Usage)
+		sums[key] = sum
+	}
+	return sums
 }
 
 func rowsText(rows []UsageRow) string {
@@ -157,6 +209,7 @@ func contractPruneMergesUsageOverTokens(t *testing.T, k kind) {
 		if got := report(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
+		wantSums(t, s)
 	}
 }
 

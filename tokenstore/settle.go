@@ -6,7 +6,8 @@ package tokenstore
 // The zero Amounts refund the whole call.
 //
 // Call Settle at most once for each charge, because a second refund would grant
-// units twice. Refunded units return to the lease, and from there to the database
+// units twice. Call it for every charge on a budget, because what is not settled counts as
+// reserved and not as spent, see [Warning]. Refunded units return to the lease, and from there to the database
 // when the lease is idle. If the limit was lowered since, they go to the database,
 // because they may be more than the lower limit permits.
 func (l *Ledger) Settle(charges []Charge, used Amounts) error {
@@ -27,15 +28,17 @@ func (l *Ledger) Settle(charges []Charge, used Amounts) error {
 }
 
 func (l *Ledger) settle(c Charge, used int64) {
-	if used == c.Amount {
-		return
+	if used == c.Amount && c.Counter.Unit == UnitCalls {
+		return // it was spent when it was admitted
 	}
 	a := l.lock(c.Counter)
 	defer a.mu.Unlock()
 
-	if used < c.Amount {
+	switch {
+	case used < c.Amount:
 		a.refund(c.Amount-used, c.Limit, l.now())
-		return
+	case used > c.Amount:
+		a.overrun(used-c.Amount, l.now())
 	}
-	a.overrun(used-c.Amount, l.now())
+	a.settled(c.Amount, used)
 }

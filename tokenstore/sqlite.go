@@ -40,6 +40,9 @@ func openSQLite(ctx context.Context, path string, now func() time.Time) (*Ledger
 	if err != nil {
 		return nil, err
 	}
+	if err := db.endClaims(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store: %w", err), db.close())
+	}
 	return openLedger(db, now)
 }
 
@@ -90,6 +93,12 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 	// meet in its busy handler, which is not fair.
 	db.SetMaxOpenConns(1)
 	s.db = db
+
+	// Reports read beside the writer. On its connection, calls would wait for them.
+	if s.reader, err = openReadOnly(path); err != nil {
+		return err
+	}
+	s.reader.SetMaxOpenConns(2)
 
 	if s.file, err = os.Stat(path); err != nil {
 		return err
@@ -142,15 +151,18 @@ func fileURL(path string, options url.Values) string {
 func (s *sqliteDB) close() error {
 	// SQLite does this by itself when the last connection closes, but it only
 	// tries, and not at all while another process is reading.
-	_, err := s.db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
-	return errors.Join(err, s.stmts.close(), s.release())
+	err := s.reader.Close() // it could keep the log
+	_, checkpoint := s.db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	return errors.Join(err, checkpoint, s.stmts.close(), s.release())
 }
 
 // release closes the database and gives up the lock.
 func (s *sqliteDB) release() error {
 	var err error
-	if s.db != nil {
-		err = s.db.Close()
+	for _, db := range []*sql.DB{s.reader, s.db} {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
 	}
 	return errors.Join(err, s.lock.Unlock())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -434,4 +435,35 @@ func checkIntegrity(t *testing.T, path string) {
 	if err := db.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		t.Errorf("integrity check: %q, %v", verdict, err)
 	}
+}
+
+// A report of a year takes a second. Calls that need a commit do not wait for it, nor it
+// for them.
+func TestUsageReport_ReadsBesideTheWriter(t *testing.T) {
+	s := openNew(t)
+	tok := newToken("a")
+	admit(t, s, tok)
+	s.Observe(tok, "m", Usage{Calls: 1})
+	if _, err := s.UsageReport(t.Context(), UsageFilter{}); err != nil { // writes what was observed
+		t.Fatal(err)
+	}
+
+	release := block(t, s)
+	read := make(chan error, 1)
+	go func() {
+		rows, err := s.UsageReport(t.Context(), UsageFilter{})
+		if err == nil && len(rows) != 1 {
+			err = fmt.Errorf("the report has %d rows, want 1", len(rows))
+		}
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the report waits for the writer")
+	}
+	release()
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 // SQLite; bind translates them.
 type tables struct {
 	db      *sql.DB
+	reader  *sql.DB // of what takes long; nil means db
 	bind    func(query string) string
 	timeout time.Duration // of one operation; 0: none
 	now     func() time.Time
@@ -51,13 +53,16 @@ const (
 )
 
 // usageStatements are prepared once: parsing costs more than running them.
-type usageStatements struct{ addToken, addDay *sql.Stmt }
+type usageStatements struct{ addToken, addUsage, addDay *sql.Stmt }
 
 func (s *tables) prepare(ctx context.Context) (err error) {
 	if s.stmts.addToken, err = s.db.PrepareContext(ctx, s.bind(addTokenUsage)); err != nil {
 		return err
 	}
-	s.stmts.addDay, err = s.db.PrepareContext(ctx, s.bind(addDayUsage))
+	if s.stmts.addUsage, err = s.db.PrepareContext(ctx, s.bind(addUsage)); err != nil {
+		return err
+	}
+	s.stmts.addDay, err = s.db.PrepareContext(ctx, s.bind(addDay))
 	return err
 }
 
@@ -98,9 +103,18 @@ func (s *tables) tell(tx *sql.Tx, e event) error {
 
 // each runs a query and calls scan for each row.
 func (s *tables) each(scan func(scanner) error, query string, args ...any) error {
+	return s.eachOf(s.db, scan, query, args...)
+}
+
+// read is each for a query that may take long. Calls do not wait for it.
+func (s *tables) read(scan func(scanner) error, query string, args ...any) error {
+	return s.eachOf(cmp.Or(s.reader, s.db), scan, query, args...)
+}
+
+func (s *tables) eachOf(db *sql.DB, scan func(scanner) error, query string, args ...any) error {
 	ctx, cancel := s.context()
 	defer cancel()
-	rows, err := s.db.QueryContext(ctx, s.bind(query), args...)
+	rows, err := db.QueryContext(ctx, s.bind(query), args...)
 	if err != nil {
 		return err
 	}
@@ -179,10 +193,20 @@ var (
 		UPDATE tokens SET last_seen = max(last_seen, ?), ` + eachUsage("%[1]s = %[1]s + ?") + `
 		WHERE issuer = ? AND id = ?`
 
-	addDayUsage = `
+	addUsage = `
 		INSERT INTO usage (day, issuer, subject, provider, model, token_id, ` + eachUsage("%s") + `)
 		VALUES (?, ?, ?, ?, ?, ?` + strings.Repeat(", ?", len(usageColumns)) + `)
 		ON CONFLICT (day, issuer, subject, provider, model, token_id) DO UPDATE SET ` + eachUsage("%[1]s = usage.%[1]s + excluded.%[1]s")
+
+	addDay = `
+		INSERT INTO usage_days (day, issuer, provider, model, ` + eachUsage("%s") + `)
+		VALUES (?, ?, ?, ?` + strings.Repeat(", ?", len(usageColumns)) + `)
+		ON CONFLICT (day, issuer, provider, model) DO UPDATE SET ` + eachUsage("%[1]s = usage_days.%[1]s + excluded.%[1]s")
+
+	// sumDays makes the sums of usage anew, for a store whose usage came by other ways.
+	sumDays = `
+		INSERT INTO usage_days (day, issuer, provider, model, ` + eachUsage("%s") + `)
+		SELECT day, issuer, provider, model, ` + eachUsage("sum(%s)") + ` FROM usage GROUP BY day, issuer, provider, model`
 )
 
 // counted is an expression for the total that a token has used in a unit.
@@ -230,15 +254,39 @@ func unixTime(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
 
 // records implements [backend].
 func (s *tables) records(f Filter, limit int) (records []Record, err error) {
-	issuer, id := cutCursor(f.After)
-	err = s.each(func(row scanner) error {
+	err = s.filtered(func(row scanner) error {
 		r, err := scanRecord(row)
 		records = append(records, r)
 		return err
-	}, selectRecord+`
-		WHERE (issuer, id) > (?1, ?2) AND (?3 = '' OR issuer = ?3) AND (?4 = '' OR subject = ?4) AND (?5 = '' OR provider = ?5)
-		ORDER BY issuer, id LIMIT ?6`, issuer, id, f.Issuer, f.Subject, f.Provider, limit)
+	}, selectRecord, f, limit)
 	return records, err
+}
+
+// standings implements [backend].
+func (s *tables) standings(f Filter, limit int) (all []*standing, err error) {
+	err = s.filtered(func(row scanner) error {
+		t := new(standing)
+		var issued, expires int64
+		err := row.Scan(&t.Issuer, &t.ID, &t.Subject, &t.disabled, &issued, &expires)
+		t.IssuedAt, t.ExpiresAt = unixTime(issued), unixTime(expires)
+		all = append(all, t)
+		return err
+	}, `SELECT issuer, id, subject, disabled, issued_at, expires_at FROM tokens `, f, limit)
+	return all, err
+}
+
+// filtered reads tokens in order, from the cursor on.
+func (s *tables) filtered(scan func(scanner) error, query string, f Filter, limit int) error {
+	issuer, id := cutCursor(f.After)
+	args := []any{issuer, id, f.Issuer, f.Subject, f.Provider, limit}
+	if f.until != "" {
+		issuer, id := cutCursor(f.until)
+		query, args = query+"WHERE (issuer, id) <= (?7, ?8) AND ", append(args, issuer, id)
+	} else {
+		query += "WHERE "
+	}
+	return s.each(scan, query+`(issuer, id) > (?1, ?2) AND (?3 = '' OR issuer = ?3) AND (?4 = '' OR subject = ?4)
+		AND (?5 = '' OR provider = ?5) ORDER BY issuer, id LIMIT ?6`, args...)
 }
 
 // record implements [backend].
@@ -352,7 +400,7 @@ func (s *tables) addUsage(seen []*observation) error {
 			cmp.Compare(a.day, b.day), cmp.Compare(a.model, b.model))
 	})
 	return s.inTx(func(tx *sql.Tx) error {
-		byToken, byDay := tx.Stmt(s.stmts.addToken), tx.Stmt(s.stmts.addDay)
+		byToken, byUsage := tx.Stmt(s.stmts.addToken), tx.Stmt(s.stmts.addUsage)
 		for _, o := range seen {
 			t, used := o.token, o.usage.values()
 			args := append([]any{o.last.Unix()}, used...)
@@ -360,12 +408,48 @@ func (s *tables) addUsage(seen []*observation) error {
 				return err
 			}
 			args = []any{o.day, t.Issuer, t.Subject, t.Provider, o.model, t.ID}
-			if _, err := byDay.Exec(append(args, used...)...); err != nil {
+			if _, err := byUsage.Exec(append(args, used...)...); err != nil {
 				return err
 			}
 		}
-		return nil
+		return addDays(tx.Stmt(s.stmts.addDay), seen)
 	})
+}
+
+// addDays adds to the sums over subjects and tokens, once for each that changes.
+func addDays(add *sql.Stmt, seen []*observation) error {
+	type key struct {
+		day                     int64
+		issuer, provider, model string
+	}
+	sums := make(map[key]*Usage)
+	for _, o := range seen {
+		k := key{o.day, o.token.Issuer, o.token.Provider, o.model}
+		if sums[k] == nil {
+			sums[k] = new(Usage)
+		}
+		sums[k].add(o.usage)
+	}
+
+	for _, k := range slices.SortedFunc(maps.Keys(sums), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.issuer, b.issuer), cmp.Compare(a.provider, b.provider), cmp.Compare(a.model, b.model))
+	}) {
+		args := []any{k.day, k.issuer, k.provider, k.model}
+		if _, err := add.Exec(append(args, sums[k].values()...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resum makes the sums of usage anew.
+func resum(ctx context.Context, tx *sql.Tx) error {
+	for _, query := range []string{`DELETE FROM usage_days`, sumDays} {
+		if _, err := tx.ExecContext(ctx, query); err != nil {
+			return fmt.Errorf("summing up usage: %w", err)
+		}
+	}
+	return nil
 }
 
 // usage implements [backend].
@@ -381,15 +465,24 @@ func (s *tables) usage(f UsageFilter) (report []UsageRow, err error) {
 	group := strings.Join(columns, ", ")
 
 	from, to := f.days()
-	err = s.each(func(row scanner) error {
+	table, where := "usage_days", "?6 = '' AND ?7 = ''" // they are empty
+	if f.detailed(by) {
+		table, where = "usage", "(?6 = '' OR subject = ?6) AND (?7 = '' OR token_id = ?7)"
+	}
+	selected := ` FROM ` + table + `
+		WHERE day BETWEEN ?1 AND ?2 AND (?3 = '' OR provider = ?3) AND (?4 = '' OR model = ?4) AND (?5 = '' OR issuer = ?5) AND ` + where
+	sorted := ` GROUP BY ` + group + ` ORDER BY ` + f.order() + group
+	if f.Limit > 0 {
+		// Sorting whole rows takes twice as long as finding the first ones and summing
+		// those up.
+		selected += ` AND (` + group + `) IN (SELECT ` + group + selected + sorted + fmt.Sprint(` LIMIT `, f.Limit) + `)`
+	}
+	query := `SELECT ` + group + `, ` + eachUsage("sum(%s)") + selected + sorted
+	err = s.read(func(row scanner) error {
 		r, err := scanUsage(row, by)
 		report = append(report, r)
 		return err
-	}, `
-		SELECT `+group+`, `+eachUsage("sum(%s)")+` FROM usage
-		WHERE day BETWEEN ?1 AND ?2 AND (?3 = '' OR provider = ?3) AND (?4 = '' OR model = ?4) AND (?5 = '' OR issuer = ?5)
-			AND (?6 = '' OR subject = ?6) AND (?7 = '' OR token_id = ?7)
-		GROUP BY `+group+` ORDER BY `+group, from, to, f.Provider, f.Model, f.Issuer, f.Subject, f.Token)
+	}, query, from, to, f.Provider, f.Model, f.Issuer, f.Subject, f.Token)
 	return report, err
 }
 
@@ -419,6 +512,8 @@ func (s *tables) prune(before time.Time) (removed int64, err error) {
 	}{
 		{`DELETE FROM counters WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`, before.Unix()},
 		{`DELETE FROM counters WHERE window_start > 0 AND window_start < ?`, before.Unix() - detail},
+		{`DELETE FROM warnings WHERE scope = 'token' AND id IN (SELECT issuer || '/' || id FROM tokens WHERE expires_at < ?)`, before.Unix()},
+		{`DELETE FROM warnings WHERE window_start > 0 AND window_start < ?`, before.Unix() - detail},
 		{`INSERT INTO meta (key, value) VALUES ('pruned_through', ?) ON CONFLICT (key) DO UPDATE SET value = max(meta.value, excluded.value)`, before.Unix()},
 		{`INSERT INTO usage (day, issuer, subject, provider, model, token_id, ` + eachUsage("%s") + `)
 			SELECT day, issuer, subject, provider, model, '', ` + eachUsage("sum(%s)") + `

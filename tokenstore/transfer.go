@@ -44,6 +44,7 @@ var transfers = []transfer{
 	{"counter", "counters", 4, columns("scope:t id:t unit:t window_start:i used:i")},
 	{"revocation", "revocations", 3, columns("scope:t issuer:t id:t before:i made_at:i")},
 	{"limit", "limits", 4, columns(`scope:t id:t unit:t:"calls" per:t amount:i made_at:i`)},
+	{"warning", "warnings", 6, columns("scope:t id:t unit:t window_start:i amount:i threshold:i used:i raised_at:i attempts:i due_at:i")},
 	{"usage", "usage", 6, columns(`day:i issuer:t subject:t provider:t model:t:"" token_id:t:"" ` + transferUsage)},
 }
 
@@ -180,6 +181,9 @@ func Import(ctx context.Context, path string, r io.Reader, progress func(done, a
 	var born bool
 	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'birth')`).Scan(&born); err != nil || !born {
 		return rows, errors.Join(err, errors.New("the export does not say when its store was made"))
+	}
+	if err := resum(ctx, tx); err != nil {
+		return rows, err
 	}
 	return rows, tx.Commit()
 }

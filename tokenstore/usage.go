@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -235,6 +236,36 @@ type UsageFilter struct {
 	// By are the dimensions of the report. Default: day, provider, issuer and
 	// subject. Grouping by token includes its issuer.
 	By []Dimension
+
+	// Top sorts the rows by what was used of a unit, the most first, before it
+	// sorts them by their dimensions. Default: by their dimensions only.
+	Top Unit
+	// Limit is how many rows the report has at most. 0 means all.
+	Limit int
+}
+
+// detailed reports whether the report needs subjects or tokens, and not only their sums.
+func (f *UsageFilter) detailed(by []Dimension) bool {
+	return f.Subject != "" || f.Token != "" || slices.Contains(by, BySubject) || slices.Contains(by, ByToken)
+}
+
+// order returns what the rows are sorted by before their dimensions.
+func (f *UsageFilter) order() string {
+	calls, tokens, cost := "sum(calls) DESC, ", "sum("+strings.Join(tokenColumns[:], " + ")+") DESC, ", "sum(cost) DESC, "
+	switch f.Top {
+	case UnitCalls:
+		return calls
+	case UnitTokens:
+		return tokens + calls
+	case UnitNanoUSD: // of some calls the price is not known
+		return cost + tokens + calls
+	}
+	return ""
+}
+
+// tokenColumns are the columns that make up the tokens of models.
+var tokenColumns = [...]string{
+	"input", "cache_read", "cache_write", "cache_write_hour", "output", "audio_input", "audio_output", "image_input", "image_output",
 }
 
 // dimensions returns what to group by, in the order of [Dimensions].

@@ -17,6 +17,8 @@ import (
 type writer struct {
 	wake     chan struct{}
 	flushing sync.Mutex // held from draining the queue to publishing the outcome
+	alarms   *alarms
+	shared   bool // other processes grant on the same counters
 
 	mu sync.Mutex
 	queue
@@ -70,7 +72,10 @@ type grant struct {
 	owed        int64 // an overrun, granted whatever the limit
 	need, ahead int64 // units that waiting calls lack, and units beyond
 	lease       int64 // units that are leased already
+	tells       int64 // units that were spent since the last commit on the counter
 	granted     int64
+	spent       int64         // by all processes, if counted
+	counted     bool          // the database knows what is spent
 	place       place         // the counter's row after the previous grant, then after this one
 	done        chan struct{} // closed when the outcome is published; nil: nobody waits
 }
@@ -83,7 +88,7 @@ func (g *grant) size(used int64) int64 {
 	return owed + need + max(0, share(g.ahead, remaining-need)-g.lease)
 }
 
-func newWriter() *writer { return &writer{wake: make(chan struct{}, 1)} }
+func newWriter() *writer { return &writer{wake: make(chan struct{}, 1), alarms: newAlarms()} }
 
 // ask queues accounts for grants, and a token to be made known unless it is nil:
 // together, so that a call that needs several of these waits for one commit. The
@@ -142,12 +147,7 @@ func (w *writer) returning(c Counter) (units int64) {
 	return units
 }
 
-func (w *writer) signal() {
-	select {
-	case w.wake <- struct{}{}:
-	default: // it will look anyway
-	}
-}
+func (w *writer) signal() { nudge(w.wake) }
 
 // queue is what goes into one batch.
 type queue struct {
@@ -226,7 +226,7 @@ func (l *Ledger) commit(b *batch) error {
 	if errors.Is(l.stopped(), errBroken) {
 		return errBroken
 	}
-	err := l.db.commit(b)
+	err := l.timed(b)
 	l.note(err)
 	return err
 }
@@ -251,7 +251,7 @@ func (a *account) request() *grant {
 
 	g := &grant{
 		counter: a.counter, limit: a.limit, owed: max(0, -a.lease), need: a.need, ahead: a.ahead,
-		lease: max(0, a.lease), place: a.place, done: a.granted,
+		lease: max(0, a.lease), tells: a.untold, place: a.place, done: a.granted,
 	}
 	a.need, a.asked, a.written = 0, false, true
 	a.granted = nil // calls that wait from now on wait for the next grant
@@ -299,6 +299,7 @@ func (l *Ledger) sweep() {
 			l.sweepShard(&l.accounts[i], l.now())
 		}
 		l.writer.signal() // for accounts that asked for later, and to retry after a failure
+		nudge(l.writer.alarms.wake)
 		if now := l.now(); now.Sub(flushed).Abs() >= usageEvery {
 			flushed = now
 			_ = l.writeUsage(true) // what failed is tried again

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -22,6 +24,19 @@ const (
 	// MaxPage is the most tokens in one page of a list.
 	MaxPage = 1000
 )
+
+// ReadBody reads the body of a request to the admin API. If it cannot, it returns the
+// status of the answer.
+func ReadBody(from io.Reader) (body []byte, status int, err error) {
+	body, err = io.ReadAll(io.LimitReader(from, MaxBody+1))
+	switch {
+	case err != nil:
+		return nil, http.StatusBadRequest, errors.New("the request body broke off")
+	case len(body) > MaxBody:
+		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", MaxBody)
+	}
+	return body, 0, nil
+}
 
 // Identity is what a token is known by.
 type Identity struct{ Issuer, ID string }

@@ -20,6 +20,9 @@ func ParseQuery(raw string, known ...string) (url.Values, error) {
 		return nil, errors.New("the query does not parse")
 	}
 	for name, all := range values {
+		if len(known) == 0 {
+			return nil, errors.New("unknown query parameter; this request takes none")
+		}
 		if !slices.Contains(known, name) {
 			return nil, fmt.Errorf("unknown query parameter; must be one of %s", strings.Join(known, ", "))
 		}
@@ -66,7 +69,7 @@ func NewUsageReport(f tokenstore.UsageFilter, rows []tokenstore.UsageRow) UsageR
 
 // ParseUsage reads the query for a report.
 func ParseUsage(query string) (f tokenstore.UsageFilter, err error) {
-	q, err := ParseQuery(query, "by", "provider", "model", "issuer", "subject", "token", "from", "to")
+	q, err := ParseQuery(query, "by", "provider", "model", "issuer", "subject", "token", "from", "to", "top", "limit")
 	if err != nil {
 		return f, err
 	}
@@ -93,7 +96,24 @@ func ParseUsage(query string) (f tokenstore.UsageFilter, err error) {
 	if q.Has("from") && q.Has("to") && f.To.Before(f.From) {
 		return f, errors.New("to is before from")
 	}
-	return f, nil
+	if q.Has("top") {
+		if f.Top, err = ParseUnit(q.Get("top")); err != nil {
+			return f, fmt.Errorf("top: %w", err)
+		}
+	}
+	if q.Has("limit") {
+		f.Limit, err = parseLength(q.Get("limit"))
+	}
+	return f, err
+}
+
+// parseLength reads the length of a list.
+func parseLength(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > MaxPage {
+		return 0, fmt.Errorf("limit must be a number from 1 to %d", MaxPage)
+	}
+	return n, nil
 }
 
 // selectToken selects one token by its [issuer/]id. Without an issuer it is that of the
@@ -153,9 +173,7 @@ func ParseFilter(query string) (f tokenstore.Filter, err error) {
 		}
 	}
 	if q.Has("limit") {
-		if f.Limit, err = strconv.Atoi(q.Get("limit")); err != nil || f.Limit < 1 || f.Limit > MaxPage {
-			return f, fmt.Errorf("limit must be a number from 1 to %d", MaxPage)
-		}
+		f.Limit, err = parseLength(q.Get("limit"))
 	}
-	return f, nil
+	return f, err
 }

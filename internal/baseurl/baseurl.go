@@ -57,6 +57,25 @@ func withAccounts(preset provider.Preset, accounts []string) (string, error) {
 	return base, nil
 }
 
+// Routes returns the routes of a preset with the arguments of an account: a path may not
+// name another one.
+func Routes(preset provider.Preset, accounts []string) ([]string, error) {
+	routes := slices.Clone(preset.Routes)
+	for i, account := range preset.Accounts {
+		for j, route := range routes {
+			place := "{" + account + "}"
+			switch {
+			case !strings.Contains(route, place):
+			case i >= len(accounts) || !grant.ValidName(accounts[i]):
+				return nil, fmt.Errorf("preset %s: its paths name the %s; write `preset %s <%s>`", preset.Name, account, preset.Name, strings.Join(preset.Accounts, "> <"))
+			default:
+				routes[j] = strings.ReplaceAll(route, place, accounts[i])
+			}
+		}
+	}
+	return routes, nil
+}
+
 // Dial returns the host and the port to connect to.
 func Dial(u *url.URL) string {
 	port := u.Port()

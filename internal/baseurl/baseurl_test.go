@@ -1,6 +1,7 @@
 package baseurl
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +80,20 @@ func TestStartsAll(t *testing.T) {
 	} {
 		if got := StartsAll(tc.path, tc.routes); got != tc.want {
 			t.Errorf("StartsAll(%q, %q) = %t, want %t", tc.path, tc.routes, got, tc.want)
+		}
+	}
+}
+
+// The paths of a preset name the account of the config, and no other.
+func TestRoutes_NameTheAccount(t *testing.T) {
+	preset := provider.Preset{Name: "cloud", Accounts: []string{"project", "region"}, Routes: []string{"POST /{project}/{region}/{model}", "GET /models"}}
+	got, err := Routes(preset, []string{"p1", "r1"})
+	if want := []string{"POST /p1/r1/{model}", "GET /models"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+	for _, accounts := range [][]string{nil, {"p1"}, {"p1", "a/b"}, {"*", "r1"}} {
+		if got, err := Routes(preset, accounts); err == nil || !strings.Contains(err.Error(), "preset cloud <project> <region>") {
+			t.Errorf("%q: got %q, %v", accounts, got, err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package bodies
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -22,6 +21,9 @@ type Client struct {
 	read   atomic.Int64
 	ended  atomic.Bool // read to its end
 	broke  atomic.Bool // the client did not deliver it
+
+	awaited atomic.Int32 // whether it is, see [Client.InTime]
+	since   time.Time    // when the wait began
 
 	mu      sync.Mutex // held while the body is read
 	stopped bool
@@ -79,10 +81,13 @@ func (b *Client) Stop() {
 	b.stopped = true
 }
 
-// Interrupt ends every read of the body. It only moves the deadline into the past,
-// so it never extends a shorter one of the operator's. Where no deadline can be set,
-// the server's timeouts hold.
+// Interrupt ends every read of the body, unless it was read to its end. It only moves
+// the deadline into the past, so it never extends a shorter one of the operator's.
+// Where no deadline can be set, the server's timeouts hold.
 func (b *Client) Interrupt() error {
+	if b.writer == nil || b.ended.Load() {
+		return nil
+	}
 	return http.NewResponseController(b.writer).SetReadDeadline(time.Unix(1, 0))
 }
 
@@ -132,12 +137,6 @@ func closeAfter(w http.ResponseWriter) {
 	// A body over its limit is how net/http is asked for this, see [http.MaxBytesReader].
 	tooLong := http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0)
 	_, _ = tooLong.Read(make([]byte, 1))
-}
-
-// InTime runs read, which reads the body, and ends it when the client takes too long or
-// ctx ends.
-func (b *Client) InTime(ctx context.Context, read func() error) error {
-	return InTime(ctx, b.read.Load, func() { _ = b.Interrupt() }, read)
 }
 
 // Untouched reports whether nothing of the body was read.

@@ -1,9 +1,7 @@
 package bodies
 
 import (
-	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 )
 
@@ -18,41 +16,32 @@ const (
 // ErrTooSlow means that a body did not come in time.
 var ErrTooSlow = errors.New("the request's body came too slowly: it may take 30 seconds, and one more for each 64 KiB")
 
-// InTime runs read, and interrupts it when the body takes too long or ctx ends.
-// received returns how many bytes have come over the wire. The error is that of read,
-// [ErrTooSlow] or the cause of ctx.
-func InTime(ctx context.Context, received func() int64, interrupt func(), read func() error) error {
-	w := watch{begun: time.Now(), received: received, interrupt: interrupt}
-	w.timer = time.AfterFunc(Patience, w.check)
-	done := context.AfterFunc(ctx, interrupt)
+// Whether a body is awaited; 0 means that it is not.
+const (
+	awaited = 1
+	tooSlow = 2
+)
 
+// InTime runs read, which reads the body, while [Client.Check] looks whether it comes in
+// time. The error is that of read or [ErrTooSlow].
+func (b *Client) InTime(read func() error) error {
+	b.since = time.Now()
+	b.awaited.Store(awaited)
 	err := read()
-
-	switch inTime, underWay := w.timer.Stop(), done(); {
-	case !underWay:
-		return context.Cause(ctx)
-	case !inTime && w.over.Load():
+	if b.awaited.Swap(0) == tooSlow {
 		return ErrTooSlow
 	}
 	return err
 }
 
-// watch watches how fast a body comes.
-type watch struct {
-	begun     time.Time
-	received  func() int64
-	interrupt func()
-	timer     *time.Timer
-	over      atomic.Bool
-}
-
-// check interrupts a body that takes longer than it may, by what has come of it.
-func (w *watch) check() {
-	allowed := Patience + time.Duration(w.received()/pace)*time.Second
-	if left := allowed - time.Since(w.begun); left > 0 {
-		w.timer.Reset(left)
+// Check interrupts the body if it is awaited and takes longer than it may, by what has
+// come of it over the wire.
+func (b *Client) Check(now time.Time) {
+	if b.awaited.Load() != awaited {
 		return
 	}
-	w.over.Store(true)
-	w.interrupt()
+	allowed := Patience + time.Duration(b.read.Load()/pace)*time.Second
+	if now.Sub(b.since) >= allowed && b.awaited.CompareAndSwap(awaited, tooSlow) {
+		_ = b.Interrupt()
+	}
 }

@@ -30,7 +30,7 @@ To mint a token while the relay runs on this machine:
 
     caddy relayapi token create --provider openai --calls 100 --ttl 24h`,
 	CobraFunc: func(cmd *cobra.Command) {
-		cmd.AddCommand(keygenCommand(), tokenCommand(), limitCommand(), usageCommand(), providersCommand(), pricesCommand(),
+		cmd.AddCommand(keygenCommand(), tokenCommand(), callsCommand(), limitCommand(), usageCommand(), providersCommand(), pricesCommand(),
 			storeCommand(), statusCommand(), runCommand(), uiCommand())
 		refuseOthers(cmd)
 		quoteNothing(cmd)

@@ -3,10 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
-	"strings"
 
+	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"github.com/spf13/cobra"
 )
@@ -17,26 +15,16 @@ func postgresFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("postgres", "", "The connection string of PostgreSQL, as {env.NAME} or {file.PATH}")
 }
 
-var dsnPlaceholder = regexp.MustCompile(`^\{(env|file)\.([^{}]+)\}$`)
-
 // readDSN resolves the flag. Its errors quote nothing, because that may be a password.
-func readDSN(placeholder string) (string, error) {
-	m := dsnPlaceholder.FindStringSubmatch(placeholder)
-	if m == nil {
+func readDSN(flag string) (string, error) {
+	switch value, ok := placeholder.Value(flag); {
+	case !ok:
 		return "", errors.New("--postgres must be a placeholder, {env.NAME} or {file.PATH}; the command line shows a literal connection string to others")
+	case value == "":
+		return "", fmt.Errorf("--postgres: %s is not set or empty", flag)
+	default:
+		return value, nil
 	}
-	value := os.Getenv(m[2])
-	if m[1] == "file" {
-		data, err := os.ReadFile(m[2])
-		if err != nil {
-			return "", fmt.Errorf("--postgres: %w", err)
-		}
-		value = string(data)
-	}
-	if value = strings.TrimSpace(value); value == "" {
-		return "", fmt.Errorf("--postgres: %s is not set or empty", placeholder)
-	}
-	return value, nil
 }
 
 // copyStore copies a store to or from PostgreSQL.

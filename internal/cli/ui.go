@@ -22,10 +22,10 @@ import (
 func uiCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ui",
-		Short: "Serves a page with usage, budgets and tokens, for a browser on this machine",
+		Short: "Serves a page with usage, calls, budgets and tokens, for a browser on this machine",
 		Long: `Serves a page for the operator until the command is interrupted. The page shows calls,
-tokens and cost over time, and how full budgets are. It lists tokens, and mints,
-changes and revokes them.
+tokens and cost over time, and how full budgets are. It lists the calls under way and
+ends them. It lists tokens, and mints, changes and revokes them.
 
 The command listens on loopback only and prints a link to standard output. The link
 opens the page once, in one browser. Run the command again for another link.

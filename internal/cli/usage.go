@@ -202,6 +202,15 @@ func printBill(w io.Writer, report *adminapi.UsageReport, total *adminapi.Usage)
 	return table.Flush()
 }
 
+// asText returns a cell that no spreadsheet takes for a formula. Whoever mints names
+// subjects, and callers name models (https://owasp.org/www-community/attacks/CSV_Injection).
+func asText(cell string) string {
+	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
+		return "'" + cell
+	}
+	return cell
+}
+
 // writeCSV writes every dimension of a report and every kind of usage.
 func writeCSV(w io.Writer, report *adminapi.UsageReport) error {
 	out := csv.NewWriter(w)
@@ -220,7 +229,7 @@ func writeCSV(w io.Writer, report *adminapi.UsageReport) error {
 		r := &report.Rows[i]
 		var cells []string
 		for _, d := range report.By {
-			cells = append(cells, r.Of(d))
+			cells = append(cells, asText(r.Of(d)))
 		}
 		counts := []int64{r.Calls, r.Succeeded, r.ClientErrors, r.ProviderErrors, r.BytesIn, r.BytesOut, r.Duration.Milliseconds()}
 		for _, k := range kinds {

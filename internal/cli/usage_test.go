@@ -57,6 +57,32 @@ func TestUsageFlags(t *testing.T) {
 	}
 }
 
+// A spreadsheet runs what looks like a formula.
+func TestUsage_WritesNoFormulas(t *testing.T) {
+	for subject, want := range map[string]string{
+		"":                       "",
+		"alice":                  "alice",
+		"a=b":                    "a=b",
+		"=1+1":                   "'=1+1",
+		"+49 30":                 "'+49 30",
+		"-2":                     "'-2",
+		"@SUM(A1)":               "'@SUM(A1)",
+		"\t=1":                   "'\t=1",
+		`=HYPERLINK("x","y, z")`: `"'=HYPERLINK(""x"",""y, z"")"`,
+		`say "hi"`:               `"say ""hi"""`,
+	} {
+		report := &adminapi.UsageReport{By: []tokenstore.Dimension{tokenstore.BySubject}, Rows: []adminapi.UsageRow{{Subject: subject}}}
+		var out strings.Builder
+		if err := writeCSV(&out, report); err != nil {
+			t.Fatal(err)
+		}
+		_, line, _ := strings.Cut(out.String(), "\n")
+		if got, _, _ := strings.Cut(line, ",0,0,"); got != want {
+			t.Errorf("%q is written as %s, want %s", subject, got, want)
+		}
+	}
+}
+
 func TestUsage_Prints(t *testing.T) {
 	report := &adminapi.UsageReport{By: []tokenstore.Dimension{tokenstore.ByIssuer, tokenstore.BySubject}}
 	for i, u := range []tokenstore.Usage{

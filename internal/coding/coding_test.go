@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
@@ -92,13 +93,19 @@ func TestAnswer(t *testing.T) {
 		"an unknown one, but plain":   {[]string{"compress"}, text, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plain, coded, err := Answer(strings.NewReader(tt.body), tt.codings, 1000)
-			var got []byte
-			if err == nil {
-				got, err = io.ReadAll(plain)
+			bodies := []io.Reader{iotest.OneByteReader(strings.NewReader(tt.body))}
+			for at := range tt.body { // it comes in two pieces
+				bodies = append(bodies, io.MultiReader(strings.NewReader(tt.body[:at]), strings.NewReader(tt.body[at:])))
 			}
-			if (err != nil) != tt.fails || err == nil && string(got) != text || coded != (tt.codings != nil) {
-				t.Errorf("got %q, %t, %v; want %q, %t, or an error: %t", got, coded, err, text, tt.codings != nil, tt.fails)
+			for i, body := range bodies {
+				plain, coded, err := Answer(body, tt.codings, 1000)
+				var got []byte
+				if err == nil {
+					got, err = io.ReadAll(plain)
+				}
+				if (err != nil) != tt.fails || err == nil && string(got) != text || coded != (tt.codings != nil) {
+					t.Errorf("body %d: got %q, %t, %v; want %q, %t, or an error: %t", i, got, coded, err, text, tt.codings != nil, tt.fails)
+				}
 			}
 		})
 	}

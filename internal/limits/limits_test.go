@@ -36,6 +36,10 @@ func TestRules_Charges_Windows(t *testing.T) {
 		if got := fmt.Sprint(c.Scope, " ", c.ID, " ", c.Window.Format(time.DateOnly), " ", ends.Format(time.DateOnly)); got != tc.want {
 			t.Errorf("%+v counts %s, want %s", tc.limit, got, tc.want)
 		}
+		start, end := Bounds(c)
+		if _, want := Window(tc.limit.Per, late); start != c.Window.Truncate(time.Minute) || end != want {
+			t.Errorf("%+v is bounded by %v and %v, want %v and %v", tc.limit, start, end, c.Window.Truncate(time.Minute), want)
+		}
 	}
 }
 

@@ -30,3 +30,17 @@ func Counts(limit tokenstore.Limit, c tokenstore.Counter) bool {
 	sameWindow := c.Window.IsZero() == (limit.Per == "") && c.Window.Equal(start)
 	return c.Scope == limit.Scope && c.Unit == limit.Unit && sameWindow
 }
+
+// Bounds returns when the window of a counter begins and ends. Both are zero for a
+// counter without one.
+func Bounds(c tokenstore.Counter) (start, end time.Time) {
+	if c.Window.IsZero() {
+		return start, end
+	}
+	per := "month"
+	if c.Window.Second() == int(dayMark/time.Second) {
+		per = "day"
+	}
+	start, end = Window(per, c.Window)
+	return start.Truncate(time.Minute), end
+}

@@ -17,6 +17,9 @@ type Reader struct {
 	// for its usage. nil means that it is not.
 	Lingers func() bool
 
+	// Named is told the model once, when the answer names it. nil means nobody is.
+	Named func(model string)
+
 	body       io.ReadCloser
 	meter      *dialect.Meter
 	withholder *dialect.Withholder // nil means that nothing is withheld
@@ -65,6 +68,10 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 func (r *Reader) read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	_, _ = r.meter.Write(p[:n]) // it never fails
+	if r.Named != nil && r.meter.Model() != "" {
+		r.Named(r.meter.Model())
+		r.Named = nil
+	}
 	r.begun = r.begun || n > 0
 	r.whole = r.whole || err == io.EOF
 	return n, err

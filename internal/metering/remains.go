@@ -46,7 +46,8 @@ func (r *Remains) Set(header http.Header) {
 
 // StripHeader removes the fields of this file from the header of an answer.
 func StripHeader(header http.Header) {
-	for _, name := range append(remainsNames[:], CappedHeader) {
+	delete(header, CappedHeader)
+	for _, name := range remainsNames {
 		delete(header, name)
 	}
 }

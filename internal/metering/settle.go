@@ -20,9 +20,13 @@ type Spent struct {
 // Settle returns what a call is charged to its budgets, and what is reported of it. The
 // requested model prices it if the answer names none.
 func (t *Tariff) Settle(s Spent, requested string, at time.Time) (charged Amounts, bill Bill) {
-	if s.Reading == nil { // refused by the provider, or an answer that tells no usage
+	if s.Reading == nil { // refused by the provider, no answer, or one that tells no usage
 		bill.Usage.Calls = 1
-		if s.Quote != nil && 200 <= s.Status && s.Status < 300 {
+		switch {
+		case s.Quote == nil:
+		case s.Status == 0: // nobody knows whether the provider bills it
+			bill.Usage.Unmetered = 1
+		case 200 <= s.Status && s.Status < 300:
 			charged = s.Reserved
 			bill.Usage.Cost, bill.Usage.Unmetered = charged.NanoUSD, 1
 		}

@@ -49,7 +49,7 @@ func TestTariff_Settle(t *testing.T) {
 		"no budget":                    {spent: Spent{Status: 200, Reading: &known, Begun: true}, cost: 50_000},
 		"no budget, unknown":           {spent: Spent{Status: 200, Reading: &unknown, Begun: true}, unmetered: 1},
 		"refused":                      {spent: Spent{Status: 400, Quote: quote, Reserved: reserved, Dollars: true}},
-		"no answer":                    {spent: Spent{Quote: quote, Reserved: reserved, Dollars: true}},
+		"no answer":                    {spent: Spent{Quote: quote, Reserved: reserved, Dollars: true}, unmetered: 1},
 		"an answer without usage":      {spent: Spent{Status: 200, Quote: quote, Reserved: reserved, Dollars: true}, charged: reserved, cost: 200_000, unmetered: 1},
 		"known":                        {spent: Spent{Status: 200, Reading: &known, Begun: true, Quote: quote, Reserved: reserved, Dollars: true}, charged: Amounts{30, 50_000}, cost: 50_000},
 		"broken off":                   {spent: Spent{Status: 200, Reading: &broken, Begun: true, Quote: quote, Reserved: reserved, Dollars: true}, charged: reserved, cost: 200_000, unmetered: 1},

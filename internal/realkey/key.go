@@ -7,7 +7,10 @@
 package realkey
 
 import (
+	"context"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -24,6 +27,7 @@ type Key struct {
 	value     []string // of the header
 	query     string   // parameter
 	table     *table   // nil: it is made when it is needed
+	sign      SignFunc // nil: the key is sent
 	restUntil atomic.Int64
 }
 
@@ -42,6 +46,36 @@ func New(key string, at provider.Placement, source string, kept bool) *Key {
 		k.table = k.newTable()
 	}
 	return k
+}
+
+// SignFunc signs a request with a key, and returns the signature. The hash is that of the
+// body, SHA-256 in hex.
+type SignFunc func(r *http.Request, hash string, now time.Time) (signature string, err error)
+
+// NewSigner returns a key that is not sent but signs requests. The secrets are what
+// must not show in an answer, of which the first is the likeliest.
+func NewSigner(sign SignFunc, secrets []string, source string) *Key {
+	k := &Key{bytes: secrets[0], source: source, sign: sign}
+	k.table = k.newTable()
+	for _, secret := range secrets[1:] {
+		k.table = k.table.with(secret)
+	}
+	return k
+}
+
+// Signs reports whether the key signs requests.
+func (k *Key) Signs() bool { return k.sign != nil }
+
+// Sign signs a request, which must not be changed afterwards. It returns the key with
+// which to search the answer, because the signature must not show there either: until it
+// expires, it is good for the same request without the relay.
+func (k *Key) Sign(r *http.Request, body []byte, now time.Time) (*Key, error) {
+	hash := sha256.Sum256(body)
+	signature, err := k.sign(r, hex.EncodeToString(hash[:]), now)
+	if err != nil {
+		return nil, err
+	}
+	return &Key{bytes: k.bytes, source: k.source, sign: k.sign, table: k.table.with(signature)}, nil
 }
 
 // Source says which key it is, and nothing of what it is.
@@ -80,19 +114,49 @@ func (k *Key) Rest(now time.Time) { k.restUntil.Store(now.Add(restFor).UnixNano(
 
 // Pool hands out the keys of one provider in turn.
 type Pool struct {
-	keys []*Key
-	next atomic.Uint64
+	keys   []*Key
+	next   atomic.Uint64
+	source Source // nil: there are only keys
+}
+
+// Source hands out one key that changes with time.
+type Source interface {
+	Key(context.Context) (*Key, error)
+	Prefetch() // in the background
 }
 
 // NewPool returns a pool of keys. An empty one hands out [None].
 func NewPool(keys []*Key) *Pool { return &Pool{keys: keys} }
 
+// NewSourcePool returns a pool that hands out what a source does.
+func NewSourcePool(source Source) *Pool { return &Pool{source: source} }
+
+// Prefetch gets the key before it is needed, where it changes with time.
+func (p *Pool) Prefetch() {
+	if p.source != nil {
+		p.source.Prefetch()
+	}
+}
+
 // Len returns how many keys the pool has.
-func (p *Pool) Len() int { return len(p.keys) }
+func (p *Pool) Len() int {
+	if p.source != nil {
+		return 1
+	}
+	return len(p.keys)
+}
 
 // Pick returns the next key that does not rest. When all do it returns the next,
-// so that the provider says what is wrong.
-func (p *Pool) Pick(now time.Time) *Key {
+// so that the provider says what is wrong. There is an error only if the key must be got
+// first.
+func (p *Pool) Pick(ctx context.Context, now time.Time) (*Key, error) {
+	if p.source != nil {
+		return p.source.Key(ctx)
+	}
+	return p.pick(now), nil
+}
+
+func (p *Pool) pick(now time.Time) *Key {
 	switch len(p.keys) {
 	case 0:
 		return None

@@ -228,18 +228,67 @@ func TestKey_IsPlaced(t *testing.T) {
 func TestPool_LetsKeysRest(t *testing.T) {
 	a, b := newKey(plainKey), newKey(oddKey)
 	pool := realkey.NewPool([]*realkey.Key{a, b})
+	pick := func(pool *realkey.Pool, now time.Time) *realkey.Key {
+		t.Helper()
+		key, err := pool.Pick(t.Context(), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
 	now := time.Unix(1000, 0)
 	a.Rest(now)
 	for range 4 {
-		if pool.Pick(now) != b {
+		if pick(pool, now) != b {
 			t.Error("a key that rests is picked")
 		}
 	}
-	seen := map[*realkey.Key]bool{pool.Pick(now.Add(time.Minute)): true, pool.Pick(now.Add(time.Minute)): true}
-	if len(seen) != 2 || realkey.NewPool(nil).Pick(now) != realkey.None {
+	seen := map[*realkey.Key]bool{pick(pool, now.Add(time.Minute)): true, pick(pool, now.Add(time.Minute)): true}
+	if len(seen) != 2 || pick(realkey.NewPool(nil), now) != realkey.None {
 		t.Error("keys are not picked in turn")
 	}
 }
+
+// A key that signs is not sent. Neither its secrets nor its signature pass in an answer.
+func TestKey_Signs(t *testing.T) {
+	const session, signature = "FwoGZXIvYXdzEJr//////////wEaDKxEXAMPLEtoken+9=", "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
+	var hashes []string
+	sign := func(r *http.Request, hash string, _ time.Time) (string, error) {
+		hashes = append(hashes, hash)
+		r.Header.Set("Authorization", "SIGNED")
+		return signature, nil
+	}
+	key := realkey.NewSigner(sign, []string{session, oddKey}, "a test's key")
+
+	r := &http.Request{Header: make(http.Header)}
+	key.SetHeader(r.Header)
+	if len(r.Header) != 0 || key.AppendQuery("a=1") != "a=1" || !key.Signs() || newKey(plainKey).Signs() {
+		t.Errorf("the key is placed in %d headers, want none", len(r.Header))
+	}
+	signed, err := key.Sign(r, []byte("abc"), epoch)
+	if err != nil || r.Header.Get("Authorization") != "SIGNED" {
+		t.Fatalf("the request is not signed: %v", err)
+	}
+	if want := "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; len(hashes) != 1 || hashes[0] != want {
+		t.Errorf("the body's hash is %q, want %s", hashes, want)
+	}
+	for name, secret := range map[string]string{"session token": session, "secret key": oddKey, "signature": signature} {
+		text := "the canonical request is " + secret + ", and"
+		if !signed.In(text) || signed.Mask(text) != "the canonical request is ***, and" {
+			t.Errorf("the %s is not found in an answer", name)
+		}
+		for _, isError := range []bool{false, true} {
+			if got, _ := io.ReadAll(signed.Stream(iotest.OneByteReader(strings.NewReader(text)), isError)); strings.Contains(string(got), secret) || len(got) != len(text) {
+				t.Errorf("error=%v: the %s passes in %d bytes of %d", isError, name, len(got), len(text))
+			}
+		}
+	}
+	if key.In(signature) {
+		t.Error("the key itself is changed by a signature")
+	}
+}
+
+var epoch = time.Unix(0, 0)
 
 func BenchmarkStream(b *testing.B) {
 	text := []byte(strings.Repeat(`data: {"choices":[{"delta":{"content":"some words, \"quoted\"\n"}}],"id":"chatcmpl-9x"}`+"\n\n", 400))
@@ -275,6 +324,7 @@ func TestKey_BytesAreUnexported(t *testing.T) {
 		"reads a value":  {"_ = k.value", false},
 		"copies a field": {"var b struct{ bytes string }; b = struct{ bytes string }(*k); _ = b", false},
 		"reads a table":  {"_ = k.tables()", false},
+		"calls a signer": {"_ = k.sign", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source := "package thief\n\nimport (\n\t\"net/http\"\n\t\"github.com/relayapi/caddy-relayapi/internal/realkey\"\n)\n\n" +

@@ -1,14 +1,28 @@
 package realkey
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 )
 
+// places are where the bytes of a text and its end were. nil means where they are.
+type places []int
+
+func (p places) of(i int) int {
+	if p == nil {
+		return i
+	}
+	return p[i]
+}
+
 // plainText undoes the escapings that a client would undo, however often they
 // were applied: those of URLs, of JSON and of HTML, and the zeros of UTF-16. It
 // returns the text, and where each of its bytes and its end were.
-func plainText(text []byte) (plain []byte, at []int) {
+func plainText(text []byte) (plain []byte, at places) {
+	if !bytes.ContainsAny(text, "%\\&\x00") {
+		return text, nil
+	}
 	plain, at = make([]byte, 0, len(text)), make([]int, 0, len(text)+1)
 	for i := 0; i < len(text); {
 		c, width := unescape(text[i:])
@@ -130,7 +144,7 @@ func (k *Key) In(text string) bool {
 
 // PieceIn reports whether a text holds a piece of the key, in whichever escaping.
 func (k *Key) PieceIn(text string) bool {
-	if k.bytes == "" {
+	if k.bytes == "" || len(text) < k.tables().size {
 		return false
 	}
 	found := false
@@ -170,7 +184,7 @@ func (t *table) eachPiece(text []byte, f func(start, end int)) {
 				end = j + t.size
 			}
 		}
-		f(at[i], at[end])
+		f(at.of(i), at.of(end))
 		i = end - 1
 	}
 }

@@ -194,7 +194,7 @@ func (t *table) pendingPiece(text []byte) int {
 		end := string(plain[len(plain)-size:])
 		for _, form := range t.plain {
 			if strings.Contains(form, end) {
-				return len(tail) - at[len(plain)-size]
+				return len(tail) - at.of(len(plain)-size)
 			}
 		}
 	}

@@ -66,10 +66,7 @@ func (k *Key) newTable() *table {
 		t.plain = append(t.plain, hex.EncodeToString([]byte(k.bytes)))
 	}
 	for _, text := range t.plain {
-		for i := 0; i+t.size <= len(text); i++ {
-			h := hash(text[i : i+t.size])
-			t.bits[h/64] |= 1 << (h % 64)
-		}
+		t.note(text)
 	}
 
 	t.needles = append(keyNeedles(k.bytes), exactNeedles(t.plain[1:])...)
@@ -78,6 +75,24 @@ func (k *Key) newTable() *table {
 	}
 	t.longest = len(k.bytes) * maxEscape
 	return t
+}
+
+// note notes the pieces of a text.
+func (t *table) note(text string) {
+	for i := 0; i+t.size <= len(text); i++ {
+		h := hash(text[i : i+t.size])
+		t.bits[h/64] |= 1 << (h % 64)
+	}
+}
+
+// with returns a table for one more text that nobody escapes.
+func (t *table) with(text string) *table {
+	more := *t
+	more.plain = append(slices.Clip(t.plain), text)
+	more.note(text)
+	more.needles = append(slices.Clip(t.needles), exactNeedles([]string{text})...)
+	more.starts[text[0]], more.longest = true, max(t.longest, len(text))
+	return &more
 }
 
 // keyNeedles are the beginnings of a key that no encoder changes, and those in

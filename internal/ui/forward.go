@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 )
@@ -22,6 +22,8 @@ var requests = []struct {
 	{http.MethodGet, "token", token},
 	{http.MethodPatch, "token", token},
 	{http.MethodDelete, "token", token},
+	{http.MethodGet, "calls", list("calls")},
+	{http.MethodDelete, "call", call},
 	{http.MethodGet, "limits", list("limits")},
 	{http.MethodPut, "limits", list("limits")},
 	{http.MethodDelete, "limits", list("limits")},
@@ -49,6 +51,15 @@ func token(query url.Values) (string, error) {
 	return i.Path(), nil
 }
 
+// call returns the path of the call that a query names.
+func call(query url.Values) (string, error) {
+	id := query.Get("id")
+	if id == "" || strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
+		return "", errors.New("id: must be that of a call")
+	}
+	return "/relayapi/calls/" + id, nil
+}
+
 // forward adds the requests of the list to a mux, below /api/.
 func forward(mux *http.ServeMux, ask Ask) {
 	for _, to := range requests {
@@ -63,10 +74,13 @@ func forward(mux *http.ServeMux, ask Ask) {
 				fail(w, http.StatusBadRequest, err.Error())
 				return
 			}
-			body, status, err := readBody(w, r)
+			body, status, err := adminapi.ReadBody(r.Body)
 			if err != nil {
 				fail(w, status, err.Error())
 				return
+			}
+			if len(body) == 0 {
+				body = nil
 			}
 
 			var answer json.RawMessage
@@ -88,19 +102,4 @@ func statusOf(err error) int {
 		return refused.Status
 	}
 	return http.StatusBadGateway
-}
-
-// readBody reads the body of a request. It is nil if there is none.
-func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, err error) {
-	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, adminapi.MaxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", adminapi.MaxBody)
-	case err != nil:
-		return nil, http.StatusBadRequest, errors.New("the request body broke off")
-	case len(body) == 0:
-		return nil, 0, nil
-	}
-	return body, 0, nil
 }

@@ -1,4 +1,5 @@
-// Package ui serves the operator's page: what was used, budgets, and tokens.
+// Package ui serves the operator's page: what was used, calls under way, budgets, and
+// tokens.
 //
 // Caddy's admin endpoint refuses browsers, so the page has a listener of its own on
 // loopback. Three things keep others out:

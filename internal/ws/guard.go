@@ -179,3 +179,34 @@ func (g *Guard) take(h header, payload, frame []byte) (changed []byte, err error
 	}
 	return changed, err
 }
+
+// First shows the first message of a client without holding it up. Later messages are
+// not read. A nil First does nothing.
+type First struct{ guard *Guard }
+
+var errSeen = errors.New("the first message was seen")
+
+// NewFirst returns a First that calls show with the first message, unless that is longer
+// than 64 KiB or compressed.
+func NewFirst(show func(message []byte)) *First {
+	return &First{NewGuard(func(message []byte) ([]byte, error) {
+		show(message)
+		return nil, errSeen
+	}, noMemory{})}
+}
+
+// Follow reads the next part of what the client sent.
+func (f *First) Follow(p []byte) {
+	if f == nil || f.guard == nil {
+		return
+	}
+	if _, err := f.guard.Pass(p); err != nil {
+		f.guard = nil
+	}
+}
+
+// noMemory permits messages that take no more memory than the slack.
+type noMemory struct{}
+
+func (noMemory) Take(int64) bool { return false }
+func (noMemory) Within() bool    { return false }

@@ -280,3 +280,29 @@ func TestTracker_KnowsWhereMessagesEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestFirst_ShowsTheFirstMessage(t *testing.T) {
+	long := strings.Repeat("x", slack+1)
+	for name, tt := range map[string]struct {
+		frames []byte
+		want   []string
+	}{
+		"one frame":   {append(clientFrame(0x81, []byte("one")), clientFrame(0x81, []byte("two"))...), []string{"one"}},
+		"two frames":  {slices.Concat(clientFrame(0x01, []byte("o")), clientFrame(0x89, []byte("ping")), clientFrame(0x80, []byte("ne"))), []string{"one"}},
+		"nothing yet": {clientFrame(0x01, []byte("o")), nil},
+		"a long one":  {append(clientFrame(0x81, []byte(long)), clientFrame(0x81, []byte("two"))...), nil},
+		"compressed":  {append(clientFrame(0xc1, []byte("{}")), clientFrame(0x81, []byte("two"))...), nil},
+	} {
+		for _, size := range []int{len(tt.frames), 1000, 1} {
+			var got []string
+			first := NewFirst(func(message []byte) { got = append(got, string(message)) })
+			for p := tt.frames; len(p) > 0; p = p[min(len(p), size):] {
+				first.Follow(p[:min(len(p), size)])
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("%s, in pieces of %d: got %q, want %q", name, size, got, tt.want)
+			}
+		}
+	}
+	(*First)(nil).Follow([]byte("x"))
+}

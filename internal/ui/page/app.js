@@ -1,10 +1,12 @@
 // The page as a whole: what is shown when, and the dialogs.
 import { ask, byId, day, el } from './dom.js'
 import { onUsage, showUsage } from './usage.js'
+import { showCalls } from './calls.js'
 import { showBudgets } from './budgets.js'
 import { showTokens, startTokens } from './tokens.js'
 
 const every = 10_000 // milliseconds between updates of the page
+const oftener = 2_000 // of the calls under way
 
 const message = byId('message')
 function say(text, bad = false) {
@@ -21,7 +23,8 @@ async function show(...parts) {
   else if (message.classList.contains('error')) say('')
 }
 const budgets = () => showBudgets(removeLimit)
-const showAll = () => show(showUsage, budgets, showTokens)
+const calls = () => showCalls(end)
+const showAll = () => show(showUsage, calls, budgets, showTokens)
 
 async function showProviders() {
   const { usage } = await ask('GET', 'usage', { by: 'provider', from: day(30) })
@@ -94,7 +97,7 @@ byId('copy').addEventListener('click', async () => {
     .then(() => { byId('copy').textContent = 'Copied' }, () => {}) // it is selected, if the browser does not permit this
 })
 
-let chosen // the record that the dialogs for changing and revoking are about
+let chosen // the record or call that a dialog is about
 const limitNames = ['calls_limit', 'tokens_limit', 'usd_limit']
 
 function change(record) {
@@ -133,6 +136,16 @@ onSubmit('revoke', async () => {
   say(`Revoked ${nameOf(chosen)}${ended(revoked.ended_calls)}.`)
 })
 
+function end(call) {
+  chosen = call
+  openDialog('end').querySelector('.name').textContent = `${call.issuer}/${call.token_id}`
+}
+
+onSubmit('end', async () => {
+  const { issuer, token_id: id } = await ask('DELETE', 'call', { id: chosen.id })
+  say(`Ended a call of ${nameOf({ issuer, id })}.`)
+})
+
 onSubmit('limit', async (form) => {
   const scope = text(form, 'scope')
   const limit = { scope }
@@ -161,10 +174,11 @@ for (const button of document.querySelectorAll('[data-closes]')) button.addEvent
 startTokens({ change, revoke, failed })
 onUsage(() => show(showUsage))
 
-// update shows everything, again and again. It waits for one time to end before the next.
-async function update() {
-  if (!document.hidden && !document.querySelector('dialog[open]')) await showAll()
-  setTimeout(update, every)
+// repeat shows something again and again. It waits for one time to end before the next.
+async function repeat(what, after) {
+  if (!document.hidden && !document.querySelector('dialog[open]')) await what()
+  setTimeout(repeat, after, what, after)
 }
-update()
+repeat(showAll, every)
+setTimeout(repeat, oftener, () => show(calls), oftener)
 showProviders().catch(() => {}) // they are only suggestions

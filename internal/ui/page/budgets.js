@@ -1,7 +1,8 @@
 // The operator's limits, and how full they are.
-import { amount, amounts, ask, byId, day, el, fill, minute, quantity } from './dom.js'
+import { amount, ask, byId, day, el, fill, minute, quantity } from './dom.js'
 
 const fullest = 3 // holders that are shown for a limit of each subject, issuer or token
+const unselectable = 20 // rows more, because each issuer may have one without subject or token
 
 // meter shows how full a limit is.
 export function meter({ unit, amount: limit, used, ends }) {
@@ -25,10 +26,13 @@ const nameOf = (holder) => Object.values(holder).join('/')
 // removes.
 export async function showBudgets(remove) {
   const { limits } = await ask('GET', 'limits')
+  const paint = (uses) => fill(byId('limits'), limits.map((limit, i) => row(limit, uses[i], remove)), 'No limit is set besides those in tokens')
+  if (!painted) paint(limits.map(() => [])) // finding the fullest may take a while
+  painted = true
   const find = finder()
-  const rows = await Promise.all(limits.map(async (limit) => row(limit, await find(limit), remove)))
-  fill(byId('limits'), rows, 'No limit is set besides those in tokens')
+  paint(await Promise.all(limits.map(find)))
 }
+let painted = false
 
 function row(limit, uses, remove) {
   const holder = holderOf(limit)
@@ -47,6 +51,11 @@ function row(limit, uses, remove) {
       }, 'Remove')))
 }
 
+// rankings has who used the most. To rank very many takes a while, so a ranking is kept for
+// some times as long as that.
+const rankings = new Map()
+const rest = 20
+
 // finder returns a function that finds how full a limit is for its holder, or for those
 // who used most of it. Tokens' records have that to the unit: usage only tells whose to
 // look at.
@@ -64,15 +73,25 @@ function finder() {
     if (holder.subject === '') return null // the API cannot select it
     return (await ask('GET', 'tokens', { ...holder, limit: 1 })).tokens[0]
   })
-  const usage = cached(async (scope, from) => {
-    const by = { token: 'issuer,token', subject: 'issuer,subject', issuer: 'issuer' }[scope]
-    return (await ask('GET', 'usage', { by, from })).usage.map((used) => ({ used: amounts(used), of: pick(scope, used) }))
+  const largest = cached(async (scope, from, unit) => {
+    const name = JSON.stringify([scope, from, unit])
+    const known = rankings.get(name)
+    if (known?.until > Date.now()) return known.holders
+    const began = Date.now()
+    const holders = await rank(scope, from, unit)
+    rankings.set(name, { holders, until: Date.now() + rest * (Date.now() - began) })
+    return holders
   })
+  const rank = async (scope, from, unit) => {
+    const by = { token: 'issuer,token', subject: 'issuer,subject', issuer: 'issuer' }[scope]
+    const { usage } = await ask('GET', 'usage', { by, from, top: unit, limit: fullest + unselectable })
+    return usage.map((row) => pick(scope, row)).filter(({ subject, id }) => subject !== '' && id !== '').slice(0, fullest)
+  }
 
   return async (limit) => {
     const unit = unitOf(limit)
     const holder = holderOf(limit)
-    const holders = holder ? [holder] : largest(await usage(limit.scope, start(limit.per)), unit)
+    const holders = holder ? [holder] : await largest(limit.scope, start(limit.per), unit)
     const found = await Promise.all(holders.map(async (of) => ({ of, use: inForce(await record(limit.scope, of), limit, unit) })))
     return found.filter(({ use }) => use)
   }
@@ -80,12 +99,6 @@ function finder() {
 
 const pick = (scope, { issuer, subject = '', token }) =>
   (scope === 'token' ? { issuer, id: token } : scope === 'subject' ? { issuer, subject } : { issuer })
-
-function largest(rows, unit) {
-  const key = unit === 'usd' ? 'cost' : unit
-  return rows.filter(({ of }) => of.subject !== '' && of.id !== '')
-    .sort((a, b) => Number(b.used[key] - a.used[key])).slice(0, fullest).map(({ of }) => of)
-}
 
 // start returns the first day of a limit's window. Without a period, it looks back for
 // 30 days.

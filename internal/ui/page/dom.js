@@ -51,6 +51,7 @@ const short = new Intl.NumberFormat('en', { notation: 'compact', maximumSignific
 
 export const count = (n) => grouped.format(n)
 export const shortCount = (n) => short.format(n)
+export const shortBytes = (n) => `${short.format(n)}B`
 export const shortDollars = (n) => `$${n >= 1 || n === 0 ? short.format(n) : Number(n.toPrecision(2))}`
 
 // dollars writes an amount in full, with at least two decimals.

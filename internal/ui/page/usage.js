@@ -3,7 +3,6 @@ import { add, amounts, ask, byId, count, day, dollars, el, nothing, shortCount, 
 import { chart } from './chart.js'
 
 const colors = 8 // the last is for all others together
-const mostRows = 20_000 // of one report; beyond that, the largest are asked for one by one
 
 const unknown = '(none)'
 const metrics = [
@@ -37,30 +36,39 @@ export async function showUsage() {
   }
 }
 
-// load returns the largest series and the rest, each with the amounts of all days.
+// load returns the largest series and the rest, each with the amounts of all days. The
+// relay ranks subjects, of which there may be very many.
 async function load(by, days) {
   const range = { from: days[0], to: days.at(-1) }
   const report = async (query) => (await ask('GET', 'usage', { ...range, ...query })).usage
-  const rows = by === 'subject' ? null : await report({ by: `day,${by}` }) // of subjects there may be very many
-  const ranked = rank(by, rows ?? await report({ by }))
+  return by === 'subject' ? loadLargest(by, days, report) : loadAll(by, days, await report({ by: `day,${by}` }))
+}
+
+function loadAll(by, days, rows) {
+  const ranked = rank(by, rows)
   const names = ranked.slice(0, ranked.length > colors ? colors - 1 : colors)
   const series = new Map(names.map((name, color) => [name, make(name, color, days)]))
   const rest = make(`${ranked.length - names.length} others`, colors - 1, days)
-
-  if (rows || ranked.length * days.length <= mostRows) {
-    for (const row of rows ?? await report({ by: `day,${by}` })) note(series.get(row[by] ?? '') ?? rest, row)
-  } else {
-    await Promise.all([...series].map(async ([name, one]) => {
-      for (const row of await report({ by: 'day', [by]: name })) note(one, row)
-    }))
-    for (const row of await report({ by: 'day' })) note(rest, row)
-    for (const one of series.values()) subtract(rest, one)
-  }
+  for (const row of rows) note(series.get(row[by] ?? '') ?? rest, row)
   return ranked.length > names.length ? [...series.values(), rest] : [...series.values()]
 }
 
-// rank returns the values of a dimension, the costliest first. The API cannot select an
-// empty value, so that is among the others if there are many.
+// loadLargest asks for the largest, and for the days of each. The rest is what remains of
+// the total. The API cannot select an empty value, so that is among the rest.
+async function loadLargest(by, days, report) {
+  const [ranked, totals] = await Promise.all([report({ by, top: 'usd', limit: colors }), report({ by: 'day' })])
+  const names = ranked.map((row) => row[by] ?? '').filter(Boolean).slice(0, colors - 1)
+  const series = names.map((name, color) => make(name, color, days))
+  const rest = make('others', colors - 1, days)
+  for (const row of totals) note(rest, row)
+  await Promise.all(series.map(async (one) => {
+    for (const row of await report({ by: 'day', [by]: one.name })) note(one, row)
+  }))
+  for (const one of series) subtract(rest, one)
+  return rest.sum.calls || rest.sum.cost ? [...series, rest] : series
+}
+
+// rank returns the values of a dimension, the costliest first.
 function rank(by, rows) {
   const sums = new Map()
   for (const row of rows) {
@@ -68,10 +76,8 @@ function rank(by, rows) {
     if (!sums.has(name)) sums.set(name, nothing())
     add(sums.get(name), amounts(row))
   }
-  const last = (name) => (sums.size > colors && name === '' ? 1 : 0)
   const less = (a, b) => (a < b ? 1 : a > b ? -1 : 0)
-  return [...sums].sort(([m, a], [n, b]) =>
-    last(m) - last(n) || less(a.cost, b.cost) || less(a.tokens, b.tokens) || less(a.calls, b.calls)).map(([name]) => name)
+  return [...sums].sort(([, a], [, b]) => less(a.cost, b.cost) || less(a.tokens, b.tokens) || less(a.calls, b.calls)).map(([name]) => name)
 }
 
 const make = (name, color, days) => ({

@@ -1,4 +1,4 @@
-package realkey
+package credential
 
 import (
 	"errors"
@@ -10,8 +10,10 @@ import (
 )
 
 // Credential is where a provider reads its key: in a header, in the query, or in
-// HTTP Basic.
+// HTTP Basic. For AWS, Google and Azure it is what stands for a key.
 type Credential struct {
+	Cloud
+
 	// The header's name.
 	Header string `json:"header,omitempty"`
 
@@ -32,7 +34,7 @@ type Credential struct {
 
 // Check returns what is wrong with a credential.
 func (c *Credential) Check() error {
-	places := 0
+	places := len(c.Kinds())
 	for _, given := range []bool{c.Header != "", c.Query != "", c.Basic} {
 		if given {
 			places++
@@ -40,7 +42,7 @@ func (c *Credential) Check() error {
 	}
 	switch {
 	case places != 1:
-		return errors.New("credential: the key goes in one place; write either header, query or basic")
+		return errors.New("credential: the key goes in one place; write either header, query, basic, aws, google or entra")
 	case c.Prefix != "" && c.Header == "":
 		return errors.New("credential: only a header has a prefix")
 	case c.User != "" && !c.Basic:
@@ -57,6 +59,9 @@ func (c *Credential) Check() error {
 func (c *Credential) Placement(resolve func(ref string) (value string, ok bool)) (provider.Placement, error) {
 	if err := c.Check(); err != nil {
 		return provider.Placement{}, err
+	}
+	if len(c.Kinds()) > 0 {
+		return bearer, nil
 	}
 	if !c.Basic {
 		place := provider.Placement{Header: c.Header, Query: c.Query}
@@ -78,8 +83,8 @@ func (c *Credential) Placement(resolve func(ref string) (value string, ok bool))
 	return provider.BasicPlacement(user), nil
 }
 
-// ParseCredential reads the arguments of a line such as `credential header X-Api-Key`.
-func ParseCredential(args []string, isPlaceholder func(string) bool) (*Credential, error) {
+// Parse reads the arguments of a line such as `credential header X-Api-Key`.
+func Parse(args []string, isPlaceholder func(string) bool) (*Credential, error) {
 	form := ""
 	if len(args) > 0 {
 		form, args = args[0], args[1:]
@@ -97,7 +102,7 @@ func ParseCredential(args []string, isPlaceholder func(string) bool) (*Credentia
 	case form == "basic" && n == 1:
 		c = Credential{Basic: true, User: args[0]}
 	default:
-		return nil, errors.New("write `credential header <name> [<prefix>]`, `credential query <name>` or `credential basic [<user>]`")
+		return nil, errors.New("write `credential header <name> [<prefix>]`, `credential query <name>`, `credential basic [<user>]`, or credential aws, google or entra")
 	}
 
 	if err := c.Check(); err != nil {

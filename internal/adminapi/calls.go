@@ -1,0 +1,60 @@
+package adminapi
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/internal/redact"
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+// Calls are calls under way at one relay, the longest first. There are at most MaxPage.
+type Calls struct {
+	Calls []Call `json:"calls"`
+	Total int    `json:"total"` // of all that are under way
+}
+
+// Call is a call under way.
+type Call struct {
+	ID        string    `json:"id"`
+	Issuer    string    `json:"issuer"`
+	TokenID   string    `json:"token_id"`
+	Subject   string    `json:"subject,omitempty"`
+	Provider  string    `json:"provider"`
+	Model     string    `json:"model,omitempty"` // empty means that neither the request nor the answer has named it so far
+	Since     time.Time `json:"since"`
+	WebSocket bool      `json:"websocket"`
+	Status    int       `json:"status,omitempty"` // of the provider's answer; 0 means none so far
+	BytesIn   int64     `json:"bytes_in"`         // sent to the provider
+	BytesOut  int64     `json:"bytes_out"`        // passed on to the client
+}
+
+// ErrNoCall means that no call under way has an id.
+var ErrNoCall = errors.New("no call under way at this relay has this id; it may have ended, or run at another relay")
+
+// maxName is the longest name of a model that is shown, in bytes.
+const maxName = 128
+
+// NewCalls returns a list of calls as clients see it. It does not show names of models
+// that no terminal should print.
+func NewCalls(all []Call) Calls {
+	slices.SortFunc(all, func(a, b Call) int { return a.Since.Compare(b.Since) })
+	list := Calls{Calls: all[:min(len(all), MaxPage)], Total: len(all)}
+	for i := range list.Calls {
+		if c := &list.Calls[i]; len(c.Model) > maxName || !validLabel(c.Model) {
+			c.Model = ""
+		}
+	}
+	return list
+}
+
+// NewCall returns a call of a token, without what changes during the call. A nil model
+// is not known.
+func NewCall(id string, of *tokenstore.Token, since time.Time, model *string) Call {
+	c := Call{ID: id, Issuer: of.Issuer, TokenID: of.ID, Subject: of.Subject, Provider: of.Provider, Since: since.UTC()}
+	if model != nil {
+		c.Model = redact.Text(*model) // a client may have put its token there
+	}
+	return c
+}
