@@ -156,7 +156,11 @@ func startApp(b *testing.B, caddyfile string) *App {
 		b.Fatal(err)
 	}
 	app := parsed.Apps.Relay
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: b.Context()})
+	if err := caddy.Run(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}}); err != nil { // it has the other apps
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = caddy.Stop() })
+	ctx, cancel := caddy.NewContext(caddy.ActiveContext())
 	b.Cleanup(cancel)
 	if err := errors.Join(app.Provision(ctx), app.Start()); err != nil {
 		b.Fatal(err)

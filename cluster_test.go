@@ -5,6 +5,7 @@ package relayapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -273,7 +274,8 @@ func TestCluster(t *testing.T) {
 	t.Logf("%d faults, %d tokens, %d calls served, %d answered 503", *clusterFaults, len(tokens), served200.Load(), unavailable.Load())
 }
 
-// A token that is revoked by one process ends its streams in another within a second.
+// A token that is revoked by one process ends its streams in another within a second. So
+// does one whose heartbeats stop, also when the relay that got them is gone.
 func TestCluster_RevocationsEndStreamsEverywhere(t *testing.T) {
 	slow(t)
 	server := pgtest.Faulty(t)
@@ -307,6 +309,24 @@ func TestCluster_RevocationsEndStreamsEverywhere(t *testing.T) {
 		if took := time.Since(begin); took > time.Second || !strings.Contains(string(body), codeRevoked) {
 			t.Errorf("stream %d ends after %v with %s", n, took, body)
 		}
+	}
+
+	const ttl = time.Second
+	r := c.request(bearer(c.mint(id("silent"))), chatting(streamBody))
+	r.URL.Host = "127.0.0.1:" + c.nodes[0].port
+	res, err := c.client.Do(r)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("got %v, %v", res, err)
+	}
+	begin := time.Now()
+	alive, err := ledger.Shared().Beat(t.Context(), "backend", "silent", ttl)
+	if err := errors.Join(err, ledger.Close()); err != nil || !alive {
+		t.Fatalf("a heartbeat got %t, %v", alive, err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	if took := time.Since(begin); took < ttl || took > ttl+time.Second || !strings.Contains(string(body), codeRevoked) {
+		t.Errorf("the stream of a silent token ends after %v with %s", took, body)
 	}
 }
 

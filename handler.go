@@ -22,7 +22,6 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/prefix"
 	"github.com/relayapi/caddy-relayapi/internal/redact"
-	"github.com/relayapi/caddy-relayapi/internal/telemetry"
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 	"go.uber.org/zap"
 )
@@ -132,7 +131,7 @@ var admission = []func(*Handler, *call, *http.Request) *refusal{
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	c := newCall(w, r)
 	defer h.finish(c, r)
-	c.trace.Begin(c, func() telemetry.Call { return c.describe(r) })
+	c.trace.Begin(c, r)
 
 	if preflight(c, r) || h.probe(c, r) {
 		c.found.Bare = redact.Shows(r)

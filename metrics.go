@@ -26,9 +26,9 @@ func (c *call) observe(model string, used tokenstore.Usage) {
 	c.trace.Used(&used)
 }
 
-// describe tells what is known of the call.
-func (c *call) describe(r *http.Request) telemetry.Call {
-	d := telemetry.Call{Request: r, Bare: c.found.Bare, Known: c.found.Known, Status: c.outcome.provider, Error: c.outcome.code}
+// Describe implements [telemetry.Source].
+func (c *call) Describe(r *http.Request) telemetry.Call {
+	d := telemetry.Call{Bare: c.found.Bare, Known: c.found.Known, Status: c.outcome.provider, Error: c.outcome.code}
 	if why := ended(c); why != nil && d.Error == "" {
 		d.Error = why.code
 	}

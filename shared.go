@@ -64,6 +64,9 @@ func openStore(ctx context.Context, config *store.Config) (caddy.Destructor, err
 		return nil, err
 	}
 	s.unwatch = stats.Watch(s)
+	if shared := s.Shared(); shared != nil {
+		s.heartbeats.Share(shared, func(i adminapi.Identity) error { return s.revokeSilent(i, caddy.Log().Named("relayapi")) })
+	}
 	go s.live.watch(s.done)
 	return s, nil
 }

@@ -39,6 +39,9 @@ var googleAlso = []Placement{
 
 // vertexRoutes returns the routes of a version of Vertex AI. Claude's are
 // https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude.
+//
+// predict is for embeddings and images. predictLongRunning is a job, whose result is
+// stored.
 func vertexRoutes(version string) []string {
 	location := "/" + version + "/projects/{project}/locations/{location}"
 	return posts(location, "publishers/google/models/*:generateContent", "publishers/google/models/*:streamGenerateContent",

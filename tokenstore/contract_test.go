@@ -27,7 +27,7 @@ var (
 	}, func(place string) error {
 		return pgtest.Exec(place, `
 			DELETE FROM meta; DELETE FROM tokens; DELETE FROM counters; DELETE FROM revocations; DELETE FROM limits; DELETE FROM usage; DELETE FROM usage_days; DELETE FROM warnings;
-			DELETE FROM state; DELETE FROM changes; DELETE FROM rates; DELETE FROM slots; DELETE FROM goose_db_version WHERE version_id > 50`)
+			DELETE FROM state; DELETE FROM changes; DELETE FROM rates; DELETE FROM slots; DELETE FROM heartbeats; DELETE FROM goose_db_version WHERE version_id > 50`)
 	}}
 	kinds = []kind{onSQLite, onPostgres}
 )

@@ -602,7 +602,7 @@ func TestCheckAndBackupOfAStoreInUse(t *testing.T) {
 	tok := newToken("a")
 	admit(t, s, tok, tok.calls(3, 10))
 	summary, err := Check(t.Context(), path)
-	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 8 || len(summary.Damage) != 0 {
+	if err != nil || summary.Tokens != 1 || summary.Counters != 1 || !summary.Birth.Equal(noon) || summary.Schema != 9 || len(summary.Damage) != 0 {
 		t.Errorf("%+v, %v", summary, err)
 	}
 	copied := path + ".backup"

@@ -17,11 +17,11 @@ const (
 	// As for SQLite, see knowToken.
 	knowTokenPostgres = `
 		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen,
-			claimed_calls, claimed_tokens, claimed_nanousd)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+			claimed_calls, claimed_tokens, claimed_nanousd, permits)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (issuer, id) DO UPDATE SET expires_at = greatest(tokens.expires_at, excluded.expires_at),
 			issued_at = greatest(tokens.issued_at, excluded.issued_at), claimed_calls = excluded.claimed_calls,
-			claimed_tokens = excluded.claimed_tokens, claimed_nanousd = excluded.claimed_nanousd
+			claimed_tokens = excluded.claimed_tokens, claimed_nanousd = excluded.claimed_nanousd, permits = excluded.permits
 		WHERE tokens.fingerprint = excluded.fingerprint
 		RETURNING expires_at, disabled <> 0, calls_limit, tokens_limit, nanousd_limit`
 
@@ -176,7 +176,7 @@ func (p *postgresDB) queueTokens(out *pgx.Batch, b *batch) {
 		t := k.token
 		out.Queue(knowTokenPostgres, t.Issuer, t.ID, t.Subject, t.Provider, t.Fingerprint[:],
 			t.IssuedAt.Unix(), t.ExpiresAt.Unix(), p.now().Unix(),
-			claimed(t.Claimed.Calls), claimed(t.Claimed.Tokens), claimed(t.Claimed.NanoUSD)).
+			claimed(t.Claimed.Calls), claimed(t.Claimed.Tokens), claimed(t.Claimed.NanoUSD), t.Permits).
 			QueryRow(func(row pgx.Row) error {
 				r := record{fingerprint: t.Fingerprint}
 				err := row.Scan(&r.expires, &r.disabled, &r.override.Calls, &r.override.Tokens, &r.override.NanoUSD)

@@ -34,6 +34,9 @@ type Record struct {
 	ClaimedTokens  int64 `json:"claimed_tokens,omitzero"`
 	ClaimedNanoUSD int64 `json:"claimed_nanousd,omitzero"`
 
+	// Permits is that of the [Token]. Empty means not known.
+	Permits string `json:"permits,omitempty"`
+
 	// Limits are all limits in force, see [Record.SetLimits].
 	Limits []LimitUse `json:"limits,omitempty"`
 

@@ -13,7 +13,7 @@ import (
 
 // Shared counts what the processes of a store share besides its counters: rates, and
 // calls that are under way. It keeps no history: a crash of the database forgets
-// both, and so does a failover.
+// both, and so does a failover. It also keeps heartbeats, which a crash does not forget.
 //
 // Its methods fail while there is no contact with the database. Limit each process by
 // itself then; that lasts for MaxOffline at most.
@@ -156,6 +156,8 @@ func (s *Shared) clean() {
 			WHERE second < extract(epoch FROM clock_timestamp()) - 120 LIMIT 100000 FOR UPDATE SKIP LOCKED)`,
 		`DELETE FROM slots WHERE (key, node) IN (SELECT key, node FROM slots
 			WHERE expires < extract(epoch FROM clock_timestamp()) - 120 LIMIT 100000 FOR UPDATE SKIP LOCKED)`,
+		fmt.Sprintf(`DELETE FROM heartbeats WHERE (issuer, id) IN (SELECT issuer, id FROM heartbeats
+			WHERE until < %s - %d AND revoked LIMIT 100000 FOR UPDATE SKIP LOCKED)`, serverNow, keptBeats.Milliseconds()),
 	} {
 		_, _ = s.db.db.ExecContext(ctx, statement) // it is tried again in a minute
 	}

@@ -41,7 +41,7 @@ func (s *sqliteDB) know(tx *sql.Tx, b *batch) error {
 		t, r := k.token, record{fingerprint: k.token.Fingerprint}
 		err := stmt.QueryRow(t.Issuer, t.ID, t.Subject, t.Provider, t.Fingerprint[:],
 			t.IssuedAt.Unix(), t.ExpiresAt.Unix(), s.now().Unix(),
-			claimed(t.Claimed.Calls), claimed(t.Claimed.Tokens), claimed(t.Claimed.NanoUSD)).
+			claimed(t.Claimed.Calls), claimed(t.Claimed.Tokens), claimed(t.Claimed.NanoUSD), t.Permits).
 			Scan(&r.expires, &r.disabled, &r.override.Calls, &r.override.Tokens, &r.override.NanoUSD)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):

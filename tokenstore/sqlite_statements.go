@@ -12,11 +12,11 @@ const (
 	// same in both rows, unless an earlier version left them out.
 	knowToken = `
 		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen,
-			claimed_calls, claimed_tokens, claimed_nanousd)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			claimed_calls, claimed_tokens, claimed_nanousd, permits)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (issuer, id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at),
 			issued_at = max(issued_at, excluded.issued_at), claimed_calls = excluded.claimed_calls,
-			claimed_tokens = excluded.claimed_tokens, claimed_nanousd = excluded.claimed_nanousd
+			claimed_tokens = excluded.claimed_tokens, claimed_nanousd = excluded.claimed_nanousd, permits = excluded.permits
 		WHERE fingerprint = excluded.fingerprint
 		RETURNING expires_at, disabled, calls_limit, tokens_limit, nanousd_limit`
 

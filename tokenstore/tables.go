@@ -185,7 +185,7 @@ func (s *tables) acceptSince(t time.Time) error {
 var (
 	selectRecord = `
 		SELECT issuer, id, subject, provider, label, disabled, issued_at, expires_at, first_seen, last_seen,
-			calls_limit, tokens_limit, nanousd_limit, claimed_calls, claimed_tokens, claimed_nanousd, ` +
+			calls_limit, tokens_limit, nanousd_limit, claimed_calls, claimed_tokens, claimed_nanousd, permits, ` +
 		counted("calls") + `, ` + counted("tokens") + `, ` + counted("nanousd") + `, ` + strings.Join(usageColumns[:], ", ") + `
 		FROM tokens `
 
@@ -233,7 +233,7 @@ func scanRecord(row scanner) (Record, error) {
 	var issued, expires, first, last int64
 	into := []any{
 		&r.Issuer, &r.ID, &r.Subject, &r.Provider, &r.Label, &disabled, &issued, &expires, &first, &last,
-		&r.CallsLimit, &r.TokensLimit, &r.NanoUSDLimit, &r.ClaimedCalls, &r.ClaimedTokens, &r.ClaimedNanoUSD,
+		&r.CallsLimit, &r.TokensLimit, &r.NanoUSDLimit, &r.ClaimedCalls, &r.ClaimedTokens, &r.ClaimedNanoUSD, &r.Permits,
 		&r.CallsCounted, &r.TokensCounted, &r.NanoUSDCounted,
 	}
 	usage, done := r.Usage.into()

@@ -97,6 +97,10 @@ type Token struct {
 	// Claimed are the limits in the claims. They are shown to the operator.
 	Claimed Limits
 
+	// Permits tells what else the token permits. It is kept for the operator; the
+	// ledger does not read it.
+	Permits string
+
 	// Limits are the limits that [Ledger.Admit] applies unless the operator has
 	// overridden them: those in the claims, or else the issuer's.
 	Limits Limits

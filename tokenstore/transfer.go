@@ -13,17 +13,18 @@ import (
 	"time"
 )
 
-// The header of an export. Version 1 knew one unit only, see column.
+// The header of an export. Version 1 knew one unit only, and version 2 not what tokens
+// permit, see column.
 const (
 	transferFormat  = "relayapi-store"
-	transferVersion = 2
+	transferVersion = 3
 )
 
 // column is a member of an exported line: a column and its type.
 type column struct {
 	name string
 	kind byte   // 'i'nteger that is not negative, 't'ext, 'b'ytes (base64), or 'n'ull or such an integer
-	lack string // its value in JSON where an export of version 1 lacks it; empty: it has it
+	lack string // its value in JSON where an export of an earlier version lacks it; empty: it has it
 }
 
 // transfer is a table of an export or a copy.
@@ -38,7 +39,7 @@ type transfer struct {
 var transfers = []transfer{
 	{"meta", "meta", 1, columns("key:t value:i")},
 	{"token", "tokens", 2, columns("issuer:t id:t subject:t provider:t fingerprint:b issued_at:i expires_at:i first_seen:i label:t disabled:i " +
-		"calls_limit:n tokens_limit:n:null nanousd_limit:n:null claimed_calls:n:null claimed_tokens:i:0 claimed_nanousd:i:0 last_seen:i " +
+		"calls_limit:n tokens_limit:n:null nanousd_limit:n:null claimed_calls:n:null claimed_tokens:i:0 claimed_nanousd:i:0 permits:t:\"\" last_seen:i " +
 		transferUsage)},
 	{"counter", "counters", 4, columns("scope:t id:t unit:t window_start:i used:i")},
 	{"revocation", "revocations", 3, columns("scope:t issuer:t id:t before:i made_at:i")},
@@ -230,8 +231,8 @@ func importLine(ctx context.Context, tx *sql.Tx, data []byte, version int) error
 		if t.kind != kind {
 			continue
 		}
-		if version == 1 {
-			upgrade(kind, line, t.columns)
+		if version < transferVersion {
+			upgrade(kind, line, t.columns, version)
 		}
 		if len(line) != len(t.columns)+1 {
 			return fmt.Errorf("a %s has %d members", kind, len(t.columns))
@@ -251,9 +252,9 @@ func importLine(ctx context.Context, tx *sql.Tx, data []byte, version int) error
 	return errors.New("is of no kind that this program knows")
 }
 
-// upgrade adds to a line of version 1 what it lacks.
-func upgrade(kind string, line map[string]json.RawMessage, columns []column) {
-	if kind == "limit" { // of calls, the only unit
+// upgrade adds to a line of an earlier version what it lacks.
+func upgrade(kind string, line map[string]json.RawMessage, columns []column, version int) {
+	if kind == "limit" && version == 1 { // of calls, the only unit
 		line["amount"] = line["calls"]
 		delete(line, "calls")
 	}

@@ -133,7 +133,7 @@ func TestImportRefuses(t *testing.T) {
 	}{
 		"nothing":              {nil, "line 1: this is no export"},
 		"something else":       {[]string{"{}\n"}, "line 1: this is no export"},
-		"a later version":      {edit(`"version":2`, `"version":3`), "line 1: the export has version 3"},
+		"a later version":      {edit(`"version":3`, `"version":4`), "line 1: the export has version 4"},
 		"cut short":            {good[:len(good)-1], "cut short"},
 		"a line less":          {slices.Delete(slices.Clone(good), 3, 4), "rows"},
 		"more after the end":   {append(slices.Clone(good), good[2]), "something after it"},

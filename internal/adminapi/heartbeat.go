@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,11 +60,16 @@ func ParseHeartbeat(body []byte) (time.Duration, error) {
 
 // Heartbeats revokes tokens whose heartbeats stop, such as that of a command that was
 // killed. A token has heartbeats from its first one on. They are kept in memory, so a
-// relay that restarts waits for the next one. The zero value is ready to use.
+// relay that restarts waits for the next one, or else in a store, see
+// [Heartbeats.Share]. The zero value is ready to use.
 type Heartbeats struct {
 	mu     sync.Mutex
 	leases map[Identity]*lease
 	closed bool
+
+	store   BeatStore // nil means that there is none
+	stop    context.CancelFunc
+	stopped chan struct{}
 }
 
 // lease is the time that a heartbeat gives a token.
@@ -79,6 +85,9 @@ type lease struct {
 // and again until it succeeds. After that, every heartbeat is answered with
 // [ErrSilent].
 func (h *Heartbeats) Beat(i Identity, ttl time.Duration, revoke func() error) (Heartbeat, error) {
+	if h.store != nil {
+		return h.beatShared(i, ttl)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
@@ -138,6 +147,10 @@ func (h *Heartbeats) expire(i Identity) {
 
 // Forget ends the heartbeats of a token that was revoked otherwise.
 func (h *Heartbeats) Forget(i Identity) {
+	if h.store != nil {
+		_ = h.store.ForgetBeats(context.Background(), i.Issuer, i.ID) // it is revoked anyway
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l := h.leases[i]; l != nil {
@@ -148,6 +161,10 @@ func (h *Heartbeats) Forget(i Identity) {
 
 // Close ends all heartbeats. It revokes no token.
 func (h *Heartbeats) Close() {
+	if h.store != nil {
+		h.stop()
+		<-h.stopped
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
 // revocations counts how often a token was revoked, and when last.
@@ -188,4 +191,62 @@ func TestParseHeartbeat(t *testing.T) {
 			t.Errorf("%s got %s, %v, want %q", tc.body, ttl, err, tc.want)
 		}
 	}
+}
+
+// beatStore is a store of heartbeats in memory.
+type beatStore struct {
+	silent   []tokenstore.Silent
+	silenced []string
+	forgot   []string
+	err      error
+}
+
+func (b *beatStore) Beat(_ context.Context, _, id string, _ time.Duration) (bool, error) {
+	return id != "late", b.err
+}
+
+func (b *beatStore) TakeSilent(context.Context) ([]tokenstore.Silent, error) {
+	taken := b.silent
+	b.silent = nil
+	return taken, b.err
+}
+
+func (b *beatStore) Silenced(_ context.Context, _, id string) error {
+	b.silenced = append(b.silenced, id)
+	return nil
+}
+
+func (b *beatStore) ForgetBeats(_ context.Context, _, id string) error {
+	b.forgot = append(b.forgot, id)
+	return nil
+}
+
+// Heartbeats in a store are revoked by whichever relay finds them silent, and noted only
+// if that succeeded.
+func TestHeartbeats_Share(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h Heartbeats
+		store := &beatStore{silent: []tokenstore.Silent{{Issuer: "relay", ID: "a"}, {Issuer: "relay", ID: "fails"}}}
+		var revoked []string
+		h.Share(store, func(i Identity) error {
+			revoked = append(revoked, i.ID)
+			if i.ID == "fails" {
+				return errors.New("the store is away")
+			}
+			return nil
+		})
+		if got, err := h.Beat(token, time.Second, nil); err != nil || !got.Until.Equal(time.Now().Add(time.Second)) {
+			t.Errorf("a heartbeat got %s, %v", got.Until, err)
+		}
+		if _, err := h.Beat(Identity{"relay", "late"}, time.Second, nil); !errors.Is(err, ErrSilent) {
+			t.Errorf("a late heartbeat got %v, want %v", err, ErrSilent)
+		}
+		h.Forget(token)
+		time.Sleep(lookEvery)
+		synctest.Wait()
+		h.Close()
+		if got, want := fmt.Sprint(revoked, store.silenced, store.forgot), "[a fails] [a] [t1]"; got != want {
+			t.Errorf("revoked, noted and forgot %s, want %s", got, want)
+		}
+	})
 }

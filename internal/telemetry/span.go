@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -17,10 +18,10 @@ const (
 	Issuer  = attribute.Key("relayapi.issuer")
 )
 
-// describe sets the attributes of a call on its span, by the conventions for generative
+// set sets the attributes of a call on its span, by the conventions for generative
 // AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/). asked and
 // answered are the models.
-func describe(span trace.Span, c *Call, asked, answered string, u *used) {
+func (c *Call) set(span trace.Span, r *http.Request, asked, answered string, u *used) {
 	var all []attribute.KeyValue
 	text := func(key attribute.Key, value string) {
 		if value != "" {
@@ -44,7 +45,7 @@ func describe(span trace.Span, c *Call, asked, answered string, u *used) {
 		count(semconv.ServerPortKey, port(c.Base))
 	}
 
-	operation := operationOf(c.Request.URL.Path)
+	operation := operationOf(r.URL.Path)
 	if operation != "" || asked != "" || answered != "" { // other APIs are called too
 		text(semconv.GenAIOperationNameKey, operation)
 		text(semconv.GenAIProviderNameKey, providerName(c.Preset))
@@ -56,19 +57,19 @@ func describe(span trace.Span, c *Call, asked, answered string, u *used) {
 	count(semconv.GenAIUsageCacheCreationInputTokensKey, u.cacheWrite)
 	count(semconv.GenAIUsageOutputTokensKey, u.output)
 	count(semconv.GenAIUsageReasoningOutputTokensKey, u.reasoning)
-	span.SetAttributes(append(all, c.hidden()...)...)
+	span.SetAttributes(append(all, c.hidden(r)...)...)
 }
 
 // hidden replaces what the tracing handler has told of a request in which a token is
 // misplaced.
-func (c *Call) hidden() (all []attribute.KeyValue) {
-	for key, text := range map[attribute.Key]string{semconv.URLPathKey: c.Request.URL.Path, semconv.HTTPRequestMethodOriginalKey: c.Request.Method} {
+func (c *Call) hidden(r *http.Request) (all []attribute.KeyValue) {
+	for key, text := range map[attribute.Key]string{semconv.URLPathKey: r.URL.Path, semconv.HTTPRequestMethodOriginalKey: r.Method} {
 		if safe := redact.Text(text, c.Known...); safe != text {
 			all = append(all, key.String(safe))
 		}
 	}
 	if c.Bare { // a header with a piece of a token is gone by now
-		all = append(all, semconv.UserAgentOriginal(redact.Text(c.Request.UserAgent(), c.Known...)))
+		all = append(all, semconv.UserAgentOriginal(redact.Text(r.UserAgent(), c.Known...)))
 	}
 	return all
 }

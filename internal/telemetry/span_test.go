@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -13,8 +14,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
-func to(path string) *http.Request {
-	r := httptest.NewRequest("POST", path, nil)
+func to(ctx context.Context, path string) *http.Request {
+	r := httptest.NewRequestWithContext(ctx, "POST", path, nil)
 	r.Header.Set("User-Agent", "curl/8")
 	return r
 }
@@ -31,37 +32,38 @@ func TestTrace_DescribesACallOnItsSpan(t *testing.T) {
 		return u
 	}
 	for name, tc := range map[string]struct {
+		path string
 		call Call
 		used []tokenstore.Usage
 		want map[string]any
 	}{
-		"nothing": {Call{Request: to("/")}, nil, map[string]any{}},
-		"a refusal before the token is open": {Call{Error: "invalid_token", Request: to("/v1/chat/completions")}, nil,
+		"nothing": {"/", Call{}, nil, map[string]any{}},
+		"a refusal before the token is open": {"/v1/chat/completions", Call{Error: "invalid_token"}, nil,
 			map[string]any{"error.type": "invalid_token", "gen_ai.operation.name": "chat"}},
-		"a chat": {
-			Call{TokenID: "t1", Issuer: "backend", Preset: "openai", Base: base("https://api.openai.com"), Request: to("/v1/chat/completions"),
+		"a chat": {"/v1/chat/completions",
+			Call{TokenID: "t1", Issuer: "backend", Preset: "openai", Base: base("https://api.openai.com"),
 				Asked: always("gpt-5"), Answered: always("gpt-5-2026-01-01")},
 			[]tokenstore.Usage{{Input: 7, CacheRead: 15, Output: 4, Reasoning: 3}},
 			map[string]any{"relayapi.token_id": "t1", "relayapi.issuer": "backend", "server.address": "api.openai.com", "server.port": int64(443),
 				"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5", "gen_ai.response.model": "gpt-5-2026-01-01",
 				"gen_ai.usage.input_tokens": int64(22), "gen_ai.usage.cache_read.input_tokens": int64(15),
 				"gen_ai.usage.output_tokens": int64(4), "gen_ai.usage.reasoning.output_tokens": int64(3)}},
-		"a session of two responses": {
-			Call{Preset: "bedrock", Base: base("http://127.0.0.1:8080/x"), Request: to("/v1/realtime")},
+		"a session of two responses": {"/v1/realtime",
+			Call{Preset: "bedrock", Base: base("http://127.0.0.1:8080/x")},
 			[]tokenstore.Usage{{Input: 1, AudioInput: 10, CacheWrite: 4, Output: 2}, {ImageInput: 100, CacheWriteHour: 5, AudioOutput: 20, ImageOutput: 200}},
 			map[string]any{"server.address": "127.0.0.1", "server.port": int64(8080), "gen_ai.operation.name": "chat", "gen_ai.provider.name": "aws.bedrock",
 				"gen_ai.usage.input_tokens": int64(120), "gen_ai.usage.cache_creation.input_tokens": int64(9), "gen_ai.usage.output_tokens": int64(222)}},
-		"a token in the path": {Call{Request: to("/v1/x/" + token), Bare: true, Known: []string{token}}, nil,
+		"a token in the path": {"/v1/x/" + token, Call{Bare: true, Known: []string{token}}, nil,
 			map[string]any{"url.path": "/v1/x/***", "user_agent.original": "curl/8"}},
-		"an API of another kind, which fails": {
-			Call{Status: 500, TokenID: "t1", Preset: "twilio", Base: base("http://api.example.com"), Request: to("/2010/Messages.json")}, nil,
+		"an API of another kind, which fails": {"/2010/Messages.json",
+			Call{Status: 500, TokenID: "t1", Preset: "twilio", Base: base("http://api.example.com")}, nil,
 			map[string]any{"relayapi.token_id": "t1", "error.type": "500", "server.address": "api.example.com", "server.port": int64(80)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder := tracetest.NewSpanRecorder()
 			ctx, span := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("").Start(t.Context(), "handler")
 			var call Trace
-			call.Begin(ctx, func() Call { return tc.call })
+			call.Begin(source(func() Call { return tc.call }), to(ctx, tc.path))
 			call.Admitted()
 			for _, u := range tc.used {
 				call.Used(&u)

@@ -7,7 +7,6 @@ package telemetry
 
 import (
 	"cmp"
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -28,8 +27,7 @@ type Call struct {
 	Base   *url.URL // of the provider
 	Status int      // of the provider's answer; 0 means none
 
-	Request *http.Request
-	Bare    bool // something in the request, as it came, may show a token
+	Bare bool // something in the request, as it came, may show a token
 
 	// Asked and Answered return the models that the request and the answer name. They
 	// may be nil.
@@ -38,20 +36,27 @@ type Call struct {
 	Known []string // tokens in the request, of which no piece is told
 }
 
+// Source tells what is known of the call with a request.
+type Source interface {
+	Describe(*http.Request) Call
+}
+
 // Trace follows a call. The zero Trace, of a call that has not begun, tells nothing.
 type Trace struct {
-	call  func() Call
-	span  trace.Span
-	asked string // kept, because the request's body does not last
-	used  used
+	source  Source
+	request *http.Request
+	span    trace.Span
+	asked   string // kept, because the request's body does not last
+	used    used
 }
 
 // used is what the parts of a call used.
 type used struct{ input, cacheRead, cacheWrite, output, reasoning int64 }
 
 // Begin offers the placeholders of a request, and finds its span.
-func (t *Trace) Begin(ctx context.Context, call func() Call) {
-	t.call, t.span = call, trace.SpanFromContext(ctx)
+func (t *Trace) Begin(source Source, r *http.Request) {
+	ctx := r.Context()
+	t.source, t.request, t.span = source, r, trace.SpanFromContext(ctx)
 	if placeholders, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		placeholders.Map(t.placeholder)
 	}
@@ -63,7 +68,7 @@ func (t *Trace) recording() bool { return t.span != nil && t.span.IsRecording() 
 // Admitted notes the model that the request names if a span is to tell it.
 func (t *Trace) Admitted() {
 	if t.recording() {
-		c := t.call()
+		c := t.source.Describe(t.request)
 		t.model(&c)
 	}
 }
@@ -81,8 +86,8 @@ func (t *Trace) Used(part *tokenstore.Usage) {
 // End sets the attributes of the span.
 func (t *Trace) End() {
 	if t.recording() {
-		c := t.call()
-		describe(t.span, &c, t.model(&c), c.answered(), &t.used)
+		c := t.source.Describe(t.request)
+		c.set(t.span, t.request, t.model(&c), c.answered(), &t.used)
 	}
 }
 
@@ -93,7 +98,7 @@ func (t *Trace) placeholder(key string) (value any, known bool) {
 	if !ours && key != "http.auth.user.id" {
 		return nil, false
 	}
-	c := t.call()
+	c := t.source.Describe(t.request)
 	switch name {
 	case "http.auth.user.id":
 		return c.TokenID, c.TokenID != ""

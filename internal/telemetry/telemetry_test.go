@@ -2,11 +2,22 @@ package telemetry
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 )
+
+// source is a call that tells what it is told to.
+type source func() Call
+
+func (s source) Describe(*http.Request) Call { return s() }
+
+// with returns a request as Caddy's server hands it on.
+func with(repl *caddy.Replacer) *http.Request {
+	return to(context.WithValue(context.Background(), caddy.ReplacerCtxKey, repl), "/v1/chat/completions")
+}
 
 func TestTrace_OffersPlaceholders(t *testing.T) {
 	token := "eyJhbGciOiJFQ0RILUVTIn0.." + strings.Repeat("aB3", 20)
@@ -16,7 +27,7 @@ func TestTrace_OffersPlaceholders(t *testing.T) {
 	}
 	repl := caddy.NewEmptyReplacer()
 	var call Trace
-	call.Begin(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl), func() Call { return c })
+	call.Begin(source(func() Call { return c }), with(repl))
 
 	get := func(key, want string, known bool) {
 		t.Helper()
@@ -47,7 +58,7 @@ func TestTrace_OffersPlaceholders(t *testing.T) {
 func TestTrace_TellsNothingOfARequestWithoutAToken(t *testing.T) {
 	repl := caddy.NewEmptyReplacer()
 	var call Trace
-	call.Begin(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl), func() Call { return Call{} })
+	call.Begin(source(func() Call { return Call{} }), with(repl))
 	for _, name := range []string{"token_id", "issuer", "subject", "provider", "model", "error"} {
 		if got, ok := repl.GetString("http.relayapi." + name); got != "" || !ok {
 			t.Errorf("%s: got %q (known: %t), want an empty value", name, got, ok)
@@ -61,10 +72,10 @@ func TestTrace_TellsNothingOfARequestWithoutAToken(t *testing.T) {
 func TestTrace_CostsNothingWhereNobodyLooks(t *testing.T) {
 	repl := caddy.NewEmptyReplacer()
 	var call Trace
-	call.Begin(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl), func() Call {
+	call.Begin(source(func() Call {
 		t.Error("the call is looked at")
 		return Call{}
-	})
+	}), with(repl))
 	call.Admitted()
 	call.End()
 	repl.ReplaceAll("{http.request.uri} {http.error.message}", "")

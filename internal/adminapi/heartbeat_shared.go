@@ -1,0 +1,68 @@
+package adminapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/relayapi/caddy-relayapi/tokenstore"
+)
+
+// lookEvery is how often a relay looks for tokens whose heartbeats have stopped, also
+// those that another relay got. With the time to live of a heartbeat it is how late a
+// token is revoked.
+const lookEvery = 400 * time.Millisecond
+
+// BeatStore keeps the heartbeats of several relays. It is a [tokenstore.Shared].
+type BeatStore interface {
+	Beat(ctx context.Context, issuer, id string, ttl time.Duration) (alive bool, err error)
+	TakeSilent(ctx context.Context) ([]tokenstore.Silent, error)
+	Silenced(ctx context.Context, issuer, id string) error
+	ForgetBeats(ctx context.Context, issuer, id string) error
+}
+
+// Share keeps the heartbeats in a store from now on, so that any relay gets them, and any
+// revokes what has fallen silent. Call it before the first heartbeat.
+func (h *Heartbeats) Share(store BeatStore, revoke func(Identity) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	h.store, h.stop, h.stopped = store, cancel, make(chan struct{})
+	go func() {
+		defer close(h.stopped)
+		tick := time.NewTicker(lookEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				h.revokeSilent(ctx, revoke)
+			}
+		}
+	}()
+}
+
+// revokeSilent revokes the tokens that have fallen silent. One that fails is taken again
+// by some relay, after a moment.
+func (h *Heartbeats) revokeSilent(ctx context.Context, revoke func(Identity) error) {
+	silent, err := h.store.TakeSilent(ctx)
+	if err != nil {
+		return // the relay admits nothing either, if that goes on
+	}
+	for _, t := range silent {
+		if revoke(Identity{Issuer: t.Issuer, ID: t.ID}) == nil {
+			_ = h.store.Silenced(ctx, t.Issuer, t.ID) // if it fails, the token is revoked once more
+		}
+	}
+}
+
+// beatShared is Beat for several relays.
+func (h *Heartbeats) beatShared(i Identity, ttl time.Duration) (Heartbeat, error) {
+	until := time.Now().Add(ttl)
+	alive, err := h.store.Beat(context.Background(), i.Issuer, i.ID, ttl)
+	switch {
+	case err != nil:
+		return Heartbeat{}, err
+	case !alive:
+		return Heartbeat{}, ErrSilent
+	}
+	return Heartbeat{Until: until.UTC()}, nil
+}
