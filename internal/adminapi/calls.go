@@ -36,25 +36,22 @@ var ErrNoCall = errors.New("no call under way at this relay has this id; it may 
 // maxName is the longest name of a model that is shown, in bytes.
 const maxName = 128
 
-// NewCalls returns a list of calls as clients see it. It does not show names of models
-// that no terminal should print.
+// NewCalls returns a list of calls as clients see it.
 func NewCalls(all []Call) Calls {
 	slices.SortFunc(all, func(a, b Call) int { return a.Since.Compare(b.Since) })
-	list := Calls{Calls: all[:min(len(all), MaxPage)], Total: len(all)}
-	for i := range list.Calls {
-		if c := &list.Calls[i]; len(c.Model) > maxName || !validLabel(c.Model) {
-			c.Model = ""
-		}
-	}
-	return list
+	return Calls{Calls: all[:min(len(all), MaxPage)], Total: len(all)}
 }
 
 // NewCall returns a call of a token, without what changes during the call. A nil model
-// is not known.
-func NewCall(id string, of *tokenstore.Token, since time.Time, model *string) Call {
+// is not known. One that holds a piece of a known secret, as a client may have put its
+// token there, is shown without it, and one that no terminal should print is not shown.
+func NewCall(id string, of *tokenstore.Token, since time.Time, model *string, known []string) Call {
 	c := Call{ID: id, Issuer: of.Issuer, TokenID: of.ID, Subject: of.Subject, Provider: of.Provider, Since: since.UTC()}
-	if model != nil {
-		c.Model = redact.Text(*model) // a client may have put its token there
+	if model == nil {
+		return c
+	}
+	if name := redact.Text(*model, known...); len(name) <= maxName && validLabel(name) {
+		c.Model = name
 	}
 	return c
 }
