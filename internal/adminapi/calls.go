@@ -22,7 +22,7 @@ type Call struct {
 	TokenID   string    `json:"token_id"`
 	Subject   string    `json:"subject,omitempty"`
 	Provider  string    `json:"provider"`
-	Model     string    `json:"model,omitempty"` // empty means that neither the request nor the answer has named it so far
+	Model     string    `json:"model,omitempty"` // empty means that it is unknown so far
 	Since     time.Time `json:"since"`
 	WebSocket bool      `json:"websocket"`
 	Status    int       `json:"status,omitempty"` // of the provider's answer; 0 means none so far
@@ -36,8 +36,8 @@ var ErrNoCall = errors.New("no call under way at this relay has this id; it may 
 // maxName is the longest name of a model that is shown, in bytes.
 const maxName = 128
 
-// NewCalls returns a list of calls as clients see it. It does not show names of models
-// that no terminal should print.
+// NewCalls returns a list of calls as clients see it. It drops names of models that a
+// terminal should not print.
 func NewCalls(all []Call) Calls {
 	slices.SortFunc(all, func(a, b Call) int { return a.Since.Compare(b.Since) })
 	list := Calls{Calls: all[:min(len(all), MaxPage)], Total: len(all)}
@@ -49,8 +49,8 @@ func NewCalls(all []Call) Calls {
 	return list
 }
 
-// NewCall returns a call of a token, without what changes during the call. A nil model
-// is not known.
+// NewCall returns a call of a token, without the values that change during the call. A
+// nil model means unknown.
 func NewCall(id string, of *tokenstore.Token, since time.Time, model *string) Call {
 	c := Call{ID: id, Issuer: of.Issuer, TokenID: of.ID, Subject: of.Subject, Provider: of.Provider, Since: since.UTC()}
 	if model != nil {
