@@ -72,8 +72,8 @@ func limitText(l adminapi.LimitUse) string {
 	return text
 }
 
-// origin returns where a token's own limit comes from, after a comma; empty for the
-// limits of the operator in "limit list".
+// origin returns the source of a token's own limit, after a comma. It is empty for the
+// limits of the operator.
 func origin(r *adminapi.Record, l adminapi.LimitUse) string {
 	if l.Scope != tokenstore.ScopeToken || l.Per != "" {
 		return ""
@@ -97,7 +97,7 @@ func origin(r *adminapi.Record, l adminapi.LimitUse) string {
 	case claimed.N > 0:
 		return ", in its claims"
 	}
-	return ", as its issuer's tokens have"
+	return ", the default of its issuer"
 }
 
 // limitLines returns a line about each limit in force.
@@ -144,7 +144,7 @@ func printRecord(w io.Writer, r *adminapi.Record) error {
 	u := &r.Usage
 	row("calls", fmt.Sprintf("%d: %d succeeded, %d client errors, %d provider errors", u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors))
 	if u.Unmetered > 0 {
-		row("unmetered", fmt.Sprintf("%d calls, whose usage the provider did not tell", u.Unmetered))
+		row("unmetered", fmt.Sprintf("%d calls, whose usage the provider did not report", u.Unmetered))
 	}
 	for _, k := range kinds {
 		if n := k.of(u); n > 0 {
@@ -153,7 +153,7 @@ func printRecord(w io.Writer, r *adminapi.Record) error {
 	}
 	cost := dollarsOrDash(u.CostUSD)
 	if u.OverrunUSD > 0 {
-		cost += fmt.Sprintf(", of it $%s beyond what the calls reserved", u.OverrunUSD)
+		cost += fmt.Sprintf(", including $%s beyond what the calls reserved", u.OverrunUSD)
 	}
 	row("cost", cost)
 	row("bytes", fmt.Sprintf("%d in, %d out", u.BytesIn, u.BytesOut))

@@ -33,7 +33,7 @@ var ErrTooLong = fmt.Errorf("the claims are longer than %d bytes", MaxBody)
 // brokeOff is an error of reading a body. Its text is the same for all.
 type brokeOff struct{ cause error }
 
-func (brokeOff) Error() string { return "the request's body broke off" }
+func (brokeOff) Error() string { return "the request body was cut short" }
 
 func (e brokeOff) Unwrap() error { return e.cause }
 
