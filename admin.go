@@ -261,14 +261,11 @@ func (r *adminRequest) limitReader() *limits.Reader { return newLimitReader(r.Co
 // issued returns what the issuer of a token may grant, and the limits of the user whose
 // login it is.
 func (r *adminRequest) issued(of *tokenstore.Record) (grant.Issuer, []tokenstore.Limit) {
-	issuer, permits := r.app.Issuers[of.Issuer], adminapi.PermitsOf(of)
+	issuer := r.app.Issuers[of.Issuer]
 	if issuer == nil || issuer.Login == nil {
 		return r.app.grants[of.Issuer], nil
 	}
-	plan := -1
-	if permits != nil {
-		plan, _ = issuer.Login.verifier.RuleOf(permits.Plan)
-	}
+	plan, _ := issuer.Login.verifier.RuleOf(adminapi.PlanOf(of))
 	return r.relay.tokens.userGrant(of.Issuer, plan)
 }
 

@@ -48,6 +48,14 @@ func PermitsOf(r *tokenstore.Record) *Permits {
 	return p
 }
 
+// PlanOf returns the plan of the login's user that a record is of; empty means unknown.
+func PlanOf(r *tokenstore.Record) string {
+	if p := PermitsOf(r); p != nil {
+		return p.Plan
+	}
+	return ""
+}
+
 // IssuerStatus is what the tokens of an issuer may use.
 type IssuerStatus struct {
 	Issuer string       `json:"issuer"`

@@ -178,8 +178,16 @@ func (q *Request) Answer(m *Minted, now time.Time) any {
 	return a
 }
 
-// CheckDraft returns what a back-end may not write in a draft.
-func (m *Minter) CheckDraft(draft *grant.Claims) error {
+// Mint mints a token for a back-end.
+func (s *SecretIssuer) Mint(draft *grant.Claims, now time.Time) (*Minted, error) {
+	if err := s.check(draft); err != nil {
+		return nil, err
+	}
+	return s.Minter.Mint(draft, now)
+}
+
+// check returns what a back-end may not write in a draft.
+func (m *Minter) check(draft *grant.Claims) error {
 	switch may := m.Issuer; {
 	case draft.Issuer != "" && draft.Issuer != may.Name:
 		return &grant.Denial{Reason: grant.BeyondGrant, Rule: "iss: this secret mints only as " + may.Name}
