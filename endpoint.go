@@ -249,6 +249,7 @@ func newMintEndpoint(app *App, logger *zap.Logger) (*mintEndpoint, error) {
 // ServeHTTP answers a POST whose body has a token's claims, or asks for an exchange.
 func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c, q := newCall(w, r), mint.NewRequest(r)
+	defer c.held.client.Stop()
 	e.warning.Check(r, e.logger)
 	origin := r.Header.Get("Origin")
 	if e.app.mintsAt(origin) && cors.Preflight(w.Header(), r) {

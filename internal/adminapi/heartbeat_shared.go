@@ -12,9 +12,14 @@ import (
 // after its last heartbeat has expired.
 const lookEvery = 400 * time.Millisecond
 
+// afterOutage is how long a relay revokes nothing after the store was away. In the meantime
+// no relay could take a heartbeat.
+const afterOutage = 5 * time.Second
+
 // BeatStore keeps the heartbeats of several relays. It is a [tokenstore.Shared].
 type BeatStore interface {
 	Beat(ctx context.Context, issuer, id string, ttl time.Duration) (alive bool, err error)
+	Reachable(ctx context.Context) error
 	TakeSilent(ctx context.Context) ([]tokenstore.Silent, error)
 	Silenced(ctx context.Context, issuer, id string) error
 	ForgetBeats(ctx context.Context, issuer, id string) error
@@ -29,12 +34,18 @@ func (h *Heartbeats) Share(store BeatStore, revoke func(Identity) error) {
 		defer close(h.stopped)
 		tick := time.NewTicker(lookEvery)
 		defer tick.Stop()
+		var patient time.Time // until then
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
-				h.revokeSilent(ctx, revoke)
+			case now := <-tick.C:
+				switch {
+				case h.store.Reachable(ctx) != nil:
+					patient = time.Now().Add(afterOutage)
+				case !now.Before(patient):
+					h.revokeSilent(ctx, revoke)
+				}
 			}
 		}
 	}()
