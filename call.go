@@ -216,7 +216,7 @@ func ended(ctx context.Context) *refusal {
 // shown returns a call that is registered as the admin API shows it.
 func (c *call) shown(id string) adminapi.Call {
 	out := &c.outcome
-	shown := adminapi.NewCall(id, c.permit.token, c.start, out.model.Load())
+	shown := adminapi.NewCall(id, c.permit.token, c.start, out.model.Load(), c.found.Known)
 	shown.WebSocket, shown.Status = c.target.socket, int(out.status.Load())
 	shown.BytesIn, shown.BytesOut = out.bytesIn.Load(), out.bytesOut.Load()
 	return shown

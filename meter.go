@@ -221,7 +221,7 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 	if c.target.socket {
 		return
 	}
-	meter := d.NewMeter(request, dialect.Answer{Status: res.StatusCode, ContentType: kind, Header: res.Header})
+	meter := d.NewMeter(request, dialect.Answer{Status: res.StatusCode, ContentType: kind, Header: res.Header, Several: s.quote.Several()})
 	if meter == nil {
 		return
 	}
@@ -231,7 +231,7 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 	}
 
 	s.answer = metering.NewReader(res.Body, meter, s.asks)
-	s.answer.Named = c.outcome.named
+	s.answer.Named = func(model string) { c.outcome.named(c.target.key.Mask(model)) }
 	if c.waits.Load() {
 		s.answer.Lingers = func() bool { return ended(ctx) == nil }
 	}

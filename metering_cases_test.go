@@ -89,11 +89,15 @@ const (
 	called     = `{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"t","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}],"usage":null}`
 	askingBody = `{"stream_options":{"include_usage":true},"model":"m","stream":true,"max_tokens":10,"messages":[{"role":"user","content":"hello"}]}`
 
-	claudeBody  = `{"model":"m","max_tokens":10,"stream":true,"messages":[{"role":"user","content":"hello"}]}`
-	geminiBody  = `{"contents":[{"parts":[{"text":"hello"}]}],"generationConfig":{"maxOutputTokens":10}}`
-	replyBody   = `{"model":"m","stream":true,"max_output_tokens":10,"input":"hello"}`
-	vectorBody  = `{"model":"vector","input":"hello"}`
-	createReply = `{"type":"response.create","model":"m","max_output_tokens":100,"input":"hi"}`
+	claudeBody   = `{"model":"m","max_tokens":10,"stream":true,"messages":[{"role":"user","content":"hello"}]}`
+	geminiBody   = `{"contents":[{"parts":[{"text":"hello"}]}],"generationConfig":{"maxOutputTokens":10}}`
+	geminiStream = "/v1beta/models/m:streamGenerateContent?alt=sse"
+	geminiTwo    = `{"contents":[{"parts":[{"text":"hello"}]}],"generationConfig":{"maxOutputTokens":10,"candidateCount":2}}`
+	geminiFirst  = `{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":4,"totalTokenCount":13},"modelVersion":"m"}`
+	geminiSecond = `{"candidates":[{"content":{"parts":[{"text":"b"}]},"finishReason":"STOP","index":1}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":8,"totalTokenCount":17},"modelVersion":"m"}`
+	replyBody    = `{"model":"m","stream":true,"max_output_tokens":10,"input":"hello"}`
+	vectorBody   = `{"model":"vector","input":"hello"}`
+	createReply  = `{"type":"response.create","model":"m","max_output_tokens":100,"input":"hi"}`
 )
 
 var (
@@ -206,6 +210,14 @@ var meteringCases = map[string]meteringCase{
 
 	// https://www.otari.ai/docs: a reservation leaks if the client leaves at the end
 	"5 the client leaves at [DONE]": {body: askingBody, answer: append(usual22, ": the end\n\n"), leaves: 4, used: used22, cost: usageNano},
+
+	// Each of several candidates finishes by itself, and the stream has no other end.
+	"11 two candidates of Gemini's": {provider: "gemini", path: geminiStream, body: geminiTwo, answer: []string{geminiFirst, geminiSecond},
+		used: tokenstore.Usage{Input: 9, Output: 8}, cost: 9*2000 + 8*10_000},
+	"11 the same, and the stream breaks after the first": {provider: "gemini", path: geminiStream, body: geminiTwo, answer: []string{geminiFirst}, breaks: true,
+		used: tokenstore.Usage{Input: 9, Output: 4, Unmetered: 1}, cost: 2 * (int64(len(geminiTwo))*2000 + 2*10*10_000)}, // the tier may cost twice as much
+	"11 the client leaves after the first": {provider: "gemini", path: geminiStream, body: geminiTwo, leaves: 1, answer: []string{geminiFirst, geminiSecond},
+		used: tokenstore.Usage{Input: 9, Output: 8}, cost: 9*2000 + 8*10_000},
 
 	// QuantumNous/new-api#4168
 	"6 gone before any byte, and no head comes": {answer: []string{}, status: -1, leaves: -1, used: untold},

@@ -128,6 +128,7 @@ const (
 	wordError
 	wordDone
 	wordFinish
+	wordCandidate   // the number of a candidate
 	wordQuery       // a query of a hosted search
 	wordOwnKey      // whether the caller's own key paid for the model
 	wordID          // the ID of a response
@@ -366,7 +367,7 @@ var (
 		"modelVersion": wordModel, "response.modelVersion": wordModel,
 		"service_tier": wordTier, "response.service_tier": wordTier, "serviceTier.type": wordTier,
 		"type": wordType, "event_type": wordType,
-		"error": wordError, "done": wordDone, "candidates[].finishReason": wordFinish,
+		"error": wordError, "done": wordDone, "candidates[].finishReason": wordFinish, "candidates[].index": wordCandidate,
 	}
 )
 

@@ -173,9 +173,13 @@ func (u Usage) plus(v Usage) Usage {
 	return u
 }
 
+// complete reports whether the answer told that it is complete. A stream of several
+// candidates does not tell which is the last to finish.
+func (s *sink) complete() bool { return s.done || s.finished && (s.ended || !s.several) }
+
 // reading returns the result.
 func (s *sink) reading() Reading {
-	r := Reading{Model: s.model, Tier: s.tier, Failed: s.failed, Done: s.done && !s.cut}
+	r := Reading{Model: s.model, Tier: s.tier, Failed: s.failed, Done: s.complete() && !s.cut}
 	if s.fast {
 		r.Tier = "fast"
 	}

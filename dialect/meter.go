@@ -12,6 +12,7 @@ type Answer struct {
 	Status      int
 	ContentType string
 	Header      http.Header // may be nil
+	Several     bool        // the request asked for several answers in one
 }
 
 // Meter reads the usage from an answer in pieces of any length. It delays nothing, and
@@ -70,7 +71,7 @@ func (d *Dialect) NewMeter(r *Request, a Answer) *Meter {
 		return nil
 	}
 	f := row.form
-	m := &Meter{sink: sink{form: f}}
+	m := &Meter{sink: sink{form: f, several: a.Several}}
 	buildGraphs()
 	m.walk.root, m.walk.sink = f.watched, &m.sink
 	m.walk.reset()
@@ -109,6 +110,13 @@ func (m *Meter) Write(p []byte) (int, error) {
 		m.frame.write(p, m)
 	}
 	return len(p), nil
+}
+
+// End tells the meter that the answer came to its end, and did not break off.
+func (m *Meter) End() {
+	if m != nil {
+		m.sink.ended = true
+	}
 }
 
 // Model returns the model that the answer has named so far; empty means none.

@@ -194,6 +194,41 @@ func TestMeter_ReadsFixtures(t *testing.T) {
 	}
 }
 
+// A stream of several candidates tells with each that it is finished. What it has used is
+// whole when all of them are, which only its end tells.
+func TestMeter_WaitsForAllCandidates(t *testing.T) {
+	const path = "/v1beta/models/m:streamGenerateContent"
+	first := `data: {"candidates":[{"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":4}}` + "\n\n"
+	unnumbered := strings.Replace(first, `,"index":0`, "", 1)
+	second := strings.Replace(first, `"index":0`, `"index":1`, 1)
+	whole := "[" + strings.TrimPrefix(first, "data: ") + "]"
+	for name, tc := range map[string]struct {
+		answer      Answer
+		body        string
+		done, ended bool // before and at the end
+	}{
+		"one":                         {Answer{ContentType: "text/event-stream"}, first, true, true},
+		"one without a number":        {Answer{ContentType: "text/event-stream"}, unnumbered, true, true},
+		"the first of several":        {Answer{ContentType: "text/event-stream", Several: true}, first, false, true},
+		"two that nobody announced":   {Answer{ContentType: "text/event-stream"}, first + second, false, true},
+		"several that are unfinished": {Answer{ContentType: "text/event-stream", Several: true}, strings.Replace(first, `"finishReason":"STOP",`, "", 1), false, false},
+		"a whole list of several":     {Answer{ContentType: "application/json", Several: true}, whole, true, true},
+		"a list that is cut":          {Answer{ContentType: "application/json", Several: true}, strings.TrimSuffix(whole, "]"), false, false},
+		"an error after the first":    {Answer{ContentType: "text/event-stream", Several: true}, first + "data: {\"error\":{\"code\":500}}\n\n", false, false},
+	} {
+		tc.answer.Status = 200
+		d, _ := Lookup("gemini")
+		m := d.NewMeter(&Request{Method: "POST", Path: path}, tc.answer)
+		_, _ = m.Write([]byte(tc.body))
+		done := m.Reading().Done
+		m.End()
+		if ended := m.Reading().Done; done != tc.done || ended != tc.ended {
+			t.Errorf("%s: got done %t, at the end %t; want %t, %t", name, done, ended, tc.done, tc.ended)
+		}
+	}
+	(*Meter)(nil).End()
+}
+
 // Every fixture is cut in two at every byte, and into single bytes.
 func TestMeter_ReadsAlikeHoweverSplit(t *testing.T) {
 	for _, f := range fixtures {

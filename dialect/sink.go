@@ -32,6 +32,9 @@ type sink struct {
 	failed    bool
 	cut       bool // whether an error came after the usage, which is not the last then
 	done      bool
+	finished  bool // whether a candidate of Gemini's is finished
+	several   bool // whether there are more of them, each of which finishes by itself
+	ended     bool // whether the answer came to its end
 }
 
 // sign is a text with a meaning for a meter.
@@ -231,7 +234,7 @@ func (s *sink) text(l leaf, text []byte) {
 	case wordError:
 		s.failed = s.failed || len(text) > 0
 	case wordFinish:
-		s.done = true
+		s.finished = true
 	case wordQuery:
 		s.searches++
 	default:
@@ -248,6 +251,9 @@ func (s *sink) literal(l leaf, text []byte) {
 			s.current.set(q, n)
 		}
 		return
+	}
+	if l == wordCandidate {
+		s.several = s.several || string(text) != "0"
 	}
 	if string(text) != "true" {
 		return

@@ -19,13 +19,13 @@ const serverNow = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
 type Silent struct{ Issuer, ID string }
 
 // Beat gives a token time until its next heartbeat, whichever process gets that. It
-// reports false if the time was over before this one.
+// reports false if some process has found the time over before this one.
 func (s *Shared) Beat(ctx context.Context, issuer, id string, ttl time.Duration) (alive bool, err error) {
 	err = s.beats(ctx, func(ctx context.Context) error {
 		result, err := s.db.db.ExecContext(ctx, `
 			INSERT INTO heartbeats (issuer, id, until) VALUES ($1, $2, `+serverNow+` + $3)
 			ON CONFLICT (issuer, id) DO UPDATE SET until = excluded.until
-			WHERE NOT heartbeats.revoked AND heartbeats.until > `+serverNow, issuer, id, ttl.Milliseconds())
+			WHERE NOT heartbeats.revoked AND heartbeats.claimed = 0`, issuer, id, ttl.Milliseconds())
 		if err != nil {
 			return err
 		}
@@ -34,6 +34,11 @@ func (s *Shared) Beat(ctx context.Context, issuer, id string, ttl time.Duration)
 		return err
 	})
 	return alive, err
+}
+
+// Reachable returns why no heartbeat can be taken, or nil.
+func (s *Shared) Reachable(ctx context.Context) error {
+	return s.beats(ctx, s.db.db.PingContext)
 }
 
 // TakeSilent returns tokens whose time is over. Each is returned to one process, which

@@ -22,7 +22,7 @@ type Call struct {
 	TokenID   string    `json:"token_id"`
 	Subject   string    `json:"subject,omitempty"`
 	Provider  string    `json:"provider"`
-	Model     string    `json:"model,omitempty"` // empty means that neither the request nor the answer has named it so far
+	Model     string    `json:"model,omitempty"` // empty means that it is unknown so far
 	Since     time.Time `json:"since"`
 	WebSocket bool      `json:"websocket"`
 	Status    int       `json:"status,omitempty"` // of the provider's answer; 0 means none so far
@@ -36,25 +36,22 @@ var ErrNoCall = errors.New("no call under way at this relay has this id; it may 
 // maxName is the longest name of a model that is shown, in bytes.
 const maxName = 128
 
-// NewCalls returns a list of calls as clients see it. It does not show names of models
-// that no terminal should print.
+// NewCalls returns a list of calls as clients see it.
 func NewCalls(all []Call) Calls {
 	slices.SortFunc(all, func(a, b Call) int { return a.Since.Compare(b.Since) })
-	list := Calls{Calls: all[:min(len(all), MaxPage)], Total: len(all)}
-	for i := range list.Calls {
-		if c := &list.Calls[i]; len(c.Model) > maxName || !validLabel(c.Model) {
-			c.Model = ""
-		}
-	}
-	return list
+	return Calls{Calls: all[:min(len(all), MaxPage)], Total: len(all)}
 }
 
-// NewCall returns a call of a token, without what changes during the call. A nil model
-// is not known.
-func NewCall(id string, of *tokenstore.Token, since time.Time, model *string) Call {
+// NewCall returns a call of a token, without the values that change during the call. A
+// nil model means unknown. A client may have put its token there, so pieces of known
+// secrets are blanked. Names that a terminal should not print are dropped.
+func NewCall(id string, of *tokenstore.Token, since time.Time, model *string, known []string) Call {
 	c := Call{ID: id, Issuer: of.Issuer, TokenID: of.ID, Subject: of.Subject, Provider: of.Provider, Since: since.UTC()}
-	if model != nil {
-		c.Model = redact.Text(*model) // a client may have put its token there
+	if model == nil {
+		return c
+	}
+	if name := redact.Text(*model, known...); len(name) <= maxName && validLabel(name) {
+		c.Model = name
 	}
 	return c
 }

@@ -27,20 +27,21 @@ func TestNewCalls_ListsTheLongestFirst(t *testing.T) {
 }
 
 // Models are named by clients and providers.
-func TestNewCalls_ShowsNoModelThatHarms(t *testing.T) {
+func TestNewCall_ShowsNoModelThatHarms(t *testing.T) {
 	token := "eyJ" + strings.Repeat("hbGciOiJFQ0RILUVT", 8)
+	known := []string{"eyJhbGciOiJFQ0RILUVTIn0..the-middle-of-a-token"}
 	for model, want := range map[string]string{
 		"gpt-5.6-sol":              "gpt-5.6-sol",
 		"x\x1b[2J":                 "",
 		strings.Repeat("m", 129):   "",
 		"a " + token + "..." + "b": "a ***",
+		"a the-middle-of-a-token":  "a ***",
 	} {
-		list := NewCalls([]Call{NewCall("1", new(tokenstore.Token), time.Now(), &model)})
-		if got := list.Calls[0].Model; got != want {
+		if got := NewCall("1", new(tokenstore.Token), time.Now(), &model, known).Model; got != want {
 			t.Errorf("model %.20q is shown as %q, want %q", model, got, want)
 		}
 	}
-	if got := NewCall("1", new(tokenstore.Token), time.Now(), nil).Model; got != "" {
+	if got := NewCall("1", new(tokenstore.Token), time.Now(), nil, known).Model; got != "" {
 		t.Errorf("an unknown model is shown as %q", got)
 	}
 }

@@ -7,21 +7,26 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// lookEvery is how often a relay looks for tokens whose heartbeats have stopped, also
-// those that another relay got. With the time to live of a heartbeat it is how late a
-// token is revoked.
+// lookEvery is how often a relay looks for tokens whose heartbeats have stopped,
+// including those that other relays received. A token is revoked at most this long
+// after its last heartbeat has expired.
 const lookEvery = 400 * time.Millisecond
+
+// afterOutage is how long a relay revokes nothing after the store was away. In the meantime
+// no relay could take a heartbeat.
+const afterOutage = 5 * time.Second
 
 // BeatStore keeps the heartbeats of several relays. It is a [tokenstore.Shared].
 type BeatStore interface {
 	Beat(ctx context.Context, issuer, id string, ttl time.Duration) (alive bool, err error)
+	Reachable(ctx context.Context) error
 	TakeSilent(ctx context.Context) ([]tokenstore.Silent, error)
 	Silenced(ctx context.Context, issuer, id string) error
 	ForgetBeats(ctx context.Context, issuer, id string) error
 }
 
-// Share keeps the heartbeats in a store from now on, so that any relay gets them, and any
-// revokes what has fallen silent. Call it before the first heartbeat.
+// Share keeps the heartbeats in a store from now on, so that any relay can receive
+// them, and any relay can revoke silent tokens. Call it before the first heartbeat.
 func (h *Heartbeats) Share(store BeatStore, revoke func(Identity) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.store, h.stop, h.stopped = store, cancel, make(chan struct{})
@@ -29,23 +34,29 @@ func (h *Heartbeats) Share(store BeatStore, revoke func(Identity) error) {
 		defer close(h.stopped)
 		tick := time.NewTicker(lookEvery)
 		defer tick.Stop()
+		var patient time.Time // until then
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
-				h.revokeSilent(ctx, revoke)
+			case now := <-tick.C:
+				switch {
+				case h.store.Reachable(ctx) != nil:
+					patient = time.Now().Add(afterOutage)
+				case !now.Before(patient):
+					h.revokeSilent(ctx, revoke)
+				}
 			}
 		}
 	}()
 }
 
-// revokeSilent revokes the tokens that have fallen silent. One that fails is taken again
-// by some relay, after a moment.
+// revokeSilent revokes the tokens that have fallen silent. If a revocation fails, some
+// relay soon tries again.
 func (h *Heartbeats) revokeSilent(ctx context.Context, revoke func(Identity) error) {
 	silent, err := h.store.TakeSilent(ctx)
 	if err != nil {
-		return // the relay admits nothing either, if that goes on
+		return // if the store stays unreachable, the relay admits no calls either
 	}
 	for _, t := range silent {
 		if revoke(Identity{Issuer: t.Issuer, ID: t.ID}) == nil {

@@ -181,8 +181,8 @@ func TestParseHeartbeat(t *testing.T) {
 		{`{"ttl":"999ms"}`, "from 1s to 24h0m0s"},
 		{`{"ttl":"25h"}`, "from 1s to 24h0m0s"},
 		{`{"ttl":"soon"}`, "from 1s to 24h0m0s"},
-		{`{"ttl":4}`, "must be a text"},
-		{`{}`, "must be a text"},
+		{`{"ttl":4}`, "must be a string"},
+		{`{}`, "must be a string"},
 		{`{"ttl":"4s","id":"t1"}`, "must be one of ttl"},
 		{`[]`, "object"},
 	} {
@@ -204,6 +204,8 @@ type beatStore struct {
 func (b *beatStore) Beat(_ context.Context, _, id string, _ time.Duration) (bool, error) {
 	return id != "late", b.err
 }
+
+func (b *beatStore) Reachable(context.Context) error { return b.err }
 
 func (b *beatStore) TakeSilent(context.Context) ([]tokenstore.Silent, error) {
 	taken := b.silent
@@ -247,6 +249,34 @@ func TestHeartbeats_Share(t *testing.T) {
 		h.Close()
 		if got, want := fmt.Sprint(revoked, store.silenced, store.forgot), "[a fails] [a] [t1]"; got != want {
 			t.Errorf("revoked, noted and forgot %s, want %s", got, want)
+		}
+	})
+}
+
+// While the store is away, no relay can take a heartbeat. Those that come in time must come
+// first when it is back.
+func TestHeartbeats_WaitAfterTheStoreWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h Heartbeats
+		store := &beatStore{err: errors.New("the store is away")}
+		var revoked []string
+		h.Share(store, func(i Identity) error {
+			revoked = append(revoked, i.ID)
+			return nil
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		store.err, store.silent = nil, []tokenstore.Silent{{Issuer: "relay", ID: "a"}}
+		time.Sleep(afterOutage - lookEvery)
+		synctest.Wait()
+		if len(revoked) > 0 {
+			t.Errorf("revoked %v at once", revoked)
+		}
+		time.Sleep(2 * lookEvery)
+		synctest.Wait()
+		h.Close()
+		if fmt.Sprint(revoked) != "[a]" {
+			t.Errorf("revoked %v, want [a]", revoked)
 		}
 	})
 }

@@ -27,6 +27,9 @@ type Client struct {
 
 	mu      sync.Mutex // held while the body is read
 	stopped bool
+
+	ending sync.Mutex // held while the deadline is moved
+	over   bool       // the handler is done, and the connection may be another request's
 }
 
 // None reports whether a request that a server received has no body. The body
@@ -73,7 +76,14 @@ func (b *Client) Read(p []byte) (int, error) {
 // Stop ends the reading of the body when its handler is done. The transport may
 // still read it, and the server uses it again.
 func (b *Client) Stop() {
-	if b.writer == nil || b.ended.Load() || b.Interrupt() != nil {
+	if b.writer == nil {
+		return
+	}
+	interrupted := !b.ended.Load() && b.Interrupt() == nil
+	b.ending.Lock()
+	b.over = true
+	b.ending.Unlock()
+	if !interrupted {
 		return
 	}
 	b.mu.Lock()
@@ -81,11 +91,13 @@ func (b *Client) Stop() {
 	b.stopped = true
 }
 
-// Interrupt ends every read of the body, unless it was read to its end. It only moves
+// Interrupt ends every read of the body, unless it was read to its end or stopped. It only moves
 // the deadline into the past, so it never extends a shorter one of the operator's.
 // Where no deadline can be set, the server's timeouts hold.
 func (b *Client) Interrupt() error {
-	if b.writer == nil || b.ended.Load() {
+	b.ending.Lock()
+	defer b.ending.Unlock()
+	if b.writer == nil || b.ended.Load() || b.over {
 		return nil
 	}
 	return http.NewResponseController(b.writer).SetReadDeadline(time.Unix(1, 0))

@@ -2,6 +2,7 @@ package bodies
 
 import (
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -83,5 +84,31 @@ func TestBody_OutgoingHoldsAllOfIt(t *testing.T) {
 		}
 		reader.Close()
 		body.Release()
+	}
+}
+
+// A request that is over gives its connection back, and over HTTP/2 has no stream any
+// more. An operator may end the call at that moment.
+func TestClient_LeavesARequestAloneThatIsOver(t *testing.T) {
+	client := new(Client)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client.Watch(w, r, new(atomic.Int64))
+		client.Stop()
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	body, end := io.Pipe()
+	defer end.Close()
+	res, err := server.Client().Post(server.URL, "text/plain", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil || res.ProtoMajor != 2 {
+		t.Fatalf("HTTP/%d: %v", res.ProtoMajor, err)
+	}
+
+	if err := client.Interrupt(); err != nil {
+		t.Error(err)
 	}
 }

@@ -2,6 +2,7 @@ package limits
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -23,18 +24,20 @@ func NewReader(rules *Rules, now time.Time, read func(tokenstore.Counter) (int64
 
 // Listed completes a record of a list. It takes what is counted from the record, which
 // may be a little more than is used while the token is in use.
-func (l *Reader) Listed(r *tokenstore.Record, own tokenstore.Limits) error {
+func (l *Reader) Listed(r *tokenstore.Record, own tokenstore.Limits, user ...tokenstore.Limit) error {
 	counted := tokenstore.Amounts{Calls: r.CallsCounted, Tokens: r.TokensCounted, NanoUSD: r.NanoUSDCounted}
 	h := NewHolder(r.Issuer, r.ID, r.Subject)
 	for _, unit := range tokenstore.Units {
 		l.used[h.total(unit)] = counted.Of(unit)
 	}
-	return l.Complete(r, own)
+	return l.Complete(r, own, user...)
 }
 
-// Complete adds the limits in force to a record: its own and the operator's.
-func (l *Reader) Complete(r *tokenstore.Record, own tokenstore.Limits) error {
+// Complete adds the limits in force to a record: its own, the operator's, and those of the
+// user whose login it is.
+func (l *Reader) Complete(r *tokenstore.Record, own tokenstore.Limits, user ...tokenstore.Limit) error {
 	h := NewHolder(r.Issuer, r.ID, r.Subject)
+	h.Own = user
 	limits, err := l.InForce(&h, own)
 	r.SetLimits(limits)
 	return err
@@ -68,6 +71,14 @@ func (l *Reader) InForce(h *Holder, own tokenstore.Limits) (limits []tokenstore.
 		single(new(Rules), Holder{Token: h.Token, Subject: h.Subject, Issuer: h.Issuer, Own: []tokenstore.Limit{limit}}, limit.Per)
 	}
 	return limits, err
+}
+
+// OfIssuer returns the operator's limits on all tokens of an issuer together.
+func (l *Reader) OfIssuer(name string) ([]tokenstore.LimitUse, error) {
+	rules := slices.Clone(l.rules.rules)
+	rules = slices.DeleteFunc(rules, func(r rule) bool { return r.key.Scope != tokenstore.ScopeIssuer })
+	of := Reader{rules: &Rules{rules: rules}, now: l.now, read: l.read, used: l.used}
+	return of.InForce(&Holder{Issuer: name}, tokenstore.Limits{})
 }
 
 // total returns the counter of everything that the token has used of a unit.

@@ -51,6 +51,10 @@ func (t *Tariff) Quote(bound dialect.Bound, model string, dollars bool, at time.
 	return q, err
 }
 
+// Several reports whether the request asks for several answers in one. A nil Quote does
+// not know.
+func (q *Quote) Several() bool { return q != nil && q.bound.Cap.Times > 1 }
+
 // Capped reports whether the output needs a cap.
 func (q *Quote) Capped() bool { return q.bound.Cap.Field != "" }
 

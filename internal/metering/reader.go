@@ -73,7 +73,10 @@ func (r *Reader) read(p []byte) (int, error) {
 		r.Named = nil
 	}
 	r.begun = r.begun || n > 0
-	r.whole = r.whole || err == io.EOF
+	if err == io.EOF && !r.whole {
+		r.whole = true
+		r.meter.End()
+	}
 	return n, err
 }
 

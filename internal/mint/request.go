@@ -33,7 +33,7 @@ var ErrTooLong = fmt.Errorf("the claims are longer than %d bytes", MaxBody)
 // brokeOff is an error of reading a body. Its text is the same for all.
 type brokeOff struct{ cause error }
 
-func (brokeOff) Error() string { return "the request's body broke off" }
+func (brokeOff) Error() string { return "the request body was cut short" }
 
 func (e brokeOff) Unwrap() error { return e.cause }
 
@@ -178,8 +178,16 @@ func (q *Request) Answer(m *Minted, now time.Time) any {
 	return a
 }
 
-// CheckDraft returns what a back-end may not write in a draft.
-func (m *Minter) CheckDraft(draft *grant.Claims) error {
+// Mint mints a token for a back-end.
+func (s *SecretIssuer) Mint(draft *grant.Claims, now time.Time) (*Minted, error) {
+	if err := s.check(draft); err != nil {
+		return nil, err
+	}
+	return s.Minter.Mint(draft, now)
+}
+
+// check returns what a back-end may not write in a draft.
+func (m *Minter) check(draft *grant.Claims) error {
 	switch may := m.Issuer; {
 	case draft.Issuer != "" && draft.Issuer != may.Name:
 		return &grant.Denial{Reason: grant.BeyondGrant, Rule: "iss: this secret mints only as " + may.Name}

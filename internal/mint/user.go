@@ -22,15 +22,16 @@ type User struct {
 	IssuedAt grant.NumericDate // of the login's token
 }
 
-// Target returns the provider that a draft of a login's user names. It may be left out
-// if the issuer has one.
-func (m *Minter) Target(draft *grant.Claims) (provider string, err error) {
+// Target checks the provider in the draft of a login's user. If the draft has none, it
+// fills in the issuer's only one.
+func (m *Minter) Target(draft *grant.Claims) error {
 	for _, provider := range m.Issuer.Providers {
 		if draft.Provider == provider || draft.Provider == "" && len(m.Issuer.Providers) == 1 {
-			return provider, nil
+			draft.Provider = provider
+			return nil
 		}
 	}
-	return "", m.noProvider()
+	return m.noProvider()
 }
 
 // MintFor mints a token for a user of a login. The user can narrow what the login's
