@@ -96,6 +96,7 @@ func openPlace(ctx context.Context, p Place) (*openedPlace, error) {
 		return nil, err
 	}
 	db.maxOffline = math.MaxInt64 // nobody follows changes
+	db.timeout = 0                // no call waits, and to sum up the usage of years may take minutes
 	if err := cmp.Or(db.start(ctx), db.ready()); err != nil {
 		return nil, errors.Join(err, db.close())
 	}

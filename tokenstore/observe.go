@@ -89,7 +89,8 @@ func (s *sqliteDB) size() (bytes int64, err error) {
 const measureTables = `
 	SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c
 	WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname IN
-		('meta', 'tokens', 'counters', 'revocations', 'limits', 'usage', 'state', 'changes', 'rates', 'slots', 'goose_db_version')`
+		('meta', 'tokens', 'counters', 'revocations', 'limits', 'usage', 'state', 'changes', 'rates', 'slots', 'goose_db_version',
+		'warnings', 'usage_days', 'heartbeats')`
 
 // sizeTimeout bounds how long the size may take: whoever asks for it, asks often.
 const sizeTimeout = time.Second

@@ -4,6 +4,7 @@ package tokenstore
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,5 +81,30 @@ func TestBeat_AcrossProcesses(t *testing.T) {
 	rows, err := a.db.number(`SELECT count(*) FROM heartbeats`)
 	if err != nil || rows != 1 {
 		t.Errorf("%d rows are left, want that of the token that is alive; %v", rows, err)
+	}
+}
+
+// Whoever looks after the database sees the size of all tables, and a copy may take long.
+func TestPostgres_MeasuresEveryTableAndCopiesWithoutHaste(t *testing.T) {
+	t.Parallel()
+	p, err := openPlace(t.Context(), Place{DSN: pgtest.DSN(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	err = p.each(func(row scanner) error {
+		var name string
+		err := row.Scan(&name)
+		if !strings.Contains(measureTables, "'"+name+"'") {
+			t.Errorf("table %s is not measured", name)
+		}
+		return err
+	}, `SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ctx, cancel := p.context(); ctx.Done() != nil {
+		cancel()
+		t.Error("a statement of a copy ends before it is through")
 	}
 }
