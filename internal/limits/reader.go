@@ -17,13 +17,13 @@ type Reader struct {
 	used  map[tokenstore.Counter]int64
 }
 
-// NewReader returns a reader of the rules. read returns what was used.
+// NewReader returns a reader of the rules. read returns how much of a counter is used.
 func NewReader(rules *Rules, now time.Time, read func(tokenstore.Counter) (int64, error)) *Reader {
 	return &Reader{rules: rules, now: now, read: read, used: make(map[tokenstore.Counter]int64)}
 }
 
-// Listed completes a record of a list. It takes what is counted from the record, which
-// may be a little more than is used while the token is in use.
+// Listed completes a record of a list. It takes the counts from the record, which may
+// be a little too high while the token is in use.
 func (l *Reader) Listed(r *tokenstore.Record, own tokenstore.Limits, user ...tokenstore.Limit) error {
 	counted := tokenstore.Amounts{Calls: r.CallsCounted, Tokens: r.TokensCounted, NanoUSD: r.NanoUSDCounted}
 	h := NewHolder(r.Issuer, r.ID, r.Subject)
@@ -43,8 +43,8 @@ func (l *Reader) Complete(r *tokenstore.Record, own tokenstore.Limits, user ...t
 	return err
 }
 
-// InForce returns a token's own limits, the operator's that apply to it, and those of the
-// user whose login it is.
+// InForce returns a token's own limits, the operator's limits that apply to it, and
+// those of its login's user.
 func (l *Reader) InForce(h *Holder, own tokenstore.Limits) (limits []tokenstore.LimitUse, err error) {
 	add := func(c tokenstore.Counter, per string, limit int64) {
 		var used int64
@@ -81,7 +81,7 @@ func (l *Reader) OfIssuer(name string) ([]tokenstore.LimitUse, error) {
 	return of.InForce(&Holder{Issuer: name}, tokenstore.Limits{})
 }
 
-// total returns the counter of everything that the token has used of a unit.
+// total returns the counter of the token's total usage in a unit.
 func (h *Holder) total(unit tokenstore.Unit) tokenstore.Counter {
 	return tokenstore.Counter{Scope: tokenstore.ScopeToken, ID: h.Token, Unit: unit}
 }
@@ -98,7 +98,7 @@ func (l *Reader) usedOf(c tokenstore.Counter) (int64, error) {
 	}
 	used, err := l.read(c)
 	if err != nil {
-		return 0, fmt.Errorf("reading what %s %s has used: %w", c.Scope, c.ID, err)
+		return 0, fmt.Errorf("reading the usage of %s %s: %w", c.Scope, c.ID, err)
 	}
 	l.used[c] = used
 	return used, nil
