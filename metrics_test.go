@@ -350,6 +350,7 @@ func TestTracing(t *testing.T) {
 	relay.do(relay.request(bearer("sk-nothing"), chatting(askBody)))
 	relay.do(relay.request(header("X-Api-Token", token), header("User-Agent", "curl "+token), asking("POST", "/v1/"+token+"/messages?key="+token)))
 	relay.do(relay.request(bearer(token), asking("POST", "/v1/messages?key="+token), header("User-Agent", token[200:300])))
+	relay.do(relay.request(bearer(token), asking("POST", "/v1/messages"), header("X-Forwarded-For", token[200:300])))
 	stop()
 
 	var got []map[string]any
@@ -389,8 +390,8 @@ func TestTracing(t *testing.T) {
 		with(map[string]any{"error.type": "provider_refused_key"}),
 		{"gen_ai.operation.name": "chat", "error.type": "invalid_token"},
 	}
-	if len(got) != len(want)+2 {
-		t.Fatalf("got %d spans, want %d, and two of misplaced tokens", len(got), len(want))
+	if len(got) != len(want)+3 {
+		t.Fatalf("got %d spans, want %d, and three of misplaced tokens", len(got), len(want))
 	}
 	for i := range want {
 		if !maps.Equal(got[i], want[i]) {

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -68,8 +69,15 @@ func (c *Call) hidden(r *http.Request) (all []attribute.KeyValue) {
 			all = append(all, key.String(safe))
 		}
 	}
-	if c.Bare { // a header with a piece of a token is gone by now
-		all = append(all, semconv.UserAgentOriginal(redact.Text(r.UserAgent(), c.Known...)))
+	if !c.Bare {
+		return all
+	}
+	// A header with a piece of a token is gone by now. The client's address was taken from
+	// X-Forwarded-For.
+	client, _, _ := net.SplitHostPort(r.RemoteAddr)
+	all = append(all, semconv.UserAgentOriginal(redact.Text(r.UserAgent(), c.Known...)), semconv.ClientAddress(client))
+	if c.Base == nil { // it is still the Host
+		all = append(all, semconv.ServerAddress(redact.Text(r.Host, c.Known...)))
 	}
 	return all
 }
