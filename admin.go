@@ -199,6 +199,16 @@ func adminStatus(r *adminRequest) (any, error) {
 		p := r.app.Providers[name]
 		s.Providers = append(s.Providers, adminapi.ProviderInfo{Name: name, Preset: p.Preset, BaseURL: p.base.String(), Keys: p.keys.Len()})
 	}
+	reader := r.limitReader()
+	s.Limits = r.limits()
+	for _, name := range s.Issuers {
+		may, user := r.issued(&tokenstore.Record{Issuer: name})
+		all, err := reader.OfIssuer(name)
+		if err != nil {
+			return nil, err
+		}
+		s.Budget = append(s.Budget, adminapi.NewIssuerStatus(name, may.Limits, user, all, reader.Ends))
+	}
 	return &s, nil
 }
 
@@ -233,7 +243,10 @@ func adminList(r *adminRequest) (any, error) {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
 	reader := r.limitReader()
-	f.Complete = func(record *tokenstore.Record) error { return reader.Listed(record, r.ownLimits(record)) }
+	f.Complete = func(record *tokenstore.Record) error {
+		may, user := r.issued(record)
+		return reader.Listed(record, adminapi.OwnLimits(record, may.Limits), user...)
+	}
 	page, err := r.relay.ledger.Tokens(r.Context(), f)
 	return adminapi.NewPage(&page, reader.Ends), err
 }
@@ -245,9 +258,29 @@ func newLimitReader(ctx context.Context, relay *relay) *limits.Reader {
 // limitReader returns a reader of the limits in force for tokens.
 func (r *adminRequest) limitReader() *limits.Reader { return newLimitReader(r.Context(), r.relay) }
 
-// ownLimits returns the limits of a token over its whole life.
-func (r *adminRequest) ownLimits(of *tokenstore.Record) tokenstore.Limits {
-	return adminapi.OwnLimits(of, r.app.grants[of.Issuer].Limits)
+// issued returns what the issuer of a token may grant, and the limits of the user whose
+// login it is.
+func (r *adminRequest) issued(of *tokenstore.Record) (grant.Issuer, []tokenstore.Limit) {
+	issuer := r.app.Issuers[of.Issuer]
+	if issuer == nil || issuer.Login == nil {
+		return r.app.grants[of.Issuer], nil
+	}
+	plan, _ := issuer.Login.verifier.RuleOf(adminapi.PlanOf(of))
+	return r.relay.tokens.userGrant(of.Issuer, plan)
+}
+
+// shown returns a record as clients see it, with the limits in force.
+func (r *adminRequest) shown(record *tokenstore.Record) (adminapi.Record, error) {
+	reader := r.limitReader()
+	may, user := r.issued(record)
+	if err := reader.Complete(record, adminapi.OwnLimits(record, may.Limits), user...); err != nil {
+		return adminapi.Record{}, err
+	}
+	shown := adminapi.NewRecord(record, reader.Ends)
+	if shown.Permits = adminapi.PermitsOf(record); shown.Permits != nil {
+		shown.Permits.Issuer = may.Allow
+	}
+	return shown, nil
 }
 
 // identity returns the token that the path names.
@@ -277,11 +310,10 @@ func adminShow(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, unknown(i, err)
 	}
-	reader := r.limitReader()
-	if err := reader.Complete(&record, r.ownLimits(&record)); err != nil {
+	shown, err := r.shown(&record)
+	if err != nil {
 		return nil, err
 	}
-	shown := adminapi.NewRecord(&record, reader.Ends)
 	if refused, ok := r.relay.ledger.keyRefusals.Get(record.Issuer + "/" + record.ID); ok {
 		shown.KeyRefused = &refused
 	}
@@ -311,11 +343,11 @@ func adminUpdate(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, unknown(i, err)
 	}
-	reader := r.limitReader()
-	if err := reader.Complete(&record, r.ownLimits(&record)); err != nil {
+	shown, err := r.shown(&record)
+	if err != nil {
 		return nil, err
 	}
-	answer := adminapi.Updated{Record: adminapi.NewRecord(&record, reader.Ends)}
+	answer := adminapi.Updated{Record: shown}
 	if change.Disabled != nil && *change.Disabled {
 		answer.Ended = ledger.live.end(endRevoked, i.Matches)
 	} else if answer.Ended, err = r.endOwn(i, change); err != nil {
@@ -338,14 +370,12 @@ func adminUsage(r *adminRequest) (any, error) {
 
 // adminLimits lists the limits of the config, and then those that were set.
 func adminLimits(r *adminRequest) (any, error) {
-	list := adminapi.Limits{Limits: []adminapi.Limit{}}
-	for _, l := range r.app.Limits {
-		list.Limits = append(list.Limits, adminapi.NewLimit(l.stored(), "config"))
-	}
-	for _, l := range r.relay.ledger.Limits().Limits {
-		list.Limits = append(list.Limits, adminapi.NewLimit(l, "admin"))
-	}
-	return list, nil
+	return adminapi.Limits{Limits: r.limits()}, nil
+}
+
+// limits returns the limits of the config, and then those that were set.
+func (r *adminRequest) limits() []adminapi.Limit {
+	return append(adminapi.NewLimits(r.relay.config, "config"), adminapi.NewLimits(r.relay.ledger.Limits().Limits, "admin")...)
 }
 
 // adminSetLimit sets a limit, which acts on the next call.

@@ -83,7 +83,7 @@ func TestAdminLimits_RefusesAmounts(t *testing.T) {
 		{"GET", "usage?by=user", "", "by must be some of"},
 		{"GET", "usage?by=day,", "", "by must be some of"},
 		{"GET", "usage?token=a/b/c", "", "token: a token is named"},
-		{"GET", "usage?token=backend/used&issuer=relay", "", "another issuer"},
+		{"GET", "usage?token=backend/used&issuer=relay", "", "differs from issuer"},
 	} {
 		w, answer := admin(t, tc.method, "/relayapi/"+tc.path, tc.body)
 		message, _ := answer["error"].(string)

@@ -192,7 +192,7 @@ func TestAdminCalls_ListsAndEndsOne(t *testing.T) {
 		<-r.Context().Done()
 	})
 	mayLeak(t, "the provider names a piece of the key as the model, and says so to the client", inAnswers)
-	r := startRelay(t, simple(up.URL, func(c *testConfig) { c.routes = "dialect openai\n" }))
+	r := startRelay(t, simple(up.URL, inDirective("on_disconnect cancel"), func(c *testConfig) { c.routes = "dialect openai\n" }))
 	token := r.mint(id("t1"), calls(9))
 	silent := make(chan string)
 	go func() {

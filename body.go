@@ -120,7 +120,7 @@ func (c *call) unread(err error) *refusal {
 	case errors.Is(err, bodies.ErrFull):
 		return refuse(codeBusy, bodies.ErrFull.Error())
 	case c.held.client.Broke():
-		return refuse(codeInvalidRequest, "the request's body broke off")
+		return refuse(codeInvalidRequest, "the request body was cut short")
 	}
 	return refuse(codeInvalidRequest, "the request's body does not decode")
 }

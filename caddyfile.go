@@ -494,7 +494,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 		}
 		for _, key := range keys {
 			if !placeholder.Is(key) { // quotes nothing, because it may be a key
-				return d.Err("api_key must be placeholders, {env.NAME} or {file.PATH}, or none; the config would show a literal key, which {$NAME} makes")
+				return d.Err("api_key must be placeholders, {env.NAME} or {file.PATH}, or none; the config would show a literal key, and {$NAME} becomes one")
 			}
 		}
 		p.APIKeys = append(p.APIKeys, keys...)

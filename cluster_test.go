@@ -274,6 +274,52 @@ func TestCluster(t *testing.T) {
 	t.Logf("%d faults, %d tokens, %d calls served, %d answered 503", *clusterFaults, len(tokens), served200.Load(), unavailable.Load())
 }
 
+// A relay serves what it has leased while the database is away, for max_offline, which is
+// 5 seconds by default. Then it refuses, and recovers by itself.
+func TestCluster_ServesThroughAnOutage(t *testing.T) {
+	slow(t)
+	server := pgtest.Faulty(t)
+	r := newTestRelay(t)
+	r.writeKeys("signing", newKey(t))
+	t.Setenv("TEST_DSN", server.NewSchema(t))
+	up := newUpstream(t, answerJSON(`{}`))
+	n := startNode(t, r, "alone", func(config *testConfig) { config.store, config.baseURL = "", up.URL },
+		inApp("store postgres {env.TEST_DSN}", "signing_key {dir}/signing.pem"))
+	n.ready()
+
+	limit := int64(1_000_000)
+	token := r.mint(func(c *grant.Claims) { c.Limits = &grant.Limits{Calls: &limit} })
+	call := func() int {
+		status, _ := n.call(t.Context(), r.client, token, `{"model":"m"}`)
+		return status
+	}
+	for range 300 { // calls in quick succession are leased ahead
+		if status := call(); status != 200 {
+			t.Fatalf("before the outage a call got %d", status)
+		}
+	}
+
+	const outage, maxOffline, late = 3 * time.Second, 5 * time.Second, 2 * time.Second
+	server.Kill()
+	away := time.Now()
+	for time.Since(away) < outage {
+		if status := call(); status != 200 {
+			t.Fatalf("%v after the database was killed a call got %d", time.Since(away), status)
+		}
+		time.Sleep(150 * time.Millisecond)
+	}
+	for call() != 503 {
+		if time.Since(away) > maxOffline+late {
+			t.Fatalf("%v after the database was killed the relay still serves", time.Since(away))
+		}
+		time.Sleep(150 * time.Millisecond)
+	}
+	mustRun(t, server)
+	if !eventually(func() bool { return call() == 200 }) {
+		t.Error("the relay does not serve after the database came back")
+	}
+}
+
 // A token that is revoked by one process ends its streams in another within a second. So
 // does one whose heartbeats stop, also when the relay that got them is gone.
 func TestCluster_RevocationsEndStreamsEverywhere(t *testing.T) {

@@ -351,7 +351,7 @@ func TestCredential_IsAway(t *testing.T) {
 	if n := len(web.requests()); n != 0 {
 		t.Errorf("the provider received %d requests, want none", n)
 	}
-	if !relay.logged("cannot get the credential of a provider", `"provider":"vertex"`, "connection refused") {
+	if !relay.logged("getting the credential of a provider failed", `"provider":"vertex"`, "connection refused") {
 		t.Error("the log does not say why")
 	}
 }

@@ -315,9 +315,6 @@ func (e *mintEndpoint) mintBySecret(c *call, r *http.Request, q *mint.Request) (
 	if refused != nil {
 		return nil, issuer.Minter, refused
 	}
-	if err := issuer.CheckDraft(q.Draft); err != nil {
-		return nil, issuer.Minter, unminted(err)
-	}
 	minted, err := issuer.Mint(q.Draft, c.start)
 	if err != nil {
 		return nil, issuer.Minter, unminted(err)
@@ -360,11 +357,9 @@ func (e *mintEndpoint) exchange(c *call, r *http.Request, q *mint.Request) (*min
 	if minter == nil {
 		return nil, nil, refuse(codeMintUnauthorized, "no issuer has the login that this token is of")
 	}
-	provider, err := minter.Target(q.Draft)
-	if err != nil {
+	if err := minter.Target(q.Draft); err != nil {
 		return nil, minter, unminted(err)
 	}
-	q.Draft.Provider = provider
 	if refused := e.openLogin(c, r, q); refused != nil {
 		return nil, minter, refused
 	}

@@ -370,3 +370,58 @@ func TestExchange_IsPaced(t *testing.T) {
 	}
 	relay.exchanged(exchangeForm(p.token(t, "bob", nil)))
 }
+
+// The operator sees what a login's user has left, under his plan, and what his tokens
+// permit.
+func TestExchange_IsShown(t *testing.T) {
+	p := newLoginProvider(t)
+	relay, _ := startExchange(t, p, "calls 3 per day\nwhen plan pro {\ncalls 5 per day\nmodels m*\nrpm 9\n}", nil)
+	jwt := p.token(t, "alice", map[string]any{"plan": "pro"})
+	token := relay.exchanged(bearer(jwt), asks(`{"allow":{"models":["m","n"]},"limits":{"calls":4}}`))
+	for _, token := range []string{jwt, token} {
+		if res, body := relay.do(relay.request(bearer(token), text(`{"model":"m"}`))); res.StatusCode != 200 {
+			t.Fatalf("got %d %s", res.StatusCode, body)
+		}
+	}
+	page, err := activeApp(t).ledger.Tokens(t.Context(), tokenstore.Filter{Issuer: "users"})
+	if err != nil || len(page.Records) != 2 {
+		t.Fatalf("%d identities, want 2; %v", len(page.Records), err)
+	}
+	relay.load(replaceOnce(t, relay.lastConfig, "calls 5 per day", "calls 7 per day")) // what is in force counts
+	w, _ := admin(t, "GET", "/relayapi/tokens?issuer=users", "")
+	var list adminapi.Page
+	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || len(list.Records) != 2 {
+		t.Fatalf("got %s, %v", w.Body, err)
+	}
+	for _, r := range list.Records {
+		w, _ := admin(t, "GET", "/relayapi/tokens/users/"+r.ID, "")
+		var shown adminapi.Record
+		if err := json.Unmarshal(w.Body.Bytes(), &shown); err != nil || shown.Permits == nil {
+			t.Fatalf("got %s, %v", w.Body, err)
+		}
+		own, want := "", "subject calls day 7 2 5"
+		if !strings.HasPrefix(r.ID, "login-") {
+			own, want = "m n", "token calls  4 1 3; "+want
+		}
+		for where, limits := range map[string][]adminapi.LimitUse{"list": r.Limits, "show": shown.Limits} {
+			var got []string
+			for _, l := range limits {
+				got = append(got, fmt.Sprint(l.Scope, " ", l.Unit, " ", l.Per, " ", l.Amount, " ", l.Used, " ", l.Left))
+				if l.Ends.IsZero() != (l.Per == "") {
+					t.Errorf("%s: a limit per %q ends at %s", where, l.Per, l.Ends)
+				}
+			}
+			if strings.Join(got, "; ") != want {
+				t.Errorf("%s of %s has the limits %q, want %q", where, r.ID, got, want)
+			}
+		}
+		if got := shown.Permits; got.RPM != 9 || strings.Join(got.Allow.Models, " ") != own || strings.Join(got.Issuer.Models, " ") != "m*" {
+			t.Errorf("%s permits %+v", r.ID, got)
+		}
+	}
+	w, _ = admin(t, "GET", "/relayapi/status", "")
+	var status adminapi.Status
+	if err := json.Unmarshal(w.Body.Bytes(), &status); err != nil || len(status.Budget) != 3 || status.Budget[2].Issuer != "users" || *status.Budget[2].User[0].Calls != 3 {
+		t.Errorf("the status is %s, %v", w.Body, err)
+	}
+}

@@ -395,7 +395,7 @@ func (h *Handler) conclude(c *call, r *http.Request, err error) error {
 	switch {
 	case errors.As(err, &refused):
 	case c.held.client.Broke():
-		refused = refuse(codeInvalidRequest, "the request's body broke off")
+		refused = refuse(codeInvalidRequest, "the request body was cut short")
 		if statusOf(err, http.StatusRequestEntityTooLarge) {
 			refused = refuse(codeTooLarge, "the request's body is longer than the site permits")
 		}

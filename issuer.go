@@ -165,7 +165,7 @@ func (l *Login) plan(i int, issuer *Issuer) (limits []Limit, rates grant.Limits,
 }
 
 // errLiteralSecret quotes nothing, because that may be a secret.
-var errLiteralSecret = errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
+var errLiteralSecret = errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, and {$NAME} becomes one")
 
 // check returns what is wrong with an issuer by itself.
 func (i *Issuer) check(name string) error {

@@ -98,7 +98,7 @@ func (l Limit) check(others []Limit) error {
 	case !slices.Contains(limitScopes, l.Scope):
 		return fmt.Errorf("scope %q: must be one of token, subject, issuer", l.Scope)
 	case l.Per != "" && l.Per != "day" && l.Per != "month":
-		return fmt.Errorf("per %q: must be one of day, month; leave it out to count for ever", l.Per)
+		return fmt.Errorf("per %q: must be one of day, month; leave it out to count forever", l.Per)
 	case units == 0 || l.Calls < 0 || l.Calls > grant.MaxCalls || l.Tokens < 0 || l.Tokens > grant.MaxCalls:
 		return fmt.Errorf("calls and tokens must be from 1 to %d", int64(grant.MaxCalls))
 	case l.USD < 0 || l.USD > grant.MaxUSD:

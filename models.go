@@ -130,7 +130,7 @@ func (c *call) filterModels(res *http.Response) error {
 	res.Body.Close()
 	switch {
 	case err != nil:
-		return refuse(codeProviderUnreachable, "its list of models broke off")
+		return refuse(codeProviderUnreachable, "its list of models was cut short")
 	case len(list) > maxModelList:
 		return refuse(codeAnswerWithheld, "its list of models is too long to be filtered")
 	case res.Header.Get("Content-Encoding") != "":

@@ -153,7 +153,7 @@ var answers = map[string]answer{
 	codeAnswerWithheld: {status: 502, kind: ours,
 		message: "The provider's answer held what must not be passed on."},
 	codeProviderUnreachable: {status: 502, kind: ours, retry: 2,
-		message: "The provider could not be reached or broke off before it answered."},
+		message: "The provider could not be reached, or closed the connection before it answered."},
 	codeProviderTimeout: {status: 504, kind: ours, retry: 2,
 		message: "The provider did not answer in time."},
 }

@@ -13,6 +13,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/relayapi/caddy-relayapi/eccrypto"
 	"github.com/relayapi/caddy-relayapi/grant"
+	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 	"github.com/relayapi/caddy-relayapi/internal/limits"
 	"github.com/relayapi/caddy-relayapi/internal/login"
 	"github.com/relayapi/caddy-relayapi/internal/metrics"
@@ -142,8 +143,10 @@ func (c *tokenCache) compile(ctx context.Context, token, provider string) (*perm
 
 	issuer, byLogin := c.issuers[opened.Issuer], c.logins[opened.Issuer]
 	var perUser []tokenstore.Limit
+	userPlan := ""
 	if byLogin != nil { // minted for a user of the login
-		plan, ok := byLogin.Login.verifier.RuleOf(mint.PlanOf(claims.ID))
+		userPlan = mint.PlanOf(claims.ID)
+		plan, ok := byLogin.Login.verifier.RuleOf(userPlan)
 		if !ok {
 			return nil, claims, &grant.Denial{Reason: grant.BeyondGrant, Rule: "the config no longer has the plan that the token was minted under"}
 		}
@@ -159,6 +162,7 @@ func (c *tokenCache) compile(ctx context.Context, token, provider string) (*perm
 	p.token = &tokenstore.Token{
 		Issuer: p.Issuer, ID: p.ID, Subject: p.Subject, Provider: p.Provider, Claimed: limits.Claimed(claims), Limits: limits.Own(p.Grant),
 		Fingerprint: claims.Fingerprint(), IssuedAt: p.IssuedAt.Time(), ExpiresAt: p.ExpiresAt.Time(),
+		Permits: adminapi.DescribePermits(claims, p.Grant, userPlan),
 	}
 
 	switch {
@@ -247,6 +251,7 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 	p.holder.Own, p.paceID, p.plan = perUser, p.holder.Subject, user.Rule
 	p.token = &tokenstore.Token{
 		Issuer: name, ID: p.ID, Subject: p.Subject, Provider: provider, Fingerprint: sha256.Sum256([]byte("login")),
+		Permits:  adminapi.DescribePermits(claims, p.Grant, issuer.Login.verifier.RuleID(user.Rule)),
 		IssuedAt: user.IssuedAt, ExpiresAt: last, // a stream may outlive the login's token until then
 	}
 	return p, claims, nil

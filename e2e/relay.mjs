@@ -306,7 +306,7 @@ export async function freePorts(n) {
 }
 
 // until waits for a condition that has no event; errors count as «not yet».
-async function until(what, condition, seconds = 20) {
+export async function until(what, condition, seconds = 20) {
   const deadline = Date.now() + seconds * 1000
   for (let last; ;) {
     try {

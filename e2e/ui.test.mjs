@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { startBrowser } from './browser.mjs'
 import { json } from './provider.mjs'
-import { binary, startRelay } from './relay.mjs'
+import { binary, startRelay, until } from './relay.mjs'
 
 const used = [] // usage of the next answers
 
@@ -174,19 +174,22 @@ test('a token is revoked, and its client refused', { timeout: 30_000 }, async ()
 
 // There are more subjects than the plots have colors, and amounts that no rounding hides.
 test('the sums equal those of `usage`, to the unit', { timeout: 60_000 }, async () => {
+  const usage = (by) => JSON.parse(execFileSync(binary(), ['relayapi', 'usage', '--address', adminAddress, '--by', by, '--json'])).usage
+  const calls = () => usage('provider').reduce((sum, row) => sum + row.calls, 0)
+  const before = calls()
   const models = ['gpt-4o-mini', 'gpt-4o', 'gpt-4.1', 'gpt-4.1-nano', 'a-model-without-a-price']
   for (let i = 0; i < 22; i++) {
     const { token } = await relay.mint({ sub: i % 11 ? `user-${i % 11}` : undefined })
     used.push({ prompt_tokens: 1_000_003 * (i + 1), completion_tokens: 77_773 * i + 1 })
     assert.deepEqual(await call(token, models[i % models.length]), [200, undefined])
   }
+  await until('all calls are settled', async () => calls() === before + 22)
 
   for (const by of ['provider', 'model', 'issuer', 'subject']) {
-    const report = JSON.parse(execFileSync(binary(), ['relayapi', 'usage', '--address', adminAddress, '--by', by, '--json']))
-    const sums = new Map(report.usage.map((row) => [row[by] || '(none)', amounts(row)]))
+    const sums = new Map(usage(by).map((row) => [row[by] || '(none)', amounts(row)]))
     const total = [...sums.values()].reduce((sum, row) => sum.map((n, i) => n + row[i]), [0n, 0n, 0n])
     await page.getByLabel('Usage by').selectOption(by)
-    await page.locator(`#sums tfoot td:text-is("${written(total)[1]}")`).waitFor()
+    await page.locator('#usage:not([aria-busy])').waitFor()
 
     const shown = await page.locator('#sums tr:has(td)').evaluateAll((rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText)))
     let named = 0
@@ -218,7 +221,7 @@ test('the page fits a phone', { timeout: 30_000 }, async () => {
   assert.ok(content <= view, `the page is ${content} pixels wide on a phone of ${view}`)
 })
 
-test('the policy of the page stopped nothing', () => assert.deepEqual(complaints.filter((text) => !text.includes('status of 502')), []))
+test('the policy of the page stopped nothing', () => assert.deepEqual(complaints.filter((text) => !/status of 4\d\d/.test(text)), []))
 
 test('no secret is where it must not be', async () => {
   await page.close()

@@ -69,6 +69,7 @@ var contract = []struct {
 	{"DisabledTokenStaysRefused", contractDisabledTokenStaysRefused},
 	{"Usage_KeepsEveryKind", contractUsageKeepsEveryKind},
 	{"UsageReport_GroupsAndFilters", contractUsageReportGroupsAndFilters},
+	{"UsageReport_SeesWhatWasObservedBefore", contractUsageReportSeesWhatWasObservedBefore},
 	{"Observe_BoundsTheNameOfAModel", contractObserveBoundsTheNameOfAModel},
 	{"Prune_MergesUsageOverTokens", contractPruneMergesUsageOverTokens},
 	{"Limits_HaveAVersion", contractLimitsHaveAVersion},

@@ -35,7 +35,7 @@ type Record struct {
 	ClaimedNanoUSD int64 `json:"claimed_nanousd,omitzero"`
 
 	// Permits is that of the [Token]. Empty means not known.
-	Permits string `json:"permits,omitempty"`
+	Permits string `json:"-"` // which is the form of the caller
 
 	// Limits are all limits in force, see [Record.SetLimits].
 	Limits []LimitUse `json:"limits,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -142,6 +143,26 @@ func summed(rows []UsageRow, by []Dimension) map[UsageRow]Usage {
 		sums[key] = sum
 	}
 	return sums
+}
+
+// Another report may be writing what was observed.
+func contractUsageReportSeesWhatWasObservedBefore(t *testing.T, k kind) {
+	s := k.openNew(t)
+	tok := newToken("a")
+	admit(t, s, tok)
+	for n := range int64(20) {
+		s.Observe(tok, "m", Usage{Calls: 1})
+		var reports sync.WaitGroup
+		for range 4 {
+			reports.Go(func() {
+				rows, err := s.UsageReport(t.Context(), UsageFilter{By: []Dimension{ByModel}})
+				if err != nil || len(rows) != 1 || rows[0].Calls != n+1 {
+					t.Errorf("after %d calls, the report is %q, %v", n+1, rowsText(rows), err)
+				}
+			})
+		}
+		reports.Wait()
+	}
 }
 
 func rowsText(rows []UsageRow) string {

@@ -98,6 +98,8 @@ type observations struct {
 	mu    sync.Mutex
 	seen  map[observed]*observation
 	order []observed // of arrival
+
+	writing sync.Mutex // held while drained ones are not durable
 }
 
 type observed struct {
@@ -176,12 +178,9 @@ func (l *Ledger) writeUsage(behind bool) error {
 		if err := l.stopped(); errors.Is(err, errBroken) {
 			return err
 		}
-		begin, piece := time.Now(), l.observations.drain(min(left, usagePiece))
-		if err := l.db.addUsage(piece); err != nil {
-			for _, o := range piece {
-				l.observations.add(*o)
-			}
-			return l.failure(fmt.Errorf("storing usage: %w", err))
+		begin := time.Now()
+		if err := l.writePiece(min(left, usagePiece)); err != nil {
+			return err
 		}
 		if behind {
 			select {
@@ -189,6 +188,26 @@ func (l *Ledger) writeUsage(behind bool) error {
 			case <-l.done:
 			}
 		}
+	}
+
+	return l.writePiece(0) // somebody else may have drained the rest
+}
+
+// writePiece makes the oldest observations durable, at most n. It waits until those are
+// that somebody else has drained.
+func (l *Ledger) writePiece(n int) error {
+	l.observations.writing.Lock()
+	defer l.observations.writing.Unlock()
+
+	piece := l.observations.drain(n)
+	if len(piece) == 0 {
+		return nil
+	}
+	if err := l.db.addUsage(piece); err != nil {
+		for _, o := range piece {
+			l.observations.add(*o)
+		}
+		return l.failure(fmt.Errorf("storing usage: %w", err))
 	}
 	return nil
 }

@@ -31,14 +31,14 @@ func ReadBody(from io.Reader) (body []byte, status int, err error) {
 	body, err = io.ReadAll(io.LimitReader(from, MaxBody+1))
 	switch {
 	case err != nil:
-		return nil, http.StatusBadRequest, errors.New("the request body broke off")
+		return nil, http.StatusBadRequest, errors.New("the request body was cut short")
 	case len(body) > MaxBody:
 		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the request body is longer than %d bytes", MaxBody)
 	}
 	return body, 0, nil
 }
 
-// Identity is what a token is known by.
+// Identity names a token.
 type Identity struct{ Issuer, ID string }
 
 // String returns the identity as issuer/id.
@@ -70,7 +70,7 @@ func ParseIdentity(s string) (Identity, error) {
 	return Identity{issuer, id}, nil
 }
 
-// KeyRefusal is what a provider said when it refused a key.
+// KeyRefusal is a provider's refusal of a key.
 type KeyRefusal struct {
 	At      time.Time `json:"at"`
 	Message string    `json:"message"` // without the key
@@ -82,7 +82,7 @@ type Updated struct {
 	Ended int `json:"ended_calls"` // that were under way
 }
 
-// Revoked is what was revoked.
+// Revoked is the answer to a revocation.
 type Revoked struct {
 	Scope   tokenstore.Scope `json:"scope"`
 	Issuer  string           `json:"issuer,omitempty"`
@@ -90,7 +90,7 @@ type Revoked struct {
 	Subject *string          `json:"subject,omitempty"`
 	Before  time.Time        `json:"before,omitzero"` // tokens issued before it; zero for a single token
 	Ended   int              `json:"ended_calls"`     // that were under way
-	Note    string           `json:"note,omitempty"`  // what may be a mistake
+	Note    string           `json:"note,omitempty"`  // warns of a possible mistake
 }
 
 // Limit is an operator's limit, from the config or set since.
@@ -121,7 +121,7 @@ func NewLimit(l tokenstore.Limit, from string) Limit {
 	return shown
 }
 
-// Holder returns in words whom the limit is for.
+// Holder returns the holder of the limit as text.
 func (l Limit) Holder() string {
 	switch {
 	case l.Subject != nil:

@@ -85,7 +85,7 @@ func TestParseUsage(t *testing.T) {
 		"token=shop/t1":                     columns + " shop t1",
 		"token=t1&issuer=shop":              columns + " shop t1",
 		"token=shop/t1&issuer=shop":         columns + " shop t1",
-		"token=shop/t1&issuer=relay":        "another issuer",
+		"token=shop/t1&issuer=relay":        "differs from issuer",
 		"token=":                            "a token is named",
 		"by=Day":                            "by must be",
 		"by=day,%20model":                   "by must be",

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// WriteJSON answers one client, and returns how many bytes were sent.
+// WriteJSON writes v as the answer, and returns the number of bytes sent.
 func WriteJSON(w http.ResponseWriter, v any) (sent int64) {
 	body, err := json.Marshal(v)
 	if err != nil {

@@ -22,7 +22,7 @@ type Call struct {
 	TokenID   string    `json:"token_id"`
 	Subject   string    `json:"subject,omitempty"`
 	Provider  string    `json:"provider"`
-	Model     string    `json:"model,omitempty"` // empty means that neither the request nor the answer has named it so far
+	Model     string    `json:"model,omitempty"` // empty means that it is unknown so far
 	Since     time.Time `json:"since"`
 	WebSocket bool      `json:"websocket"`
 	Status    int       `json:"status,omitempty"` // of the provider's answer; 0 means none so far
@@ -42,9 +42,9 @@ func NewCalls(all []Call) Calls {
 	return Calls{Calls: all[:min(len(all), MaxPage)], Total: len(all)}
 }
 
-// NewCall returns a call of a token, without what changes during the call. A nil model
-// is not known. One that holds a piece of a known secret, as a client may have put its
-// token there, is shown without it, and one that no terminal should print is not shown.
+// NewCall returns a call of a token, without the values that change during the call. A
+// nil model means unknown. A client may have put its token there, so pieces of known
+// secrets are blanked. Names that a terminal should not print are dropped.
 func NewCall(id string, of *tokenstore.Token, since time.Time, model *string, known []string) Call {
 	c := Call{ID: id, Issuer: of.Issuer, TokenID: of.ID, Subject: of.Subject, Provider: of.Provider, Since: since.UTC()}
 	if model == nil {

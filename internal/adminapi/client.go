@@ -15,7 +15,7 @@ import (
 // Client asks the admin endpoint of a running relay.
 type Client struct {
 	Address string // empty means Caddy's default
-	Hint    string // what else to do when nothing answers; may be empty
+	Hint    string // appended to the advice in the error if nothing answers; may be empty
 }
 
 // Do sends a request and decodes the answer. A nil body means none.
@@ -31,7 +31,7 @@ func (c Client) Do(method, uri string, body []byte, answer any) error {
 
 	res, err := caddycmd.AdminAPIRequest(address, method, uri, nil, reader)
 	if err != nil {
-		// Only the text tells whether there was an answer.
+		// Only the text of the error shows whether there was an answer.
 		if _, answered, ok := strings.Cut(err.Error(), "caddy responded with error: "); ok {
 			return refusal(answered)
 		}
@@ -53,7 +53,7 @@ type RefusedError struct {
 // Error returns the message.
 func (e *RefusedError) Error() string { return "the admin endpoint refused: " + e.Message }
 
-// refusal takes the status and the message out of `HTTP 400: {"error":"…"}`.
+// refusal parses a text such as `HTTP 400: {"error":"…"}`.
 func refusal(answered string) error {
 	var said struct {
 		Error string `json:"error"`

@@ -14,11 +14,11 @@ import (
 
 const (
 	// minSilence and maxSilence bound how long a token may be without a heartbeat. A
-	// command that a user suspends sends none until it goes on.
+	// suspended command sends none until it resumes.
 	minSilence = time.Second
 	maxSilence = 24 * time.Hour
 
-	// revokeAgain is when a revocation that failed is tried again.
+	// revokeAgain is how long after a failed revocation the next attempt follows.
 	revokeAgain = time.Second
 
 	// maxHeartbeats is how many tokens may have heartbeats at once.
@@ -49,7 +49,7 @@ func ParseHeartbeat(body []byte) (time.Duration, error) {
 	}
 	var text string
 	if data, ok := members["ttl"]; !ok || json.Unmarshal(data, &text) != nil {
-		return 0, errors.New(`ttl must be a text such as "4s"`)
+		return 0, errors.New(`ttl must be a string such as "4s"`)
 	}
 	ttl, err := caddy.ParseDuration(text)
 	if err != nil || ttl < minSilence || ttl > maxSilence {
@@ -58,16 +58,16 @@ func ParseHeartbeat(body []byte) (time.Duration, error) {
 	return ttl, nil
 }
 
-// Heartbeats revokes tokens whose heartbeats stop, such as that of a command that was
-// killed. A token has heartbeats from its first one on. They are kept in memory, so a
-// relay that restarts waits for the next one, or else in a store, see
-// [Heartbeats.Share]. The zero value is ready to use.
+// Heartbeats revokes tokens whose heartbeats stop, such as those of a killed command.
+// Tokens that never had a heartbeat need none. Heartbeats are kept in memory, so a
+// restarted relay waits for the next one, or in a store, see [Heartbeats.Share]. The
+// zero value is ready to use.
 type Heartbeats struct {
 	mu     sync.Mutex
 	leases map[Identity]*lease
 	closed bool
 
-	store   BeatStore // nil means that there is none
+	store   BeatStore // nil means that heartbeats are kept in memory
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -77,13 +77,12 @@ type lease struct {
 	until  time.Time
 	timer  *time.Timer
 	revoke func() error
-	silent bool // until has passed; the token is never given time again
+	silent bool // until has passed; no heartbeat extends it again
 	done   bool // it is revoked
 }
 
-// Beat gives a token time until its next heartbeat. If none comes, revoke is called,
-// and again until it succeeds. After that, every heartbeat is answered with
-// [ErrSilent].
+// Beat records a heartbeat of a token. If no other one follows within ttl, Heartbeats
+// calls revoke until it succeeds. After that, Beat returns [ErrSilent].
 func (h *Heartbeats) Beat(i Identity, ttl time.Duration, revoke func() error) (Heartbeat, error) {
 	if h.store != nil {
 		return h.beatShared(i, ttl)
@@ -108,8 +107,8 @@ func (h *Heartbeats) Beat(i Identity, ttl time.Duration, revoke func() error) (H
 	return Heartbeat{Until: l.until.UTC()}, nil
 }
 
-// makeRoom forgets tokens that are revoked if there are too many, and reports whether
-// there is room for one more.
+// makeRoom removes revoked tokens if there are too many, and reports whether there is
+// room for one more.
 func (h *Heartbeats) makeRoom() bool {
 	if h.leases == nil {
 		h.leases = make(map[Identity]*lease)

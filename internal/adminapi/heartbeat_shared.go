@@ -7,9 +7,9 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// lookEvery is how often a relay looks for tokens whose heartbeats have stopped, also
-// those that another relay got. With the time to live of a heartbeat it is how late a
-// token is revoked.
+// lookEvery is how often a relay looks for tokens whose heartbeats have stopped,
+// including those that other relays received. A token is revoked at most this long
+// after its last heartbeat has expired.
 const lookEvery = 400 * time.Millisecond
 
 // afterOutage is how long a relay revokes nothing after the store was away. In the meantime
@@ -25,8 +25,8 @@ type BeatStore interface {
 	ForgetBeats(ctx context.Context, issuer, id string) error
 }
 
-// Share keeps the heartbeats in a store from now on, so that any relay gets them, and any
-// revokes what has fallen silent. Call it before the first heartbeat.
+// Share keeps the heartbeats in a store from now on, so that any relay can receive
+// them, and any relay can revoke silent tokens. Call it before the first heartbeat.
 func (h *Heartbeats) Share(store BeatStore, revoke func(Identity) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.store, h.stop, h.stopped = store, cancel, make(chan struct{})
@@ -51,12 +51,12 @@ func (h *Heartbeats) Share(store BeatStore, revoke func(Identity) error) {
 	}()
 }
 
-// revokeSilent revokes the tokens that have fallen silent. One that fails is taken again
-// by some relay, after a moment.
+// revokeSilent revokes the tokens that have fallen silent. If a revocation fails, some
+// relay soon tries again.
 func (h *Heartbeats) revokeSilent(ctx context.Context, revoke func(Identity) error) {
 	silent, err := h.store.TakeSilent(ctx)
 	if err != nil {
-		return // the relay admits nothing either, if that goes on
+		return // if the store stays unreachable, the relay admits no calls either
 	}
 	for _, t := range silent {
 		if revoke(Identity{Issuer: t.Issuer, ID: t.ID}) == nil {

@@ -181,8 +181,8 @@ func TestParseHeartbeat(t *testing.T) {
 		{`{"ttl":"999ms"}`, "from 1s to 24h0m0s"},
 		{`{"ttl":"25h"}`, "from 1s to 24h0m0s"},
 		{`{"ttl":"soon"}`, "from 1s to 24h0m0s"},
-		{`{"ttl":4}`, "must be a text"},
-		{`{}`, "must be a text"},
+		{`{"ttl":4}`, "must be a string"},
+		{`{}`, "must be a string"},
 		{`{"ttl":"4s","id":"t1"}`, "must be one of ttl"},
 		{`[]`, "object"},
 	} {

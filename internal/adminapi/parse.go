@@ -49,7 +49,7 @@ func ParseChange(body []byte) (c tokenstore.Change, err error) {
 	}
 	if data, ok := members["label"]; ok {
 		if err := json.Unmarshal(data, &c.Label); err != nil || c.Label == nil || !validLabel(*c.Label) {
-			return c, fmt.Errorf("label must be a text of at most %d printable characters", maxLabel)
+			return c, fmt.Errorf("label must be a string of at most %d printable characters", maxLabel)
 		}
 	}
 	return c, nil
@@ -81,8 +81,7 @@ func ParseLimit(body []byte) (limit tokenstore.Limit, err error) {
 	return limit, err
 }
 
-// ParseLimitKey reads from a query for whom, in which unit and for which period a limit
-// is.
+// ParseLimitKey reads the holder, the unit and the period of a limit from a query.
 func ParseLimitKey(query string) (limit tokenstore.Limit, err error) {
 	q, err := ParseQuery(query, "scope", "issuer", "subject", "id", "per", "unit")
 	if err != nil {
@@ -110,7 +109,7 @@ func parseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 	case !slices.Contains(scopes, l.Scope):
 		return l, fmt.Errorf("scope %q: must be one of token, subject, issuer", scope)
 	case l.Per != "" && l.Per != "day" && l.Per != "month":
-		return l, fmt.Errorf("per %q: must be one of day, month; leave it out to count for ever", l.Per)
+		return l, fmt.Errorf("per %q: must be one of day, month; leave it out to count forever", l.Per)
 	case l.Scope == tokenstore.ScopeToken && l.Per == "":
 		return l, errors.New("per: must be day or month; change the limits of a token in all with PATCH /relayapi/tokens/{issuer}/{id} or `caddy relayapi token update <id>`")
 	}
@@ -141,7 +140,8 @@ func parseLimitKey(get func(name string) (value string, given bool)) (l tokensto
 	return l, nil
 }
 
-// CheckDraft checks claims that the admin endpoint is to mint, for one of some providers.
+// CheckDraft checks claims that the admin endpoint is to mint. providers are those of
+// the config.
 func CheckDraft(draft *grant.Claims, providers []string) error {
 	switch {
 	case draft.Issuer != "" && draft.Issuer != mint.RelayIssuer:

@@ -26,14 +26,19 @@ type Record struct {
 	TokensLimit *int64     `json:"tokens_limit,omitempty"`
 	USDLimit    *grant.USD `json:"usd_limit,omitempty"`
 
-	// ClaimedCalls, ClaimedTokens and ClaimedUSD are the limits in the claims; 0
-	// means none. If the calls are nil, no version of the relay has kept them yet.
+	// ClaimedCalls, ClaimedTokens and ClaimedUSD are the limits in the claims; 0 means
+	// none. Nil ClaimedCalls means that only an older version of the relay, which did
+	// not record them, has seen the token.
 	ClaimedCalls  *int64    `json:"claimed_calls,omitempty"`
 	ClaimedTokens int64     `json:"claimed_tokens,omitzero"`
 	ClaimedUSD    grant.USD `json:"claimed_usd,omitzero"`
 
 	// Limits are all limits in force.
 	Limits []LimitUse `json:"limits,omitempty"`
+
+	// Permits is what else the token permits; nil means that no version of the relay has
+	// kept it yet, or that the record is one of a list.
+	Permits *Permits `json:"permits,omitempty"`
 
 	// CallsCounted, TokensCounted and USDCounted count against the token's own limits.
 	CallsCounted  int64     `json:"calls_counted"`
@@ -42,13 +47,13 @@ type Record struct {
 
 	Usage Usage `json:"usage"`
 
-	// KeyRefused is the latest answer to a call of the token in which the provider
-	// refused the key; nil means none since the relay started.
+	// KeyRefused is the provider's latest refusal of the key in a call of the token;
+	// nil means none since the relay started.
 	KeyRefused *KeyRefusal `json:"key_refused,omitempty"`
 }
 
-// Page is a part of a list of tokens. Next is the cursor of the next page; empty means
-// that there is none.
+// Page is one page of a list of tokens. Next is the cursor of the next page; empty
+// means that there is none.
 type Page struct {
 	Records []Record `json:"tokens"`
 	Next    string   `json:"next,omitempty"`
@@ -73,8 +78,8 @@ func NewLimitUse(l tokenstore.LimitUse, ends time.Time) LimitUse {
 	}
 }
 
-// NewRecord returns a record of the ledger as clients see it. ends tells when the
-// current day or month ends.
+// NewRecord returns a record of the ledger as clients see it. ends returns the end of
+// the current day or month.
 func NewRecord(r *tokenstore.Record, ends func(per string) time.Time) Record {
 	shown := Record{
 		Issuer: r.Issuer, ID: r.ID, Subject: r.Subject, Provider: r.Provider, Label: r.Label, Status: r.Status,

@@ -33,13 +33,13 @@ func ParseQuery(raw string, known ...string) (url.Values, error) {
 	return values, nil
 }
 
-// UsageReport is what was used, by some dimensions.
+// UsageReport is usage by some dimensions.
 type UsageReport struct {
 	By   []tokenstore.Dimension `json:"by"`
 	Rows []UsageRow             `json:"usage"`
 }
 
-// UsageRow is what was used, by the dimensions of the report. The others are empty.
+// UsageRow is usage by the dimensions of the report. The other dimensions are empty.
 type UsageRow struct {
 	Day      string `json:"day"` // as 2006-01-02, UTC
 	Provider string `json:"provider"`
@@ -124,7 +124,7 @@ func selectToken(f *tokenstore.UsageFilter, name string) error {
 	case err != nil:
 		return fmt.Errorf("token: %w", err)
 	case strings.Contains(name, "/") && f.Issuer != "" && f.Issuer != i.Issuer:
-		return errors.New("token: it names another issuer than issuer; leave one out")
+		return errors.New("token: its issuer differs from issuer; leave one out")
 	case !strings.Contains(name, "/") && f.Issuer != "":
 		i.Issuer = f.Issuer
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// LimitStanding is what the holder of a token is told about a limit in force: the token's own, or one of the operator.
+// LimitStanding is a limit in force as the holder of a token sees it: the token's own,
+// or one of the operator.
 type LimitStanding struct {
 	Scope     tokenstore.Scope `json:"scope"` // whose use it counts
 	Unit      tokenstore.Unit  `json:"unit"`  // calls, tokens or usd
@@ -18,8 +19,8 @@ type LimitStanding struct {
 	Ends      time.Time        `json:"ends,omitzero"` // of the day or month
 }
 
-// NewStandings returns how a token stands under the limits in force. ends tells when the
-// current day or month ends.
+// NewStandings returns the limits in force as the holder of a token sees them. ends
+// returns the end of the current day or month.
 func NewStandings(limits []tokenstore.LimitUse, ends func(per string) time.Time) []LimitStanding {
 	all := []LimitStanding{} // in JSON an empty list, not null
 	for _, l := range limits {
@@ -29,7 +30,7 @@ func NewStandings(limits []tokenstore.LimitUse, ends func(per string) time.Time)
 	return all
 }
 
-// TokenStatus is what the holder of a token is told.
+// TokenStatus is the status of a token as its holder sees it.
 type TokenStatus struct {
 	ID        string    `json:"id"`
 	Issuer    string    `json:"issuer"`
@@ -37,7 +38,7 @@ type TokenStatus struct {
 	Provider  string    `json:"provider"`
 	ExpiresAt time.Time `json:"expires_at"`
 
-	// What is left of the token's own limits; nil means unlimited.
+	// The token's own limits; nil means unlimited.
 	Calls  *Left[int64]     `json:"calls,omitempty"`
 	Tokens *Left[int64]     `json:"tokens,omitempty"`
 	USD    *Left[grant.USD] `json:"usd,omitempty"`
@@ -45,15 +46,14 @@ type TokenStatus struct {
 	Limits []LimitStanding `json:"limits"` // all limits in force
 }
 
-// Left is what is left of a limit.
+// Left is a limit and how much of it is left.
 type Left[N int64 | grant.USD] struct {
 	Limit     N `json:"limit"`
 	Used      N `json:"used"`
 	Remaining N `json:"remaining"`
 }
 
-// SetLimits tells how the token stands under the limits in force. ends tells when the
-// current day or month ends.
+// SetLimits sets the limits in force. ends returns the end of the current day or month.
 func (s *TokenStatus) SetLimits(limits []tokenstore.LimitUse, ends func(per string) time.Time) {
 	s.Limits = NewStandings(limits, ends)
 	for _, l := range limits {

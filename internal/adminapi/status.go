@@ -14,6 +14,9 @@ type Status struct {
 	Issuers   []string       `json:"issuers"`
 	Providers []ProviderInfo `json:"providers"`
 	InFlight  int            `json:"in_flight"` // calls
+
+	Limits []Limit        `json:"limits"`        // of the operator, as GET /relayapi/limits lists them
+	Budget []IssuerStatus `json:"issuer_limits"` // by issuer
 }
 
 // StoreStatus is the state of a relay's store.

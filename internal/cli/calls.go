@@ -17,9 +17,9 @@ func callsCommand() *cobra.Command {
 		Use:   "calls",
 		Short: "Lists the calls under way, and ends one",
 		Long: `Lists the calls under way at the relay, the longest first. With --end, ends one of them
-instead. Its client is told so, as with a revocation, but the token stays valid.
+instead. The relay tells the client, as with a revocation, but the token stays valid.
 
-Each of several relays lists its own calls.`,
+If several relays share a store, each lists only its own calls.`,
 		Example: `  caddy relayapi calls
   caddy relayapi calls --end <id>`,
 		Args: cobra.NoArgs,

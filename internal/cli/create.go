@@ -81,14 +81,14 @@ There are three ways:
      own key, for a relay anywhere. --recipient is the relay's public key: a PEM or
      JWK file, or the URL of its JWKS.
 
-The second and third way do not check the relay's config. The relay refuses what its
-config does not permit when the token is used.
+The second and third ways do not check the relay's config. When the token is used,
+the relay refuses what its config does not permit.
 
 A token lives for --ttl. Without --calls, --tokens, --usd, --rpm and --concurrency its
 calls are unlimited. Under --tokens or --usd, a call reserves the most that it can
-use, and the relay refuses calls whose cost it cannot bound. --models, --paths, --methods, --ips and --origins narrow it: a request
-must match one value of each list. With --set-model, the relay writes that model into
-each request.`,
+use, and the relay refuses calls whose cost it cannot bound. --models, --paths,
+--methods, --ips and --origins narrow the token: a request must match one value of
+each list. With --set-model, the relay writes that model into each request.`,
 		Example: `  caddy relayapi token create --provider openai --calls 100 --ttl 24h --subject alice
   caddy relayapi token create --provider openai --usd 0.50 --ttl 30d --subject alice
   caddy relayapi token create --provider openai --models 'gpt-4o*,o3' --rpm 60 --concurrency 2 \
@@ -107,9 +107,9 @@ each request.`,
 func (f *createFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.provider, "provider", "", "Provider that the token is for, by its name in the relay's config (required)")
-	flags.StringVar(&f.subject, "subject", "", "Who will use it (sub), for your own records")
+	flags.StringVar(&f.subject, "subject", "", "User of the token (sub), for limits and your own records")
 	flags.StringVar(&f.id, "id", "", "Token id (jti). Default: random")
-	flags.StringVar(&f.ttl, "ttl", "", "How long it lives, such as 90s, 12h or 30d. Default: 24h, or the relay's max_ttl if that is less")
+	flags.StringVar(&f.ttl, "ttl", "", "Lifetime, such as 90s, 12h or 30d. Default: 24h, or the relay's max_ttl if that is less")
 	for i, l := range limitFlags {
 		flags.Int64Var(&f.limits[i], l.name, 0, l.usage+". Default: unlimited")
 	}
@@ -148,7 +148,7 @@ func (f *createFlags) run(cmd *cobra.Command) error {
 	case f.issuer != "":
 		m, err = f.mintAsIssuer(draft)
 	case f.recipient != "":
-		return errors.New("--recipient goes with --issuer and --issuer-key, or with --keys")
+		return errors.New("--recipient needs --issuer and --issuer-key, or --keys")
 	default:
 		m, err = mintAtRelay(draft, f.address)
 	}
@@ -200,7 +200,7 @@ func noneEmpty(cmd *cobra.Command) error {
 	return nil
 }
 
-// draft makes claims of the flags.
+// draft builds claims from the flags.
 func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, error) {
 	c := &grant.Claims{
 		Provider: f.provider,
@@ -230,7 +230,7 @@ func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, e
 	switch {
 	case f.apiKeyFile != "":
 		if c.APIKey, err = readSecret(cmd, f.apiKeyFile); err != nil {
-			// Not with the name: it may be the key, given in the wrong place.
+			// The error must not quote the name, which may be the key itself.
 			var pathErr *fs.PathError
 			if errors.As(err, &pathErr) {
 				err = pathErr.Err
@@ -248,7 +248,7 @@ func (f *createFlags) draft(cmd *cobra.Command, now time.Time) (*grant.Claims, e
 	return c, nil
 }
 
-// setLimits makes limits of the flags.
+// setLimits sets the limits of the claims from the flags.
 func (f *createFlags) setLimits(cmd *cobra.Command, c *grant.Claims) error {
 	var limits grant.Limits
 	for i, l := range limitFlags {
@@ -306,7 +306,7 @@ func mintAtRelay(draft *grant.Claims, address string) (*mint.Minted, error) {
 func (f *createFlags) mintWithKeyFiles(draft *grant.Claims) (*mint.Minted, error) {
 	signer, err := keyfile.ReadPrivate(keyfile.PrivatePath(f.keys, keyfile.Signing), zap.NewNop())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("--keys: %w\n(name the directory of the relay's store; the relay makes its keys there)", err)
+		return nil, fmt.Errorf("--keys: %w\n(name the directory of the relay's store; the relay creates its keys there)", err)
 	}
 	if err != nil {
 		return nil, err
@@ -355,7 +355,7 @@ func readRecipient(source string) (*eccrypto.PublicKey, error) {
 	case err != nil:
 		return nil, fmt.Errorf("recipient: %w", err)
 	case len(data) == 0:
-		return nil, fmt.Errorf("recipient %s is empty; if it is a URL, the relay there has no line `jwks` with that path", source)
+		return nil, fmt.Errorf("recipient %s is empty; if it is a URL, the relay there has no `jwks` line with that path", source)
 	}
 	key, err := eccrypto.ParsePublicKey(data)
 	if err != nil {
@@ -364,8 +364,8 @@ func readRecipient(source string) (*eccrypto.PublicKey, error) {
 	return key, nil
 }
 
-// fetch gets a public key over HTTPS. Over HTTP, anyone on the way could replace it by
-// their own and read the tokens that are made for it.
+// fetch gets a public key over HTTPS. Over HTTP, anyone on the path could replace it
+// with their own and read the tokens.
 func fetch(address string) ([]byte, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
@@ -373,7 +373,7 @@ func fetch(address string) ([]byte, error) {
 	}
 	client := http.Client{
 		Timeout:       10 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it may lead away from HTTPS
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a redirect could leave HTTPS
 	}
 	res, err := client.Get(address)
 	if err != nil {

@@ -22,8 +22,8 @@ func inspectCommand() *cobra.Command {
 		Use:   "inspect [<file>]",
 		Short: "Shows what a token says and whether it is accepted",
 		Long: `Reads a token from a file or standard input. Prints its claims and whether the relay
-accepts them. If not, prints the rule that is broken, as the relay's log does. What
-the token has used is not checked. A real key that the token carries is not shown.
+accepts them. If not, prints the broken rule, as the relay's log does. It does not
+check the token's usage. It does not show a real key that the token carries.
 
 The running relay answers, because it has the keys and the config. With --keys, the
 relay's key files are used instead. Then only tokens of the relay's own issuer

@@ -15,7 +15,7 @@ func keygenCommand() *cobra.Command {
 		Use:   "keygen <name>",
 		Short: "Makes a P-256 key pair: <name>.pem and <name>.pub.pem",
 		Long: `Makes a P-256 key pair: <name>.pem, the private key (PKCS#8, mode 0600), and
-<name>.pub.pem, the public key (SPKI). It replaces no file.
+<name>.pub.pem, the public key (SPKI). It never overwrites a file.
 
 The pair serves either of two purposes. For a relay of several nodes, or if you
 manage its keys, name the private key in the Caddyfile:
@@ -45,7 +45,7 @@ The key id (RFC 7638) goes to standard output.`,
 		if err := keyfile.WritePair(*dir, args[0], key); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "wrote %s (keep it) and %s (hand it out); the key id is\n",
+		fmt.Fprintf(cmd.ErrOrStderr(), "wrote %s (keep it secret) and %s (hand it out); the key id is\n",
 			keyfile.PrivatePath(*dir, args[0]), keyfile.PublicPath(*dir, args[0]))
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public().ID())
 		return err

@@ -16,16 +16,16 @@ import (
 func limitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "limit",
-		Short: "Limits what tokens, subjects and issuers use, whatever the tokens say",
+		Short: "Limits the usage of tokens, subjects and issuers, whatever the tokens say",
 		Long: `Sets limits in the running relay, besides those of its config (limit lines). They
-act on the next call, and outlive restarts.
+apply from the next call on and survive restarts.
 
 A limit is for each token, subject or issuer, or for one of them. It counts calls,
 tokens of models, or US dollars, per day or month (UTC), or without a period. A limit
 for one holder overrides a limit for all, which overrides the config.
 
-A limit of 0 puts its holder on hold and ends its calls under way. A limit that is
-lowered to what is used, or below, ends the calls that it counts.`,
+A limit of 0 puts its holder on hold and ends its calls under way. Lowering a limit to
+the used amount or below ends the calls that it counts.`,
 		Example: `  caddy relayapi limit set --scope subject --usd 5.00 --per month
   caddy relayapi limit list`,
 	}
@@ -59,15 +59,15 @@ Use "token list" to see how much of them is used.`,
 	return cmd
 }
 
-// limitKeyFlags adds the flags that say for whom and for which period a limit is.
+// limitKeyFlags adds the flags that select the holder and the period of a limit.
 func limitKeyFlags(cmd *cobra.Command) func() map[string]string {
 	values := make(map[string]*string)
 	for name, usage := range map[string]string{
-		"scope":   "Whose use is counted: that of each token, subject or issuer (required)",
-		"issuer":  "Only of this issuer, or of the subject or token that is named with it (default: relay)",
-		"subject": "Only of this subject",
-		"id":      "Only of the token with this id",
-		"per":     "day or month. Default: no period",
+		"scope":   "Count the usage of each token, subject or issuer (required)",
+		"issuer":  "Only this issuer, or the issuer of --subject or --id (default: relay)",
+		"subject": "Only this subject",
+		"id":      "Only the token with this id",
+		"per":     "Period, day or month. Default: none",
 	} {
 		values[name] = cmd.Flags().String(name, "", usage)
 	}
@@ -91,8 +91,8 @@ func limitSetCommand() *cobra.Command {
 dollars. It replaces one for the same holder, unit and period. A holder can have a
 limit in each unit.
 
-A call under a limit in tokens or dollars reserves the most that it can use, and is
-charged what it used.`,
+A call under a limit in tokens or dollars reserves the most that it can use. When it
+ends, it is charged its actual usage.`,
 		Example: `  caddy relayapi limit set --scope subject --per day --calls 20
   caddy relayapi limit set --scope subject --per month --usd 5.00
   caddy relayapi limit set --scope issuer --per day --tokens 1000000
@@ -136,7 +136,7 @@ charged what it used.`,
 	return cmd
 }
 
-// tellEnded tells how many calls a change has ended, if any.
+// tellEnded prints how many calls a change has ended, if any.
 func tellEnded(cmd *cobra.Command, ended int) {
 	if ended > 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "calls under way that were ended:", ended)

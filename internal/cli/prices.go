@@ -28,9 +28,9 @@ func pricesCommand() *cobra.Command {
 and the date on which they were collected. The prices of tokens are for a million
 tokens.
 
-With the name of a model it prints all prices of that model: long contexts,
-service tiers and caches, and the provider's page with them. Names of snapshots
-and of fine-tuned models work as they do in a request.`,
+With the name of a model, it prints all prices of that model, such as those for long
+contexts, service tiers and caches, and the page of the provider that lists them.
+Names of snapshots and of fine-tuned models work as in a request.`,
 		Example: "  caddy relayapi prices --provider openai\n" +
 			"  caddy relayapi prices gpt-5-mini",
 		Args: cobra.MaximumNArgs(1),
@@ -70,12 +70,12 @@ func (f pricesFlags) run(w io.Writer, table *price.Table, model string, now time
 	return printPrices(w, listings)
 }
 
-// listings returns what to print. Names that nothing has are errors.
+// listings returns the prices to print. An unknown name is an error.
 func (f pricesFlags) listings(table *price.Table, model string, now time.Time) ([]price.Listing, error) {
 	providers := table.Providers()
 	if f.provider != "" {
 		if !slices.Contains(providers, f.provider) {
-			return nil, fmt.Errorf("no prices of provider %q: must be one of %s", f.provider, strings.Join(providers, ", "))
+			return nil, fmt.Errorf("no prices for provider %q; must be one of %s", f.provider, strings.Join(providers, ", "))
 		}
 		providers = []string{f.provider}
 	}
@@ -92,12 +92,12 @@ func (f pricesFlags) listings(table *price.Table, model string, now time.Time) (
 	}
 	if found == nil {
 		// The name is not quoted: somebody may have pasted a token.
-		return nil, errors.New(`no price of such a model; under a budget in dollars its calls are refused unless a line "price" in the config gives one`)
+		return nil, errors.New(`no price for such a model; the relay refuses its calls under a budget in dollars, unless a line "price" in the config sets one`)
 	}
 	return found, nil
 }
 
-// printPrices prints one line for each model, with the prices that most have.
+// printPrices prints one line for each model, with the most common prices.
 func printPrices(w io.Writer, listings []price.Listing) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PROVIDER\tMODEL\tINPUT\tCACHE READ\tCACHE WRITE\tOUTPUT\tOTHER")

@@ -8,8 +8,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// quoteNothing makes the errors of a command and its subcommands quote no argument that
-// may be a token or a key. Cobra's own quote what it does not understand.
+// quoteNothing keeps arguments that may be a token or a key out of the errors of a
+// command and its subcommands. Cobra's own errors quote arguments that it does not
+// understand.
 func quoteNothing(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unquoted(err) })
 	for _, sub := range cmd.Commands() {
@@ -22,8 +23,8 @@ func quoteNothing(cmd *cobra.Command) {
 	}
 }
 
-// unquoted returns an error without what may be a secret in it: words that look like a
-// token, and long ones that were given.
+// unquoted returns an error without possible secrets: words that look like a token, and
+// long arguments.
 func unquoted(err error, given ...string) error {
 	if err == nil {
 		return nil

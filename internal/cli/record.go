@@ -72,8 +72,8 @@ func limitText(l adminapi.LimitUse) string {
 	return text
 }
 
-// origin returns where a token's own limit comes from, after a comma; empty for the
-// limits of the operator in "limit list".
+// origin returns the source of a token's own limit, after a comma. It is empty for the
+// limits of the operator.
 func origin(r *adminapi.Record, l adminapi.LimitUse) string {
 	if l.Scope != tokenstore.ScopeToken || l.Per != "" {
 		return ""
@@ -97,7 +97,7 @@ func origin(r *adminapi.Record, l adminapi.LimitUse) string {
 	case claimed.N > 0:
 		return ", in its claims"
 	}
-	return ", as its issuer's tokens have"
+	return ", the default of its issuer"
 }
 
 // limitLines returns a line about each limit in force.
@@ -106,16 +106,20 @@ func limitLines(r *adminapi.Record) (lines []string) {
 		lines = append(lines, "unknown until its next call; an earlier version of the relay did not keep it")
 	}
 	for _, l := range r.Limits {
-		line := fmt.Sprintf("%s%s: %s used, %s left", limitText(l), origin(r, l), l.Used, l.Left)
-		if !l.Ends.IsZero() {
-			line += ", until " + l.Ends.UTC().Format(time.RFC3339)
-		}
-		lines = append(lines, line)
+		lines = append(lines, fmt.Sprintf("%s%s: %s used, %s left%s", limitText(l), origin(r, l), l.Used, l.Left, until(l.Ends)))
 	}
 	if len(lines) == 0 {
 		return []string{"none"}
 	}
 	return lines
+}
+
+// until returns when a window ends, after a comma; empty if it has no end.
+func until(ends time.Time) string {
+	if ends.IsZero() {
+		return ""
+	}
+	return ", until " + ends.UTC().Format(time.RFC3339)
 }
 
 func printRecord(w io.Writer, r *adminapi.Record) error {
@@ -133,11 +137,14 @@ func printRecord(w io.Writer, r *adminapi.Record) error {
 	for _, line := range limitLines(r) {
 		row("limit", line)
 	}
+	for _, line := range permitLines(r.Permits) {
+		row("permits", line)
+	}
 
 	u := &r.Usage
 	row("calls", fmt.Sprintf("%d: %d succeeded, %d client errors, %d provider errors", u.Calls, u.Succeeded, u.ClientErrors, u.ProviderErrors))
 	if u.Unmetered > 0 {
-		row("unmetered", fmt.Sprintf("%d calls, whose usage the provider did not tell", u.Unmetered))
+		row("unmetered", fmt.Sprintf("%d calls, whose usage the provider did not report", u.Unmetered))
 	}
 	for _, k := range kinds {
 		if n := k.of(u); n > 0 {
@@ -146,7 +153,7 @@ func printRecord(w io.Writer, r *adminapi.Record) error {
 	}
 	cost := dollarsOrDash(u.CostUSD)
 	if u.OverrunUSD > 0 {
-		cost += fmt.Sprintf(", of it $%s beyond what the calls reserved", u.OverrunUSD)
+		cost += fmt.Sprintf(", including $%s beyond what the calls reserved", u.OverrunUSD)
 	}
 	row("cost", cost)
 	row("bytes", fmt.Sprintf("%d in, %d out", u.BytesIn, u.BytesOut))

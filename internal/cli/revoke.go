@@ -26,8 +26,8 @@ func revokeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke <id> | --subject <subject> | --all-of <issuer> | --all --before <time>",
 		Short: "Revokes tokens for good, and ends their calls",
-		Long: `Revokes tokens for good. When the command returns, no call with them is admitted any
-more, and calls under way are ended. There are four ways:
+		Long: `Revokes tokens for good. When the command returns, the relay admits no more calls with
+them and has ended those under way. There are four ways:
 
   1. One token by its [issuer/]id, and everything that is minted with the same id
      later. This also works before the token is first used.
@@ -36,7 +36,7 @@ more, and calls under way are ended. There are four ways:
      replace its public key in the relay's config.)
   4. With --all, every token; --before is required.
 
-The last three revoke what was issued up to now, or before the time in --before.
+The last three revoke the tokens issued up to now, or before the time in --before.
 Tokens that are minted from the next second on are valid. A revocation cannot be
 undone. To refuse a token for a while, use "token update --disable".`,
 		Example: `  caddy relayapi token revoke my-backend/3f9c
@@ -75,7 +75,7 @@ undone. To refuse a token for a while, use "token update --disable".`,
 	return cmd
 }
 
-// request returns what the flags ask of the admin endpoint.
+// request returns the request to the admin endpoint that the flags describe.
 func (f *revokeFlags) request(args []string, given func(flag string) bool) (method, uri string, body []byte, err error) {
 	many := make(map[string]string)
 	switch {
@@ -90,7 +90,7 @@ func (f *revokeFlags) request(args []string, given func(flag string) bool) (meth
 	case len(args) == 0:
 		return "", "", nil, errors.New("no tokens are named; give one [issuer/]id, --subject, --all-of or --all")
 	case given("before") || given("issuer"):
-		return "", "", nil, errors.New("--before and --issuer do not go with an [issuer/]id, which is revoked whenever it was issued")
+		return "", "", nil, errors.New("--before and --issuer cannot be combined with an [issuer/]id, which is revoked whenever it was issued")
 	}
 	switch {
 	case len(args) > 1 || len(args) == 1 && len(many) > 0:

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes for a command that cannot be run, as shells have them.
+// Exit codes for a command that cannot be run, as in shells.
 const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
@@ -37,19 +37,19 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --provider <name>,... -- <command> [<argument>...]",
 		Short: "Runs a command, such as a coding agent, with tokens of its own",
-		Long: `Mints a token for each provider, and runs a command that finds the tokens and the
-relay's URL in the environment variables that its tools read: OPENAI_API_KEY and
-OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and ANTHROPIC_BASE_URL,
-GEMINI_API_KEY, GOOGLE_API_KEY and GOOGLE_GEMINI_BASE_URL, and those of every other
-preset. --env sets more. The command does not get the variables that hold real keys.
+		Long: `Mints a token for each provider, and runs a command with the tokens and the relay's URL
+in the usual environment variables: OPENAI_API_KEY and OPENAI_BASE_URL,
+ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN and ANTHROPIC_BASE_URL, GEMINI_API_KEY,
+GOOGLE_API_KEY and GOOGLE_GEMINI_BASE_URL, and those of every other preset. --env sets
+more. Variables that hold real keys are removed.
 
-When the command ends, its tokens are revoked. What they have used goes to standard
-error. This command exits with the code of the one that it ran, or with 128 and the
-number of the signal that ended it. If this command is killed, the relay misses its
-heartbeats and revokes the tokens within five seconds.
+When the command ends, its tokens are revoked, and their usage is printed to standard
+error. The exit code is that of the command, or 128 plus the number of the signal that
+ended it. If "caddy relayapi run" itself is killed, the relay misses its heartbeats and
+revokes the tokens within five seconds.
 
-The limits hold for each token, so for each provider. Without --provider, the only
-provider in the relay's config is used.
+The limits apply to each token, and so to each provider. Without --provider, the
+command may call the only provider in the relay's config.
 
 --relay is the URL at which the command reaches the relay. If the relay has a prefix,
 the URL has a place for the provider's name: https://relay.example.com/api/{provider}.
@@ -69,7 +69,7 @@ Without --relay and RELAYAPI_URL, the URL comes from the config of the running r
 		if err != nil || code == 0 {
 			return err
 		}
-		cmd.SilenceErrors = true // the command has said what there is to say
+		cmd.SilenceErrors = true // the command has reported its own error
 		if code == 1 {
 			return errors.New("the command exited with status 1")
 		}
@@ -82,16 +82,16 @@ Without --relay and RELAYAPI_URL, the URL comes from the config of the running r
 // register adds the flags to the command.
 func (f *runFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SetInterspersed(false) // what follows the command is its own
+	flags.SetInterspersed(false) // flags after the command belong to it
 	flags.StringSliceVar(&f.providers, "provider", nil, "Providers that the command may call, by their names in the relay's config. Default: the only one there")
-	flags.StringVar(&f.create.ttl, "ttl", "", "How long the tokens live at most, such as 90m or 12h. Default: 24h, or the relay's max_ttl if that is less")
+	flags.StringVar(&f.create.ttl, "ttl", "", "Longest lifetime of the tokens, such as 90m or 12h. Default: 24h, or the relay's max_ttl if that is less")
 	for i, l := range limitFlags {
 		flags.Int64Var(&f.create.limits[i], l.name, 0, l.usage+", for each token. Default: unlimited")
 	}
 	flags.StringVar(&f.create.usd, "usd", "", "How many US dollars each token may cost in all, such as 5 or 0.25. Default: unlimited")
 	flags.StringSliceVar(&f.create.allow.Models, "models", nil, "Models that the tokens permit, such as gpt-4o or claude-*")
-	flags.StringVar(&f.create.subject, "subject", "", "Who runs the command (sub), for limits and your own records")
-	flags.StringArrayVar(&f.env, "env", nil, "Another variable of the command, as NAME=value. {token} and {url} stand for those of the provider, {openai.token} and {openai.url} for those of one of several")
+	flags.StringVar(&f.create.subject, "subject", "", "User who runs the command (sub), for limits and your own records")
+	flags.StringArrayVar(&f.env, "env", nil, "Set another variable of the command, as NAME=value. {token} and {url} are those of the provider. With several providers, write {openai.token} and {openai.url}")
 	flags.StringVar(&f.relay, "relay", "", "URL of the relay for the command, such as https://relay.example.com/api/{provider}. Default: $RELAYAPI_URL, or from the relay's config")
 	f.address = addressFlag(cmd)
 }
@@ -134,7 +134,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) (code int, err error) 
 	return code, nil
 }
 
-// notRunnable says why a command cannot be run, and returns the exit code for it.
+// notRunnable prints why a command cannot be run, and returns the exit code.
 func notRunnable(cmd *cobra.Command, name string, err error) int {
 	var inner *exec.Error
 	if errors.As(err, &inner) {
@@ -148,7 +148,7 @@ func notRunnable(cmd *cobra.Command, name string, err error) int {
 }
 
 // targets returns the providers with the URLs at which the command reaches them, and
-// what the relay's config says.
+// the relay's config.
 func (f *runFlags) targets() ([]target, *relayConfig, error) {
 	var keys adminapi.Keys
 	if err := ask(*f.address, http.MethodGet, "/relayapi/keys", nil, &keys); err != nil {
@@ -160,7 +160,7 @@ func (f *runFlags) targets() ([]target, *relayConfig, error) {
 	if len(names) == 0 {
 		names = config.providers()
 		if len(names) != 1 {
-			return nil, nil, fmt.Errorf("--provider is missing; name what the command may call, such as --provider %s", orExample(names))
+			return nil, nil, fmt.Errorf("--provider is missing; name the providers that the command may call, such as --provider %s", orExample(names))
 		}
 	}
 	template, err := relayURL(f.relay, os.Getenv("RELAYAPI_URL"), config)

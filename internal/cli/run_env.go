@@ -13,7 +13,7 @@ import (
 // target is a provider that the command may call through the relay.
 type target struct {
 	name   string // in the relay's config
-	preset string // empty or unknown for a provider of the config's own
+	preset string // empty or unknown for a custom provider
 	url    string // base URL of the relay for this provider, without a slash at its end
 	token  string
 }
@@ -22,11 +22,11 @@ type target struct {
 type variables struct {
 	keys []string
 	urls []string
-	path string // what the tools expect in the URL beyond that of the preset
+	path string // path that the tools expect after the preset's URL
 }
 
-// known are the variables of the presets whose tools read more than one key, or have
-// their own name for the URL. The pages say what reads them:
+// known are the variables of the presets whose tools read several keys, or name the URL
+// in their own way. The sources are:
 //
 //   - https://github.com/openai/openai-python#configuring-the-http-client has
 //     OPENAI_BASE_URL, and https://aider.chat/docs/llms/openai-compat.html OPENAI_API_BASE
@@ -44,18 +44,18 @@ var known = map[string]variables{
 	"bedrock":      {[]string{"AWS_BEARER_TOKEN_BEDROCK"}, []string{"AWS_ENDPOINT_URL_BEDROCK_RUNTIME"}, ""},
 }
 
-// aliases are variables that hold a real key besides those of the presets.
+// aliases are further variables that may hold a real key, besides those of the presets.
 var aliases = []string{
 	"ANTHROPIC_CUSTOM_HEADERS", "AZURE_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "CODEX_API_KEY", "CODEX_ACCESS_TOKEN",
 	"COHERE_API_KEY", "FIREWORKS_AI_API_KEY", "HUGGINGFACE_API_KEY", "HUGGING_FACE_HUB_TOKEN", "OPENAI_ADMIN_KEY",
 	"TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY",
 }
 
-// omitted are variables that a command does not get, by its name. Claude Code warns of a
-// conflict if it has both (https://code.claude.com/docs/en/llm-gateway-connect).
+// omitted maps a command to the variable that it does not get. Claude Code warns of a
+// conflict if both are set (https://code.claude.com/docs/en/llm-gateway-connect).
 var omitted = map[string]string{"claude": "ANTHROPIC_API_KEY"}
 
-// nameEnds are the ends of variables' names that are replaced by _BASE_URL.
+// nameEnds are the suffixes of key variables that _BASE_URL replaces.
 var nameEnds = []string{"_API_KEY", "_API_TOKEN", "_API_SECRET", "_ACCESS_TOKEN", "_AUTH_KEY", "_TOKEN", "_KEY"}
 
 var notInNames = regexp.MustCompile(`[^A-Z0-9]+`)
@@ -80,7 +80,7 @@ func variablesOf(t target) variables {
 	}
 	v := variables{keys: []string{key}, urls: []string{stem + "_BASE_URL"}}
 	if isOpenAI(t) {
-		v.path = "/v1" // as the base URLs of OpenAI's SDKs
+		v.path = "/v1" // as in the base URLs of OpenAI's SDKs
 	}
 	return v
 }
@@ -93,7 +93,7 @@ func isOpenAI(t target) bool {
 	})
 }
 
-// targetEnv returns the variables that targets set.
+// targetEnv returns the variables with the tokens and URLs of the targets.
 func targetEnv(targets []target) map[string]string {
 	env := make(map[string]string)
 	set := func(v variables, t target) {
@@ -112,15 +112,15 @@ func targetEnv(targets []target) map[string]string {
 			compatible = append(compatible, t)
 		}
 	}
-	// Tools for APIs such as OpenAI's read its variables. They get the only such
-	// provider, whatever its name.
+	// Tools for OpenAI-compatible APIs read OpenAI's variables. A single such provider
+	// gets these too, whatever its name.
 	if _, taken := env["OPENAI_API_KEY"]; !taken && len(compatible) == 1 {
 		set(known["openai"], compatible[0])
 	}
 	return env
 }
 
-// secretSize is from which length on a value is taken for a secret, wherever it is.
+// secretSize is the shortest value that counts as a secret wherever it appears.
 const secretSize = 12
 
 // keyNames returns the variables that may hold real keys: those of all presets, their
@@ -142,8 +142,8 @@ func keyNames(configured []string) map[string]bool {
 	return names
 }
 
-// childEnv returns the environment of a command: this one's, without variables that
-// hold a real key under any name, and with those of the targets.
+// childEnv returns the environment of the command: this process's, minus variables that
+// hold a real key under any name, plus the variables of the targets.
 func childEnv(command string, environ, configured []string, targets []target, extra map[string]func([]target) string) []string {
 	secretNames := keyNames(configured)
 	var secrets []string
@@ -179,8 +179,9 @@ var (
 	runPlace     = regexp.MustCompile(`\{(?:([A-Za-z0-9._-]+)\.)?(token|url)\}`)
 )
 
-// parseEnv reads NAME=value, in which {token} and {url} are those of the only target,
-// and {openai.token} those of one of several. The values are made when there are tokens.
+// parseEnv parses NAME=value. {token} and {url} stand for those of the only target, and
+// {openai.token} for that of one of several. The returned functions compute the values
+// once the tokens exist.
 func parseEnv(given []string, targets []target) (map[string]func([]target) string, error) {
 	env := make(map[string]func([]target) string)
 	for _, pair := range given {
@@ -190,7 +191,7 @@ func parseEnv(given []string, targets []target) (map[string]func([]target) strin
 		}
 		for _, place := range runPlace.FindAllStringSubmatch(value, -1) {
 			if targetNamed(targets, place[1]) < 0 {
-				return nil, fmt.Errorf("--env %s: %s is of no provider of this run; must be one of %s", name, place[0], places(targets))
+				return nil, fmt.Errorf("--env %s: %s names no provider of this run; must be one of %s", name, place[0], places(targets))
 			}
 		}
 		env[name] = func(targets []target) string {
@@ -216,7 +217,7 @@ func targetNamed(targets []target, name string) int {
 	return slices.IndexFunc(targets, func(t target) bool { return t.name == name })
 }
 
-// places returns what stands for tokens and URLs in --env.
+// places returns the placeholders for tokens and URLs in --env.
 func places(targets []target) string {
 	var all []string
 	if len(targets) == 1 {

@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// heartbeatTTL is how long the tokens outlive the last heartbeat. With one each
-	// heartbeatEvery, the tokens of a command that is killed are revoked within five
-	// seconds.
+	// heartbeatTTL is how long the tokens outlive the last heartbeat. With a heartbeat
+	// every heartbeatEvery, the relay revokes the tokens of a killed command within
+	// five seconds.
 	heartbeatTTL   = 4 * time.Second
 	heartbeatEvery = time.Second
 
-	// suspendedTTL is how long the tokens of a command live that the user suspends.
+	// suspendedTTL is how long the tokens of a suspended command live.
 	suspendedTTL = 24 * time.Hour
 
-	// answerTimeout is how long an answer of the admin endpoint is waited for.
+	// answerTimeout is how long to wait for the admin endpoint.
 	answerTimeout = 2 * time.Second
 
-	// missedHeartbeats is how many heartbeats may fail before the user is told.
+	// missedHeartbeats is how many heartbeats may fail before the user is warned.
 	missedHeartbeats = 3
 )
 
@@ -47,7 +47,7 @@ type lease struct {
 	ended     bool
 }
 
-// inTime runs f, and gives up waiting for it after a while.
+// inTime runs f and stops waiting for it after the timeout.
 func inTime(timeout time.Duration, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
@@ -59,7 +59,7 @@ func inTime(timeout time.Duration, f func() error) error {
 	}
 }
 
-// beat sends a heartbeat of every token.
+// beat sends a heartbeat for every token.
 func (l *lease) beat(ttl time.Duration) error {
 	body, err := json.Marshal(map[string]string{"ttl": ttl.String()})
 	if err != nil {
@@ -102,7 +102,7 @@ func (l *lease) keep() {
 	}
 }
 
-// suspend gives the tokens time while the user suspends the command.
+// suspend keeps the tokens valid while the command is suspended.
 func (l *lease) suspend() { l.pause(true, suspendedTTL) }
 
 // resume makes the tokens depend on the next heartbeat again.
@@ -120,7 +120,7 @@ func (l *lease) pause(suspended bool, ttl time.Duration) {
 	}
 }
 
-// end revokes the tokens. It does nothing the second time.
+// end revokes the tokens. A second call does nothing.
 func (l *lease) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -139,7 +139,7 @@ func (l *lease) end() {
 	}
 }
 
-// report tells what the tokens have used.
+// report prints the usage of the tokens.
 func (l *lease) report() {
 	for _, t := range l.tokens {
 		var report adminapi.UsageReport
@@ -156,13 +156,13 @@ func (l *lease) report() {
 	}
 }
 
-// usedText returns in words what was used.
+// usedText returns usage as text.
 func usedText(u *adminapi.Usage) string {
 	tokens := u.Input + u.CacheRead + u.CacheWrite + u.CacheWriteHour + u.Output +
 		u.AudioInput + u.AudioOutput + u.ImageInput + u.ImageOutput
 	text := fmt.Sprintf("%d calls, %d tokens, $%s", u.Calls, tokens, u.CostUSD)
 	if u.Unmetered > 0 {
-		text += fmt.Sprintf("; the provider did not tell the usage of %d calls", u.Unmetered)
+		text += fmt.Sprintf("; the provider did not report the usage of %d calls", u.Unmetered)
 	}
 	return text
 }

@@ -16,8 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// relayConfig is the part of Caddy's config that tells where the relay is and which
-// providers it has.
+// relayConfig is the part of Caddy's config with the relay's addresses and providers.
 type relayConfig struct {
 	Apps struct {
 		HTTP struct {
@@ -55,7 +54,7 @@ type configRoute struct {
 }
 
 // readConfig asks the admin endpoint for the config. It returns an empty one if the
-// endpoint does not show it.
+// endpoint does not return it.
 func readConfig(address string) *relayConfig {
 	config := new(relayConfig)
 	if err := ask(address, http.MethodGet, "/config/", nil, config); err != nil {
@@ -89,7 +88,7 @@ func (c *relayConfig) keyVariables() (names []string) {
 	return names
 }
 
-// providerPlace is where the URL of a relay has the provider's name.
+// providerPlace is the placeholder for the provider's name in the URL of a relay.
 const providerPlace = "{provider}"
 
 // relayURL returns the URL of the relay, in which {provider} stands for the provider's
@@ -111,7 +110,7 @@ func relayURL(flag, variable string, config *relayConfig) (string, error) {
 	case len(sites) > 1:
 		return "", fmt.Errorf("--relay is missing, and the relay has several URLs; give one of %s", strings.Join(sites, ", "))
 	}
-	return "", errors.New("--relay is missing, and the admin endpoint does not tell the relay's URL; give it, such as --relay https://relay.example.com, or --relay https://relay.example.com/api/{provider} if the relay has a prefix")
+	return "", errors.New("--relay is missing, and the relay's config does not have its URL; set it, such as --relay https://relay.example.com, or --relay https://relay.example.com/api/{provider} if the relay has a prefix")
 }
 
 func checkRelayURL(s string) error {
@@ -143,8 +142,8 @@ func withPrefix(given string, sites []string) string {
 	return given + prefixOf(sites[0])
 }
 
-// sites returns the URLs of the relay that the config tells, without those that have a
-// wildcard or a placeholder.
+// sites returns the URLs of the relay in the config, except those with a wildcard or a
+// placeholder.
 func (c *relayConfig) sites() (sites []string) {
 	for _, server := range c.Apps.HTTP.Servers {
 		server.walk(server.Routes, nil, func(hosts []string, prefix string) {

@@ -53,7 +53,7 @@ func TestRelayURL(t *testing.T) {
 		"flag without a scheme":            {"relay.example.com", "", nil, `--relay "relay.example.com": must be a URL`},
 		"flag with a password":             {"https://a:b@relay.example.com", "", nil, `must be a URL`},
 		"variable of another scheme":       {"", "unix:///run/relay.sock", nil, `RELAYAPI_URL "unix:///run/relay.sock": must be a URL`},
-		"nothing":                          {"", "", nil, "--relay is missing, and the admin endpoint does not tell"},
+		"nothing":                          {"", "", nil, "--relay is missing, and the relay's config does not have its URL"},
 		"config":                           {"", "", []string{plain}, "https://relay.example.com"},
 		"config with a prefix":             {"", "", []string{prefixed}, "https://relay.example.com/api/{provider}"},
 		"config on another port":           {"", "", []string{site(":8443", "relay.example.com", "", "")}, "https://relay.example.com:8443"},
@@ -65,8 +65,8 @@ func TestRelayURL(t *testing.T) {
 		"config at an address":             {"", "", []string{site("10.0.0.7:8080", "", "", "")}, "http://10.0.0.7:8080"},
 		"config at an address of IPv6":     {"", "", []string{site("[::1]:8080", "", "", "")}, "http://[::1]:8080"},
 		"config on every address":          {"", "", []string{site("0.0.0.0:8080", "", "", "")}, "http://127.0.0.1:8080"},
-		"config with a wildcard":           {"", "", []string{site(":443", "*.example.com", "", "")}, "--relay is missing, and the admin endpoint does not tell"},
-		"config on a socket":               {"", "", []string{site("unix//run/relay.sock", "", "", "")}, "--relay is missing, and the admin endpoint does not tell"},
+		"config with a wildcard":           {"", "", []string{site(":443", "*.example.com", "", "")}, "--relay is missing, and the relay's config does not have its URL"},
+		"config on a socket":               {"", "", []string{site("unix//run/relay.sock", "", "", "")}, "--relay is missing, and the relay's config does not have its URL"},
 		"config with several sites":        {"", "", []string{plain, site(":8080", "", "", "")}, "one of http://127.0.0.1:8080, https://relay.example.com"},
 		"config with one site twice":       {"", "", []string{plain, plain}, "https://relay.example.com"},
 		"config with a site of other kind": {"", "", []string{`{"listen":[":80"],"routes":[{"handle":[{"handler":"static_response"}]}]}`, plain}, "https://relay.example.com"},
@@ -187,8 +187,8 @@ func TestParseEnv(t *testing.T) {
 		{one, "KEY", "must be NAME=value"},
 		{one, "1KEY=x", "must be NAME=value"},
 		{one, "=x", "must be NAME=value"},
-		{two, "KEY={token}", "{token} is of no provider of this run; must be one of {openai.token}, {openai.url}, {my-api.token}, {my-api.url}"},
-		{one, "KEY={groq.url}", "{groq.url} is of no provider of this run; must be one of {token}, {url}, {openai.token}, {openai.url}"},
+		{two, "KEY={token}", "{token} names no provider of this run; must be one of {openai.token}, {openai.url}, {my-api.token}, {my-api.url}"},
+		{one, "KEY={groq.url}", "{groq.url} names no provider of this run; must be one of {token}, {url}, {openai.token}, {openai.url}"},
 	} {
 		env, err := parseEnv([]string{tc.given}, tc.targets)
 		got := ""

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwarded are the signals that the command gets when this process gets them.
+// forwarded are the signals that this process passes on to the command.
 var forwarded = []os.Signal{
 	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
 	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP,
 }
 
-// process is a command under way.
+// process is a running command.
 type process struct {
 	*os.Process
 	lease *lease
@@ -27,8 +27,8 @@ type process struct {
 	// reach the command, and not this process.
 	terminal int
 
-	// shares is whether the command is in this process's group, in the foreground of
-	// a terminal. The terminal's signals then reach both.
+	// shares reports whether the command is in this process's group, in the foreground
+	// of a terminal. The terminal's signals then reach both.
 	shares bool
 }
 
@@ -133,8 +133,8 @@ func (p *process) goOn() {
 	_ = unix.Kill(-p.Pid, unix.SIGCONT)
 }
 
-// takeTerminal puts this process in the foreground if the command was there. A process
-// in the background is stopped for that, unless it ignores the signal.
+// takeTerminal puts this process in the foreground if the command was there. The kernel
+// stops a background process that tries, unless it ignores the signal.
 func (p *process) takeTerminal() {
 	if p.terminal < 0 {
 		return

@@ -18,7 +18,8 @@ func statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Shows the state of the relay: its store, keys and providers",
 		Long: `Shows the state of the relay: its store, keys, issuers and providers, and how many
-calls are in flight. It shows no secret.
+calls are in flight. It shows the operator's limits, and for each issuer what its tokens
+may use, with what is used and left of limits on all of them. It shows no secret.
 
 Exits with 1 if the relay does not run or cannot count calls, so it serves as a
 health check.`,
@@ -72,7 +73,19 @@ func printStatus(w io.Writer, s adminapi.Status) error {
 	} {
 		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
 	}
-	label := "providers"
+	label := "limits"
+	for _, l := range s.Limits {
+		fmt.Fprintf(table, "%s\t%s%s for %s, %s\n", label, l.Amount, per(l.Per), l.Holder(), map[string]string{"config": "in the config", "admin": "set by the operator"}[l.From])
+		label = ""
+	}
+	for i := range s.Budget {
+		label = "issuer " + s.Budget[i].Issuer
+		for _, line := range issuerLines(&s.Budget[i]) {
+			fmt.Fprintf(table, "%s\t%s\n", label, line)
+			label = ""
+		}
+	}
+	label = "providers"
 	for _, p := range s.Providers {
 		keys := fmt.Sprintf("%d keys", p.Keys)
 		if p.Keys == 1 {

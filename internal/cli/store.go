@@ -62,11 +62,11 @@ func checkCommand(path *string) *cobra.Command {
 func backupCommand(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "backup <file>",
-		Short: "Copies the store to a new file, as it is at one moment",
-		Long: `Copies the store to a new file, as it is at one moment. The relay may run meanwhile.
+		Short: "Copies a consistent snapshot of the store to a new file",
+		Long: `Copies a consistent snapshot of the store to a new file. The relay may keep running.
 
-A restored backup does not know the calls since it was made, so limits may be
-exceeded by those. The key files beside the store are not part of it.`,
+A restored backup lacks the calls since it was made, so limits may be exceeded by
+those. It does not include the key files beside the store.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return tokenstore.Backup(cmd.Context(), *path, args[0])
@@ -77,11 +77,11 @@ exceeded by those. The key files beside the store are not part of it.`,
 func pruneCommand(path *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune --before <time>",
-		Short: "Removes tokens that expired before a time, and what they used",
-		Long: `Removes tokens that expired before a time, and what they used. A running relay does
-so by itself when no refresh of a token can be valid any more, max_ttl and a day
-after it expired. Pruned tokens stay refused even if the clock is turned back. A
-refresh of one starts to count from zero.`,
+		Short: "Removes tokens that expired before a time, and their usage",
+		Long: `Removes tokens that expired before a time, and their usage. A running relay prunes a
+token by itself when no refresh of it can be valid any more: max_ttl and a day after
+it expired. Pruned tokens stay refused even if the clock is turned back. A refresh of
+a pruned token counts from zero.`,
 		Args: cobra.NoArgs,
 	}
 	before := cmd.Flags().String("before", "", "Such as 2026-01-31T00:00:00Z (required)")
@@ -106,9 +106,9 @@ func acceptCommand(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "accept-issued-since <time>",
 		Short: "Accepts limited tokens that are older than the store",
-		Long: `A store refuses limited tokens that were issued before it was made, because it does
-not know what they have used. After a store was lost and made anew, you may accept
-those that were issued since a time. They then start again from zero.`,
+		Long: `The relay refuses limited tokens that are older than its store, because their earlier
+usage is unknown. After you replaced a lost store, use this command to accept tokens
+that were issued since a time. They then count from zero.`,
 		Example: "  caddy relayapi store accept-issued-since 2026-01-31T00:00:00Z",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -157,15 +157,15 @@ func exportCommand(path *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export <file>",
 		Short: "Writes the store as JSON lines, or moves it to PostgreSQL",
-		Long: `Writes the store as JSON lines, as it is at one moment, to a new file, or to standard
-output for -. The relay may run meanwhile.
+		Long: `Writes a consistent snapshot of the store as JSON lines to a new file, or to standard
+output for -. The relay may keep running.
 
-A store that is imported from it does not know the calls since, so limits may be
-exceeded by those. The export has no token and no key in it.
+A store that is imported from it lacks the calls since, so limits may be exceeded by
+those. The export contains no token and no key.
 
-With --postgres, it copies the store to an empty one in PostgreSQL instead. No relay
-may use either. Repeat an interrupted copy to complete it, and then use one of the
-two stores only.`,
+With --postgres, it copies the store to an empty one in PostgreSQL instead. First stop
+every relay that uses either store. Repeat an interrupted copy to complete it.
+Afterwards, use only one of the two stores.`,
 		Example: `  caddy relayapi store export backup.jsonl
   caddy relayapi store export --postgres {env.RELAYAPI_DSN}`,
 		Args: cobra.MaximumNArgs(1),
@@ -216,16 +216,15 @@ func exportFile(cmd *cobra.Command, path, file string) error {
 func importCommand(path *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import <file>",
-		Short: "Makes a new store from JSON lines, or from one in PostgreSQL",
-		Long: `Makes a new store from JSON lines that were exported, from a file, or from standard
-input for -. It imports all lines, or none if one is invalid. There must be no store
-yet, or an empty one, and no relay may use it. The counts of two stores cannot be
-merged.
+		Short: "Creates a store from JSON lines, or from one in PostgreSQL",
+		Long: `Creates a store from exported JSON lines in a file, or on standard input for -. It
+imports all lines, or none if one is invalid. The store must not exist yet, or must be
+empty, and no relay may use it. The counts of two stores cannot be merged.
 
 Tokens that were issued before the exported store was made stay refused.
 
-With --postgres, it copies a store in PostgreSQL instead. No relay may use either.
-Repeat an interrupted copy to complete it.`,
+With --postgres, it copies a store in PostgreSQL instead. First stop every relay that
+uses either store. Repeat an interrupted copy to complete it.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	dsn := postgresFlag(cmd)
@@ -291,7 +290,7 @@ func writeNewFile(name string, write func(io.Writer) error) error {
 		return err
 	}
 	defer os.Remove(f.Name())
-	defer f.Close() // when it failed; a second time it only says so
+	defer f.Close() // for early returns; a second Close only returns an error
 	if err := write(f); err != nil {
 		return err
 	}

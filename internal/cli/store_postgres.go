@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// postgresFlag adds the flag that names a store in PostgreSQL. The command line shows
-// its arguments to everybody on the machine, so it takes no connection string itself.
+// postgresFlag adds the flag that names a store in PostgreSQL. Every user of the
+// machine can see arguments, so it takes no literal connection string.
 func postgresFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("postgres", "", "The connection string of PostgreSQL, as {env.NAME} or {file.PATH}")
 }
@@ -19,7 +19,7 @@ func postgresFlag(cmd *cobra.Command) *string {
 func readDSN(flag string) (string, error) {
 	switch value, ok := placeholder.Value(flag); {
 	case !ok:
-		return "", errors.New("--postgres must be a placeholder, {env.NAME} or {file.PATH}; the command line shows a literal connection string to others")
+		return "", errors.New("--postgres must be a placeholder, {env.NAME} or {file.PATH}; other users of the machine could see a literal connection string")
 	case value == "":
 		return "", fmt.Errorf("--postgres: %s is not set or empty", flag)
 	default:
@@ -44,9 +44,9 @@ func acceptFailoverCommand() *cobra.Command {
 		Use:   "accept-failover",
 		Short: "Lets relays use a PostgreSQL server that has taken over from another",
 		Long: `Relays refuse to count on a PostgreSQL server that is not the one on record: a server
-that took over may not know the last calls, revocations and limits of the former
-one. With this command you accept that calls of its last moments may be admitted
-again. Revocations and limits that were set then may be gone; set them again.`,
+that took over may lack the last calls, revocations and limits of the former one. With
+this command, you accept that the relay may admit calls of the last moments again.
+Revocations and limits of those moments may be lost; set them again.`,
 		Example: "  caddy relayapi store accept-failover --postgres {env.RELAYAPI_DSN}",
 		Args:    cobra.NoArgs,
 	}

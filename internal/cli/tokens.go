@@ -17,8 +17,8 @@ func tokenCommand() *cobra.Command {
 		Use:   "token",
 		Short: "Mints, inspects, lists, changes and revokes tokens",
 		Long: `"create" mints a token, and "inspect" shows what it permits. The relay's ledger knows
-a token from its first call on: "list" and "show" tell what it has used, and
-"update" and "revoke" change what it may do.
+a token from its first call on: "list" and "show" print its usage, and "update" and
+"revoke" change what it may do.
 
 These commands name a token by its id, [issuer/]id, never by its text. Without an
 issuer, the id belongs to the relay's own issuer, whose name is relay.`,
@@ -32,8 +32,8 @@ func listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Lists the tokens that were used",
-		Long: `Lists the tokens that were used at this relay, by issuer and id, with what they
-have used. A token that was never used is unknown here.
+		Long: `Lists the tokens that were used at this relay, by issuer and id, with their usage. The
+relay does not know a token that was never used.
 
 CALLS counts calls that reached the provider, and COST is what they cost in US
 dollars. LIMIT has the limits in force, the one with the smallest part left first;
@@ -73,7 +73,7 @@ exhausted until the next period begins, at 00:00 UTC.`,
 			return printJSON(cmd.OutOrStdout(), page)
 		}
 		if page.Next != "" {
-			fmt.Fprintln(cmd.ErrOrStderr(), "there are more; --all lists them")
+			fmt.Fprintln(cmd.ErrOrStderr(), "there are more; use --all to list them")
 		}
 		return printRecords(cmd.OutOrStdout(), page.Records)
 	}
@@ -107,11 +107,15 @@ func showCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show <id>",
 		Short: "Shows what the relay knows of a token",
-		Long: `Shows what the relay knows of a token by its id, [issuer/]id: the limits in
-force with what is used and left of them, its calls, tokens and cost, what "update"
-and "revoke" changed, and what the provider said when it last refused the key in a
-call of this token. Its usage may be 15 seconds old; "token list" and "usage" are up
-to date. Use "token inspect" to see what else the token permits. "token list --help"
+		Long: `Shows what the relay knows of a token by its id, [issuer/]id: the limits in force, how
+much of each is used and left, and the token's calls, tokens and cost. It includes
+changes by "update" and "revoke", and the provider's message when it last refused the
+key in a call of this token.
+
+It also shows what the token permits: its rate, and the models, paths, methods,
+addresses and origins that its claims and its issuer allow.
+
+Usage may be 15 seconds old; "token list" and "usage" are up to date. "token list --help"
 explains the status.`,
 		Example: `  caddy relayapi token show my-backend/3f9c
   caddy relayapi token show my-backend/3f9c --json`,
@@ -149,7 +153,7 @@ type updateFlags struct {
 	label           string
 }
 
-// units are the units of limits, as flags and members of a change begin.
+// units are the units of limits, with which flags and members of a change begin.
 var units = [...]string{"calls", "tokens", "usd"}
 
 func updateCommand() *cobra.Command {
@@ -157,14 +161,14 @@ func updateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update <id>",
 		Short: "Changes a token's limits or label, disables or enables it",
-		Long: `Changes what the relay keeps of a token that was used here. The token itself
-stays as it is, and its holder needs no other. The change acts on its next request.
+		Long: `Changes the relay's record of a token that was used here. The token itself stays as it
+is, and its holder needs no new one. The change applies from the next request on.
 
---calls, --tokens and --usd set what the token permits in all, including what was
-counted so far; 0 permits nothing. The calls of a token that was minted without a
-limit are counted from then on. --calls-from-claims, --tokens-from-claims and
---usd-from-claims remove that limit again. A limit that is lowered to what is used,
-or below, ends the token's calls under way.
+--calls, --tokens and --usd set what the token permits in all, including the usage
+counted so far; 0 permits nothing. If the token was minted without a limit, counting
+starts now. --calls-from-claims, --tokens-from-claims and --usd-from-claims remove that
+limit again. Lowering a limit to the used amount or below ends the token's calls under
+way.
 
 --disable refuses the token until --enable, and ends its calls under way. To refuse
 a token for good, use "revoke".`,
@@ -214,7 +218,7 @@ a token for good, use "revoke".`,
 	return cmd
 }
 
-// change returns what the flags ask of the admin endpoint.
+// change returns the change that the flags describe, for the admin endpoint.
 func (f *updateFlags) change(given func(flag string) bool) map[string]any {
 	change := make(map[string]any)
 	for i, limit := range []any{f.calls, f.tokens, f.usd} {
@@ -234,7 +238,7 @@ func (f *updateFlags) change(given func(flag string) bool) map[string]any {
 	return change
 }
 
-// oneID refuses everything but one argument. It quotes none, because that may be a
+// oneID refuses everything but one argument. It quotes none, because one may be a
 // token.
 func oneID(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {

@@ -41,7 +41,7 @@ func TestPrintRecords_Limits(t *testing.T) {
 		{"of the claims", adminapi.Record{ClaimedCalls: n(3), Limits: []adminapi.LimitUse{own}},
 			[]string{"3 calls 1 2 -"}, []string{"3 calls, in its claims: 1 used, 2 left"}},
 		{"of the issuer", adminapi.Record{ClaimedCalls: n(0), Limits: []adminapi.LimitUse{own}},
-			[]string{"3 calls 1 2 -"}, []string{"3 calls, as its issuer's tokens have: 1 used, 2 left"}},
+			[]string{"3 calls 1 2 -"}, []string{"3 calls, the default of its issuer: 1 used, 2 left"}},
 		{"override", adminapi.Record{CallsLimit: n(3), ClaimedCalls: n(2), Limits: []adminapi.LimitUse{own}},
 			[]string{"3 calls 1 2 -"}, []string{"3 calls, instead of 2 in its claims: 1 used, 2 left"}},
 		{"override of none", adminapi.Record{CallsLimit: n(3), ClaimedCalls: n(0), Limits: []adminapi.LimitUse{own}},

@@ -37,7 +37,7 @@ To open the page on another machine, forward the port with SSH:
   caddy relayapi ui --address unix//run/caddy/admin.sock --no-open`,
 		Args: cobra.NoArgs,
 	}
-	listen := cmd.Flags().String("listen", "127.0.0.1:0", "Loopback address of the page. Port 0 means a free one")
+	listen := cmd.Flags().String("listen", "127.0.0.1:0", "Loopback address to listen on. Port 0 picks a free one")
 	noOpen := cmd.Flags().Bool("no-open", false, "Print the link, and do not open it in a browser")
 	address := addressFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -77,7 +77,7 @@ func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0), // it would name requests, and so the link
+		ErrorLog:          log.New(io.Discard, "", 0), // it would log requests, and so the link
 	}
 	end := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer end()

@@ -26,18 +26,18 @@ func usageCommand() *cobra.Command {
 	var f usageFlags
 	cmd := &cobra.Command{
 		Use:   "usage",
-		Short: "Reports what was used, by day, provider, model, issuer, subject and token",
-		Long: `Reports what was used, with a row for each day (UTC), provider, issuer and subject, or
-for what --by names.
+		Short: "Reports usage by day, provider, model, issuer, subject and token",
+		Long: `Reports usage, with a row for each day (UTC), provider, issuer and subject, or for the
+dimensions in --by.
 
-CALLS reached the provider. OK were answered with a status below 400, REFUSED with
-one from 400 to 499. The rest FAILED, with 500 and more or without an answer. TOKENS
-IN are all kinds of input, and CACHED is the part of it that was read from a cache.
-OUT are tokens of output. COST is in US dollars. UNMETERED calls are those whose usage
-the provider did not tell. MEAN is the mean time of a call. --csv and --json have
-every kind of usage.
+CALLS counts the calls that reached the provider. OK were answered with a status below
+400, REFUSED with one from 400 to 499. FAILED had a status of 500 or more, or no
+answer. TOKENS IN counts all kinds of input, and CACHED the part of it that was read
+from a cache. OUT counts tokens of output. COST is in US dollars. UNMETERED counts
+calls whose usage the provider did not report. MEAN is the mean time of a call. --csv
+and --json include every kind of usage.
 
---bill adds up per subject what a provider bills: every kind of tokens, and the cost,
+--bill adds up per subject what a provider bills: every kind of token, and the cost,
 with a total.
 
 The model is "other" if the relay knows no price for it. The relay keeps the usage of
@@ -53,7 +53,7 @@ token is empty.`,
 	q := filterFlags(cmd, "provider", "model", "issuer", "subject")
 	flags := cmd.Flags()
 	flags.StringVar(&f.token, "token", "", "Only those of the token with this [issuer/]id")
-	flags.StringVar(&f.by, "by", "", "What has a row of its own: some of day, provider, model, issuer, subject, token. Default: day,provider,issuer,subject")
+	flags.StringVar(&f.by, "by", "", "Dimensions with a row for each value: some of day, provider, model, issuer, subject, token. Default: day,provider,issuer,subject")
 	flags.StringVar(&f.from, "from", "", "The first day, such as 2026-01-01")
 	flags.StringVar(&f.to, "to", "", "The last day")
 	flags.StringVar(&f.month, "month", "", "The days of this month, such as 2026-11")
@@ -79,7 +79,7 @@ token is empty.`,
 	return cmd
 }
 
-// addTo adds what the flags ask to a query.
+// addTo adds the parameters of the flags to a query.
 func (f *usageFlags) addTo(q url.Values) error {
 	setIf(q, "token", f.token)
 	setIf(q, "by", f.by)
@@ -123,7 +123,7 @@ func (f *usageFlags) print(w io.Writer, report *adminapi.UsageReport) error {
 	return printUsage(w, report)
 }
 
-// sum adds up what rows used.
+// sum adds up the usage of rows.
 func sum(rows []adminapi.UsageRow) (total adminapi.Usage) {
 	for i := range rows {
 		u := &rows[i].Usage
@@ -174,7 +174,7 @@ func printUsage(w io.Writer, report *adminapi.UsageReport) error {
 }
 
 // printBill prints a line for each subject, and a total. It leaves out kinds of usage
-// that nobody has used.
+// that are all zero.
 func printBill(w io.Writer, report *adminapi.UsageReport, total *adminapi.Usage) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(table, "SUBJECT\tCALLS\t")
@@ -202,8 +202,9 @@ func printBill(w io.Writer, report *adminapi.UsageReport, total *adminapi.Usage)
 	return table.Flush()
 }
 
-// asText returns a cell that no spreadsheet takes for a formula. Whoever mints names
-// subjects, and callers name models (https://owasp.org/www-community/attacks/CSV_Injection).
+// asText returns a cell that no spreadsheet runs as a formula. Back-ends choose the
+// names of subjects, and callers those of models
+// (https://owasp.org/www-community/attacks/CSV_Injection).
 func asText(cell string) string {
 	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
 		return "'" + cell
@@ -223,7 +224,7 @@ func writeCSV(w io.Writer, report *adminapi.UsageReport) error {
 		header = append(header, k.name)
 	}
 	header = append(header, "unmetered", "cost_usd", "overrun_usd")
-	_ = out.Write(header) // Error tells
+	_ = out.Write(header) // out.Error returns the error
 
 	for i := range report.Rows {
 		r := &report.Rows[i]

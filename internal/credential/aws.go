@@ -16,7 +16,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 )
 
-// AWS is how requests are signed for AWS.
+// AWS configures how requests are signed for AWS.
 type AWS struct {
 	// The region that requests are signed for. Default: that of the preset's base URL.
 	Region string `json:"region,omitempty"`
@@ -35,7 +35,7 @@ type AWS struct {
 	AccessKey []string `json:"access_key,omitempty"`
 }
 
-// check returns what is wrong with the config.
+// check returns an error if the config is invalid.
 func (c *AWS) check() error {
 	n := len(c.AccessKey)
 	switch {
@@ -47,7 +47,7 @@ func (c *AWS) check() error {
 	return nil
 }
 
-// fetcher returns what gets the keys that requests are signed with.
+// fetcher returns the function that gets the keys to sign requests with.
 func (c *AWS) fetcher(env *Env) (fetcher, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (c *AWS) fetcher(env *Env) (fetcher, error) {
 	case scope.region == "":
 		return nil, errors.New("no region; add `region <region>`")
 	case scope.service == "":
-		return nil, errors.New("no service; add `service <name>`, the name that its requests are signed for")
+		return nil, errors.New("no service; add `service <name>`, the service that requests are signed for")
 	}
 
 	source, err := c.provider(env, scope.region)
@@ -85,17 +85,17 @@ func (c *AWS) fetcher(env *Env) (fetcher, error) {
 		}
 		var expires time.Time
 		if keys.CanExpire {
-			expires = keys.Expires.Add(refreshAhead) // the library has taken it off
+			expires = keys.Expires.Add(refreshAhead) // the library has subtracted it
 		}
 		return realkey.NewSigner(sign, secrets, "the access key of credential aws"), expires, nil
 	}, nil
 }
 
-// provider returns what has the keys. It asks nobody for them yet.
+// provider returns the provider of the keys. It does not request them yet.
 func (c *AWS) provider(env *Env, region string) (aws.CredentialsProvider, error) {
 	if len(c.AccessKey) == 0 {
-		// The region is that of the services that hand out keys. Without it the library
-		// would ask the instance's metadata.
+		// The region selects the services that hand out keys. Without it, the library
+		// would query the instance's metadata.
 		options := []func(*config.LoadOptions) error{
 			config.WithRegion(region),
 			config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = refreshAhead }),
@@ -124,15 +124,15 @@ func (c *AWS) provider(env *Env, region string) (aws.CredentialsProvider, error)
 	return credentials.NewStaticCredentialsProvider(values[0], values[1], values[2]), nil
 }
 
-// withoutMetadata reports whether an instance's metadata, the last of the chain, must not
-// be asked.
+// withoutMetadata reports whether the library must not query the instance's metadata,
+// the last in the chain.
 func withoutMetadata() bool { return strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") }
 
-// scope is what a signature is good for.
+// scope is the region and the service that a signature is valid for.
 type scope struct{ region, service string }
 
-// unsigned has the fields that are not signed, because what is between the relay and the
-// service may change them. The list is that of AWS's SDK for JavaScript.
+// unsigned has the fields that are not signed, because proxies between the relay and
+// the service may change them. The list is that of AWS's SDK for JavaScript.
 var unsigned = map[string]bool{
 	"Authorization": true, "Cache-Control": true, "Connection": true, "Expect": true, "From": true, "Keep-Alive": true,
 	"Max-Forwards": true, "Pragma": true, "Referer": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,

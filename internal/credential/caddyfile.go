@@ -11,7 +11,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 )
 
-// Kinds are the kinds of credentials, as [Unmarshal] reads them.
+// Kinds are the kinds of credentials that [Unmarshal] accepts.
 var Kinds = []string{"aws", "google", "entra"}
 
 // Unmarshal reads the rest of a line and its block:
@@ -58,7 +58,7 @@ func Unmarshal(d *caddyfile.Dispenser, kind string, args []string) (Cloud, error
 	return Cloud{}, d.Err("write `credential aws [<profile>]`, `credential google [<file>]` or `credential entra [<tenant> <client>]`")
 }
 
-// located returns an error with the place in the Caddyfile.
+// located returns an error with its position in the Caddyfile.
 func located(d *caddyfile.Dispenser, err error) error {
 	if err != nil {
 		return d.Err(err.Error())
@@ -72,7 +72,7 @@ func copyInto(args []string, to ...*string) {
 	}
 }
 
-// block reads lines of one argument, and one line of placeholders.
+// block parses subdirectives with one argument, and one subdirective with placeholders.
 func block(d *caddyfile.Dispenser, texts map[string]*string, secrets string, to *[]string) error {
 	names := []string{}
 	for name := range texts {
@@ -108,9 +108,9 @@ func block(d *caddyfile.Dispenser, texts map[string]*string, secrets string, to 
 	return nil
 }
 
-const notPlaceholder = "must be placeholders, {env.NAME} or {file.PATH}; the config would show a literal secret, which {$NAME} makes"
+const notPlaceholder = "must be placeholders, {env.NAME} or {file.PATH}; the config would show a literal secret, and {$NAME} becomes one"
 
-// literal reports whether a text is no placeholder.
+// literal reports whether a text is not a placeholder.
 func literal(ref string) bool { return !placeholder.Is(ref) }
 
 // secret returns the value of a placeholder.

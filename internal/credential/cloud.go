@@ -1,11 +1,12 @@
-// Package credential has what providers accept of a caller. A [Credential] says where a
-// provider reads its key.
+// Package credential has the credentials that providers accept. A [Credential] says
+// where a provider reads its key.
 //
-// Some read no static key: for AWS requests are signed, and Google and Azure read access
-// tokens. A [Cloud] says which. [Cloud.Source] makes a [Source] of it without asking the
-// network, so that a relay also starts when a cloud is away. The source gets what it
-// hands out from the cloud's own library, and gets it anew before it expires. What it
-// hands out is a [realkey.Key], whose bytes nobody else can read.
+// Some providers accept no static key: AWS accepts signed requests, and Google and
+// Azure accept access tokens. A [Cloud] configures these. [Cloud.Source] makes a
+// [Source] from it without network access, so that a relay also starts while a cloud is
+// down. The source gets credentials from the cloud's own library, and renews them
+// before they expire. It hands out a [realkey.Key], whose bytes no other package can
+// read.
 package credential
 
 import (
@@ -21,7 +22,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Cloud is a credential that is no static key. At most one member is set.
+// Cloud is a credential other than a static key. At most one member is set.
 type Cloud struct {
 	// Sign requests by AWS Signature Version 4.
 	AWS *AWS `json:"aws,omitempty"`
@@ -33,7 +34,8 @@ type Cloud struct {
 	Entra *Entra `json:"entra,omitempty"`
 }
 
-// bearer is where clouds read access tokens. A key that a token carries goes there too.
+// bearer is the place where clouds read access tokens. A key that a token carries goes
+// there too.
 var bearer = provider.Placement{Header: "Authorization", Prefix: "Bearer "}
 
 // Kinds returns the names of the members that are set.
@@ -47,8 +49,8 @@ func (c Cloud) Kinds() []string {
 	return kinds
 }
 
-// AlsoReads returns further places where the cloud reads credentials, or what they are
-// for. A client's values there must not reach it.
+// AlsoReads returns further places where the cloud reads credentials, or their scope. A
+// client's values there must not reach the cloud.
 func (c Cloud) AlsoReads() []provider.Placement {
 	if c.AWS == nil {
 		return nil
@@ -63,16 +65,16 @@ func (c Cloud) AlsoReads() []provider.Placement {
 	return places
 }
 
-// Signs reports whether requests are signed, which takes their whole body.
+// Signs reports whether requests are signed, which needs the whole body.
 func (c Cloud) Signs() bool { return c.AWS != nil }
 
-// Env is what a source needs to know beside its config.
+// Env is the environment of a source, besides its config.
 type Env struct {
 	Preset   provider.Preset
 	Accounts []string // of the preset's base URL
 
 	Logger *zap.Logger
-	Client *http.Client // asks for tokens; nil means one that gives up in time
+	Client *http.Client // requests tokens; nil means a client with a timeout
 }
 
 // account returns the argument of the preset's base URL with a name, or "".
@@ -85,8 +87,8 @@ func (e *Env) account(name string) string {
 	return ""
 }
 
-// client returns the client that asks for tokens. It follows no redirects: a secret goes
-// to the address that was configured.
+// client returns the client that requests tokens. It follows no redirects: a secret
+// goes only to the configured address.
 func (e *Env) client() *http.Client {
 	if e.Client != nil {
 		return e.Client
@@ -118,14 +120,14 @@ func (c Cloud) Source(env *Env) (*Source, error) {
 	return &Source{fetch: fetch, logger: env.Logger}, nil
 }
 
-// A fetcher gets a credential, and tells when it expires. A zero time means never.
+// A fetcher gets a credential, and returns when it expires. A zero time means never.
 type fetcher func(ctx context.Context) (key *realkey.Key, expires time.Time, err error)
 
-// longRun is what may be a token, an assertion or a secret in the error of a library.
-// They quote what a token endpoint answers.
+// longRun matches text that may be a token, an assertion or a secret in a library's
+// error. Libraries quote the answer of a token endpoint.
 var longRun = regexp.MustCompile(`[A-Za-z0-9_~+=.-]{48,}`)
 
-// mostOfError is how much of an error is kept, in bytes.
+// mostOfError is the most of an error to keep, in bytes.
 const mostOfError = 400
 
 // plain returns an error as one line without secrets.

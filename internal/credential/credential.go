@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Credential is where a provider reads its key: in a header, in the query, or in
-// HTTP Basic. For AWS, Google and Azure it is what stands for a key.
+// Credential is the place where a provider reads its key: a header, the query, or HTTP
+// Basic. For AWS, Google and Azure, it replaces the key.
 type Credential struct {
 	Cloud
 
@@ -32,7 +32,7 @@ type Credential struct {
 	User string `json:"user,omitempty"`
 }
 
-// Check returns what is wrong with a credential.
+// Check returns an error if the credential is invalid.
 func (c *Credential) Check() error {
 	places := len(c.Kinds())
 	for _, given := range []bool{c.Header != "", c.Query != "", c.Basic} {
@@ -53,9 +53,8 @@ func (c *Credential) Check() error {
 	return nil
 }
 
-// Placement returns where the key goes. resolve returns the value of a placeholder; it
-// reports false for what is none. Errors do not quote the user, which may be a key in the
-// wrong place.
+// Placement returns where the key goes. resolve returns the value of a placeholder, and
+// false for any other text. Errors do not quote the user, which may be a misplaced key.
 func (c *Credential) Placement(resolve func(ref string) (value string, ok bool)) (provider.Placement, error) {
 	if err := c.Check(); err != nil {
 		return provider.Placement{}, err

@@ -12,7 +12,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 )
 
-// Entra is whose access tokens go to Azure.
+// Entra configures the identity whose access tokens are sent to Azure.
 type Entra struct {
 	// The tenant of the app registration. Default: Azure's own chain, which is the
 	// environment variables, workload identity, the managed identity of the machine, and
@@ -26,17 +26,17 @@ type Entra struct {
 	// identity, whose token is in the file of AZURE_FEDERATED_TOKEN_FILE.
 	ClientSecret string `json:"client_secret,omitempty"`
 
-	// What tokens are for. Default: https://cognitiveservices.azure.com/.default.
+	// The scope of tokens. Default: https://cognitiveservices.azure.com/.default.
 	Scope string `json:"scope,omitempty"`
 
-	// The address of Entra ID, for clouds of a country. Default: the variable
+	// The address of Entra ID, for national clouds. Default: the variable
 	// AZURE_AUTHORITY_HOST, or else https://login.microsoftonline.com/.
 	Authority string `json:"authority,omitempty"`
 }
 
 const entraScope = "https://cognitiveservices.azure.com/.default"
 
-// check returns what is wrong with the config.
+// check returns an error if the config is invalid.
 func (c *Entra) check() error {
 	switch {
 	case (c.Tenant == "") != (c.Client == ""):
@@ -47,7 +47,7 @@ func (c *Entra) check() error {
 	return nil
 }
 
-// fetcher returns what gets access tokens.
+// fetcher returns the function that gets access tokens.
 func (c *Entra) fetcher(env *Env) (fetcher, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -58,8 +58,8 @@ func (c *Entra) fetcher(env *Env) (fetcher, error) {
 	}
 	var secrets []*realkey.Key
 	identity, err := func() (azcore.TokenCredential, error) {
-		// Instance discovery would ask login.microsoft.com about an authority that the
-		// operator has named.
+		// Instance discovery would query login.microsoft.com about an authority that
+		// the operator has configured.
 		named := c.Authority != ""
 		switch {
 		case c.Tenant == "":

@@ -18,7 +18,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/realkey"
 )
 
-// Google is whose access tokens go to Google.
+// Google configures the identity whose access tokens are sent to Google.
 type Google struct {
 	// The JSON file of a service account, or of workload identity federation. It may
 	// have placeholders, such as {env.HOME}. Default: Google's Application Default
@@ -26,18 +26,18 @@ type Google struct {
 	// and the service account of the machine.
 	File string `json:"file,omitempty"`
 
-	// What tokens are for. Default: https://www.googleapis.com/auth/cloud-platform.
+	// The scope of tokens. Default: https://www.googleapis.com/auth/cloud-platform.
 	Scope string `json:"scope,omitempty"`
 }
 
 const googleScope = "https://www.googleapis.com/auth/cloud-platform"
 
-// fileTypes are the kinds of files that are accepted.
+// fileTypes are the accepted kinds of files.
 var fileTypes = []credentials.CredType{
 	credentials.ServiceAccount, credentials.ExternalAccount, credentials.ImpersonatedServiceAccount, credentials.AuthorizedUser,
 }
 
-// fetcher returns what gets access tokens.
+// fetcher returns the function that gets access tokens.
 func (c *Google) fetcher(env *Env) (fetcher, error) {
 	scope := googleScope
 	if c.Scope != "" {
@@ -54,7 +54,7 @@ func (c *Google) fetcher(env *Env) (fetcher, error) {
 		tokens = found
 	}
 	return func(ctx context.Context) (*realkey.Key, time.Time, error) {
-		if tokens == nil { // asks the metadata server whether this is a machine of Google's
+		if tokens == nil { // asks the metadata server whether this machine runs on Google Cloud
 			found, err := credentials.DetectDefault(options)
 			if err != nil {
 				return nil, time.Time{}, errors.New(plain(err, nil))
@@ -69,8 +69,8 @@ func (c *Google) fetcher(env *Env) (fetcher, error) {
 	}, nil
 }
 
-// file returns the file that is configured, or that Application Default Credentials
-// would find, or "" if there is none.
+// file returns the configured file, or the file that Application Default Credentials
+// would find, or "".
 func (c *Google) file() string {
 	switch fromEnv := os.Getenv("GOOGLE_APPLICATION_CREDENTIALS"); {
 	case c.File != "":
@@ -89,7 +89,7 @@ func (c *Google) file() string {
 	return file
 }
 
-// fromFile reads a file of credentials. Its errors quote nothing of it.
+// fromFile reads a credentials file. Its errors quote nothing from it.
 func fromFile(file string, options *credentials.DetectOptions) (auth.TokenProvider, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -12,32 +12,32 @@ import (
 )
 
 const (
-	// refreshAhead is how long before its expiry a credential is got anew. It is less
-	// than the 225 seconds and the 5 minutes for which Google's and Microsoft's
-	// libraries would still return the old one.
+	// refreshAhead is how long before its expiry a credential is renewed. Google's
+	// library returns the old one until 225 seconds before expiry, and Microsoft's
+	// until 5 minutes before.
 	refreshAhead = 3 * time.Minute
 
-	// fetchTime is how long getting a credential may take.
+	// fetchTime bounds how long it may take to get a credential.
 	fetchTime = 10 * time.Second
 
-	// retryAfter is how long after an attempt the next one may follow. In between, the
-	// error of the attempt stands.
+	// retryAfter is the shortest time between two attempts. In between, the error of
+	// the latest attempt is returned.
 	retryAfter = 5 * time.Second
 
-	// leastLeft is how long a credential must still be good for.
+	// leastLeft is how long a new credential must be valid at least.
 	leastLeft = 10 * time.Second
 )
 
-// Source hands out a credential that expires. It gets one for all who ask, never one for
-// each of them.
+// Source hands out a credential that expires. Concurrent callers share one attempt to
+// get it.
 type Source struct {
 	fetch  fetcher
 	logger *zap.Logger
 
-	current atomic.Pointer[current] // nil until the first one was got
+	current atomic.Pointer[current] // nil until the first attempt succeeds
 
 	mu      sync.Mutex
-	running chan struct{} // closed when the attempt ends that is under way; nil means none
+	running chan struct{} // closed when the attempt in progress ends; nil means none
 	next    time.Time     // of the next attempt, at the earliest
 	failure error         // of the last attempt; nil means that it succeeded
 }
@@ -91,12 +91,12 @@ func (s *Source) Key(ctx context.Context) (*realkey.Key, error) {
 	return nil, s.failure
 }
 
-// Prefetch gets the credential before anybody asks for it, and logs why it cannot.
+// Prefetch gets the credential before its first use, and logs a failure.
 func (s *Source) Prefetch() { _, _ = s.attempt(time.Now()) }
 
-// attempt gets the credential in the background, unless that is under way. It returns a
-// channel that is closed at the end of the attempt, or the failure of one that was just
-// made.
+// attempt gets the credential in the background, unless an attempt is in progress. It
+// returns a channel that is closed at the end of the attempt, or the failure of a
+// recent one.
 func (s *Source) attempt(now time.Time) (done <-chan struct{}, failure error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +123,7 @@ func (s *Source) get() {
 		err = errors.New("the credential has expired; check the clock")
 	}
 	if err != nil {
-		s.logger.Error("cannot get the credential of a provider", zap.Error(err))
+		s.logger.Error("getting the credential of a provider failed", zap.Error(err))
 	} else {
 		if !expires.IsZero() {
 			got.refresh = expires.Add(-refreshAhead)

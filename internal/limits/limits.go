@@ -1,5 +1,5 @@
-// Package limits applies the limits of the operator: which counters a call counts on,
-// and what is left there.
+// Package limits applies the operator's limits: it finds the counters that a call
+// counts on, and what is left there.
 package limits
 
 import (
@@ -11,10 +11,10 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// Holder is who makes a call, by the ids of the counters that it counts on.
+// Holder is the holder of a token, by the ids of the counters for its calls.
 type Holder struct {
 	Token, Subject, Issuer string
-	Own                    []tokenstore.Limit // of the subject, beside the rules
+	Own                    []tokenstore.Limit // of the subject, besides the rules
 }
 
 // NewHolder returns the holder of a token.
@@ -54,11 +54,11 @@ func (r *rule) of(h *Holder) *int64 {
 // Rules are the limits in force. A limit for one holder overrides a limit for all,
 // which overrides the config.
 type Rules struct {
-	Version uint64 // of the set limits that they are made from
+	Version uint64 // of the set limits that the rules include
 	rules   []rule
 }
 
-// New returns the rules of a config and of the limits that were set since.
+// New returns the rules of a config and of the limits that were set later.
 func New(config []tokenstore.Limit, set tokenstore.LimitSet) *Rules {
 	l := &Rules{Version: set.Version}
 	for _, c := range slices.Concat(config, set.Limits) {
@@ -88,8 +88,8 @@ func (l *Rules) Limit(h *Holder, unit tokenstore.Unit) bool {
 		slices.ContainsFunc(l.rules, func(r rule) bool { return r.key.Unit == unit && r.of(h) != nil })
 }
 
-// InPlaceOf returns what a holder may use after a limit was set or removed. Nil means
-// that the limit is another holder's, or that there is none any more.
+// InPlaceOf returns the limit of a holder after a limit was set or removed. Nil means
+// that the limit is another holder's, or that none is left.
 func (l *Rules) InPlaceOf(limit tokenstore.Limit, h *Holder) *int64 {
 	if limit.ID != "" && limit.ID != h.ID(limit.Scope) {
 		return nil
@@ -103,8 +103,8 @@ func (l *Rules) InPlaceOf(limit tokenstore.Limit, h *Holder) *int64 {
 	return nil
 }
 
-// Charges returns what a call of a holder costs. It returns when the first of the
-// windows ends in which the call counts; zero means never.
+// Charges returns the charges for a call of a holder, and when the first of their
+// windows ends; zero means never.
 func (l *Rules) Charges(h *Holder, cost tokenstore.Amounts, now time.Time) (charges []tokenstore.Charge, ends time.Time) {
 	add := func(scope tokenstore.Scope, unit tokenstore.Unit, per string, limit int64) {
 		amount := cost.Of(unit)
@@ -117,7 +117,7 @@ func (l *Rules) Charges(h *Holder, cost tokenstore.Amounts, now time.Time) (char
 			ends = end
 		}
 		i := slices.IndexFunc(charges, func(c tokenstore.Charge) bool { return c.Counter == counter })
-		if i >= 0 { // the lower of two limits holds
+		if i >= 0 { // the lower of two limits applies
 			charges[i].Limit = min(charges[i].Limit, limit)
 			return
 		}
@@ -136,7 +136,7 @@ func (l *Rules) Charges(h *Holder, cost tokenstore.Amounts, now time.Time) (char
 	return charges, ends
 }
 
-// Describe tells which limit was reached.
+// Describe returns which limit was reached, as text.
 func Describe(e *tokenstore.ExhaustedError) string {
 	c := e.Counter
 	holder, since := " of the "+string(c.Scope), ""

@@ -2,6 +2,7 @@ package limits
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/relayapi/caddy-relayapi/tokenstore"
@@ -16,32 +17,34 @@ type Reader struct {
 	used  map[tokenstore.Counter]int64
 }
 
-// NewReader returns a reader of the rules. read returns what was used.
+// NewReader returns a reader of the rules. read returns how much of a counter is used.
 func NewReader(rules *Rules, now time.Time, read func(tokenstore.Counter) (int64, error)) *Reader {
 	return &Reader{rules: rules, now: now, read: read, used: make(map[tokenstore.Counter]int64)}
 }
 
-// Listed completes a record of a list. It takes what is counted from the record, which
-// may be a little more than is used while the token is in use.
-func (l *Reader) Listed(r *tokenstore.Record, own tokenstore.Limits) error {
+// Listed completes a record of a list. It takes the counts from the record, which may
+// be a little too high while the token is in use.
+func (l *Reader) Listed(r *tokenstore.Record, own tokenstore.Limits, user ...tokenstore.Limit) error {
 	counted := tokenstore.Amounts{Calls: r.CallsCounted, Tokens: r.TokensCounted, NanoUSD: r.NanoUSDCounted}
 	h := NewHolder(r.Issuer, r.ID, r.Subject)
 	for _, unit := range tokenstore.Units {
 		l.used[h.total(unit)] = counted.Of(unit)
 	}
-	return l.Complete(r, own)
+	return l.Complete(r, own, user...)
 }
 
-// Complete adds the limits in force to a record: its own and the operator's.
-func (l *Reader) Complete(r *tokenstore.Record, own tokenstore.Limits) error {
+// Complete adds the limits in force to a record: its own, the operator's, and those of the
+// user whose login it is.
+func (l *Reader) Complete(r *tokenstore.Record, own tokenstore.Limits, user ...tokenstore.Limit) error {
 	h := NewHolder(r.Issuer, r.ID, r.Subject)
+	h.Own = user
 	limits, err := l.InForce(&h, own)
 	r.SetLimits(limits)
 	return err
 }
 
-// InForce returns a token's own limits, the operator's that apply to it, and those of the
-// user whose login it is.
+// InForce returns a token's own limits, the operator's limits that apply to it, and
+// those of its login's user.
 func (l *Reader) InForce(h *Holder, own tokenstore.Limits) (limits []tokenstore.LimitUse, err error) {
 	add := func(c tokenstore.Counter, per string, limit int64) {
 		var used int64
@@ -70,7 +73,15 @@ func (l *Reader) InForce(h *Holder, own tokenstore.Limits) (limits []tokenstore.
 	return limits, err
 }
 
-// total returns the counter of everything that the token has used of a unit.
+// OfIssuer returns the operator's limits on all tokens of an issuer together.
+func (l *Reader) OfIssuer(name string) ([]tokenstore.LimitUse, error) {
+	rules := slices.Clone(l.rules.rules)
+	rules = slices.DeleteFunc(rules, func(r rule) bool { return r.key.Scope != tokenstore.ScopeIssuer })
+	of := Reader{rules: &Rules{rules: rules}, now: l.now, read: l.read, used: l.used}
+	return of.InForce(&Holder{Issuer: name}, tokenstore.Limits{})
+}
+
+// total returns the counter of the token's total usage in a unit.
 func (h *Holder) total(unit tokenstore.Unit) tokenstore.Counter {
 	return tokenstore.Counter{Scope: tokenstore.ScopeToken, ID: h.Token, Unit: unit}
 }
@@ -87,7 +98,7 @@ func (l *Reader) usedOf(c tokenstore.Counter) (int64, error) {
 	}
 	used, err := l.read(c)
 	if err != nil {
-		return 0, fmt.Errorf("reading what %s %s has used: %w", c.Scope, c.ID, err)
+		return 0, fmt.Errorf("reading the usage of %s %s: %w", c.Scope, c.ID, err)
 	}
 	l.used[c] = used
 	return used, nil

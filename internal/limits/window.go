@@ -6,11 +6,12 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// dayMark tells the counter of a day from that of the month that begins with it.
+// dayMark distinguishes the counter of a day from that of the month that begins with
+// it.
 const dayMark = time.Second
 
-// Window returns when the window that a time is in begins and ends. Both are zero for a
-// limit without a period.
+// Window returns the begin and the end of the window that contains a time. Both are
+// zero for a limit without a period.
 func Window(per string, now time.Time) (start, end time.Time) {
 	now = now.UTC()
 	switch per {
@@ -24,14 +25,14 @@ func Window(per string, now time.Time) (start, end time.Time) {
 	return start, end
 }
 
-// Counts reports whether a limit bounds what is counted on a counter, for whomever.
+// Counts reports whether a limit counts on a counter, regardless of its holder.
 func Counts(limit tokenstore.Limit, c tokenstore.Counter) bool {
 	start, _ := Window(limit.Per, c.Window)
 	sameWindow := c.Window.IsZero() == (limit.Per == "") && c.Window.Equal(start)
 	return c.Scope == limit.Scope && c.Unit == limit.Unit && sameWindow
 }
 
-// Bounds returns when the window of a counter begins and ends. Both are zero for a
+// Bounds returns the begin and the end of the window of a counter. Both are zero for a
 // counter without one.
 func Bounds(c tokenstore.Counter) (start, end time.Time) {
 	if c.Window.IsZero() {

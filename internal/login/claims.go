@@ -112,7 +112,8 @@ func (o object) text(name string) (string, error) {
 }
 
 // find returns the claim at a path, or nil. A claim may be nested: "a.b" is the member
-// b of the claim a. A claim's own name may have dots, so the longest name goes first.
+// b of the claim a. A claim's own name may contain dots, so the longest matching name
+// wins.
 func (o object) find(path string) jsontext.Value {
 	if value, ok := o[path]; ok {
 		return value

@@ -9,20 +9,20 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Condition is a demand on one claim: it must have one of the values.
+// Condition requires a claim to have one of the given values.
 type Condition struct {
-	// The name of the claim. A dot leads into an object: `app_metadata.plan` is the
-	// member `plan` of the claim `app_metadata`. A name that has dots itself, such as
-	// a URL, goes before that.
+	// The name of the claim. A dot selects a member of an object: `app_metadata.plan`
+	// is the member `plan` of the claim `app_metadata`. A claim whose own name contains
+	// the dots, such as a URL, takes precedence.
 	Claim string `json:"claim"`
 
-	// The values, of which the claim must have one. Strings, numbers and booleans are
-	// compared as text. Of a list, any element may have the value. In `scope` and
-	// `scp`, each word counts.
+	// The accepted values; the claim must have one of them. The relay compares strings,
+	// numbers and booleans as text. In a list, one matching element is enough. In
+	// `scope` and `scp`, one matching word is enough.
 	Values []string `json:"values"`
 }
 
-// check returns what is wrong with a condition.
+// check returns an error if the condition is invalid.
 func (c *Condition) check() error {
 	switch {
 	case !validPath(c.Claim):

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Config describes a login provider and what its users must be.
+// Config describes a login provider and the tokens that the relay accepts from it.
 type Config struct {
 	// The preset of the provider: auth0, clerk, cognito, firebase, google, keycloak,
 	// microsoft or supabase. It sets the issuer, the keys and the audience. Default:
@@ -21,23 +21,24 @@ type Config struct {
 	// The arguments of the preset, such as the name of the project.
 	Args []string `json:"args,omitempty"`
 
-	// The URL of the issuer, exactly as tokens have it in `iss`. It replaces a preset.
+	// The URL of the issuer, exactly as tokens have it in `iss`. Set it instead of a
+	// preset.
 	Issuer string `json:"issuer,omitempty"`
 
-	// The audiences, of which a token must have one in `aud`. Default: those of the
-	// preset.
+	// The accepted audiences; a token must have one of them in `aud`. Default: those of
+	// the preset.
 	Audience []string `json:"audience,omitempty"`
 
-	// The applications, of which a token must have one in `azp`. Clerk puts the origin
-	// of the page there. Default: any.
+	// The accepted applications; a token must have one of them in `azp`. Clerk puts the
+	// origin of the page there. Default: any.
 	AuthorizedParty []string `json:"authorized_party,omitempty"`
 
-	// The URL of the provider's key set. Default: the preset's, or what the issuer's
-	// discovery document names.
+	// The URL of the provider's key set. Default: the preset's, or the one in the
+	// issuer's discovery document.
 	JWKS string `json:"jwks,omitempty"`
 
-	// The accepted algorithms of signatures. Default: those of the preset, or RS256,
-	// ES256 and EdDSA.
+	// The accepted signature algorithms. Default: those of the preset, or RS256, ES256
+	// and EdDSA.
 	Algorithms []string `json:"algorithms,omitempty"`
 
 	// The secret of a provider that signs with HS256, as Supabase projects with a
@@ -45,13 +46,14 @@ type Config struct {
 	// Default: none; HS256 is then refused.
 	Secret string `json:"secret,omitempty"`
 
-	// The claim that identifies a user. A dot leads into an object. Default: sub.
+	// The claim that identifies a user. A dot selects a member of an object. Default:
+	// sub.
 	SubjectClaim string `json:"subject,omitempty"`
 
 	// The conditions that every token must meet.
 	Require []Condition `json:"require,omitempty"`
 
-	// The conditions that pick a rule. The first that a token meets wins.
+	// The conditions that select a rule. The first condition that a token meets wins.
 	When []Condition `json:"when,omitempty"`
 }
 
@@ -59,8 +61,8 @@ type Config struct {
 // 7518, section 3.2).
 const minSecret = 32
 
-// SetArgs sets what stands behind `login` in a Caddyfile: a preset with its arguments,
-// or the URL of an issuer.
+// SetArgs sets the arguments of `login` in a Caddyfile: a preset with its own
+// arguments, or the URL of an issuer.
 func (c *Config) SetArgs(args ...string) error {
 	switch {
 	case len(args) == 0:
@@ -75,7 +77,7 @@ func (c *Config) SetArgs(args ...string) error {
 	return nil
 }
 
-// Check returns what is wrong with a config. It does no I/O and does not look at the
+// Check returns an error if the config is invalid. It does no I/O and ignores the
 // secret, which may be a placeholder.
 func (c *Config) Check() error {
 	_, err := c.profile()
@@ -90,7 +92,7 @@ func (c *Config) subject() string {
 	return c.SubjectClaim
 }
 
-// profile checks the config and returns what it demands of tokens.
+// profile checks the config and returns its requirements for tokens.
 func (c *Config) profile() (p profile, err error) {
 	if c == nil {
 		return p, errors.New("login has no settings")
@@ -161,14 +163,14 @@ func (c *Config) generic() (p profile, err error) {
 	case u.RawQuery != "":
 		return p, fmt.Errorf("login issuer %q: has a query; write the issuer as tokens have it in `iss`", c.Issuer)
 	case len(c.Args) > 0:
-		return p, fmt.Errorf("login issuer %q: has arguments; only presets have", c.Issuer)
+		return p, fmt.Errorf("login issuer %q: has arguments; only presets have them", c.Issuer)
 	case len(c.Audience) == 0:
-		return p, fmt.Errorf("login issuer %q: audience is missing; name what its tokens have in `aud`, often the client id", c.Issuer)
+		return p, fmt.Errorf("login issuer %q: audience is missing; name the value of `aud` in its tokens, often the client id", c.Issuer)
 	}
 	return profile{issuers: []string{c.Issuer}, algs: generalAlgorithms, checkAudience: requireAudience}, nil
 }
 
-// checkClaims checks the names of claims. editable claims are those that users set.
+// checkClaims checks the names of claims. editable lists claims that users can edit.
 func (c *Config) checkClaims(editable []string) error {
 	if !validPath(c.subject()) {
 		return fmt.Errorf("subject %.100q: not the name of a claim; write one such as sub or user.id", c.SubjectClaim)
@@ -195,23 +197,23 @@ func (c *Config) checkClaims(editable []string) error {
 	return nil
 }
 
-// profile is what tokens of one provider must be.
+// profile is the requirements for the tokens of one provider.
 type profile struct {
-	issuers []string // values of "iss"; the first one is where discovery begins
+	issuers []string // accepted values of "iss"; discovery starts at the first
 	jwks    string   // URL of the key set; empty means discovery
-	algs    []string // of signatures by a key of the key set
-	types   []string // values of "typ"
+	algs    []string // accepted with a key of the key set
+	types   []string // accepted values of "typ"
 
 	audience      []string
 	checkAudience func(audience []string) check
 	checks        []check
-	editable      []string // claims that users change themselves
+	editable      []string // claims that users can edit
 
 	symmetric bool   // whether HS256 is accepted
 	secret    []byte // for HS256
 }
 
-// check returns what is wrong with the claims of a verified token.
+// check returns an error if the relay must refuse the claims of a verified token.
 type check func(payload object, now time.Time) error
 
 // algorithms returns the accepted algorithms.
@@ -222,7 +224,7 @@ func (p *profile) algorithms() []string {
 	return append(slices.Clone(p.algs), hs256)
 }
 
-// check returns what is wrong with the parts of a profile that the config replaces.
+// check returns an error if a part of the profile that the config overrides is invalid.
 func (p *profile) check() error {
 	for _, alg := range p.algs {
 		switch {
@@ -250,7 +252,7 @@ func checkURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
-		return nil, errors.New("not a URL; write https:// and the rest")
+		return nil, errors.New("not a URL; must begin with https://")
 	case u.User != nil || u.Fragment != "":
 		return nil, errors.New("has a user or a fragment; remove it")
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):

@@ -28,7 +28,7 @@ type fetcher struct {
 	issuer string
 	jwks   string // empty means discovery
 
-	// mayBeEmpty is whether a key set without keys is a valid one.
+	// mayBeEmpty reports whether a key set without keys is valid.
 	mayBeEmpty bool
 }
 
@@ -54,8 +54,8 @@ func staySameOrigin(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// fetch returns the keys of the provider and for how long they are fresh. fresh is 0
-// if the provider does not say.
+// fetch returns the provider's keys and how long they stay fresh: 0 if the provider
+// does not say.
 func (f *fetcher) fetch(ctx context.Context) (set keySet, fresh time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -97,7 +97,7 @@ func (f *fetcher) discover(ctx context.Context) (jwks string, err error) {
 		return "", errors.New("the document is not valid JSON")
 	}
 	if document.Issuer != f.issuer {
-		return "", errors.New("the document names another issuer; write the issuer exactly as the provider does, also the slash at its end")
+		return "", errors.New("the document names another issuer; write the issuer exactly as the provider does, including a trailing slash")
 	}
 
 	u, err := checkURL(document.JWKS)
@@ -110,7 +110,7 @@ func (f *fetcher) discover(ctx context.Context) (jwks string, err error) {
 	return document.JWKS, nil
 }
 
-// get returns a document and for how long it is fresh.
+// get returns a document and how long it stays fresh.
 func (f *fetcher) get(ctx context.Context, from string) (data []byte, fresh time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
@@ -149,8 +149,8 @@ func unwrapURL(err error) error {
 	return err
 }
 
-// maxAge returns for how long a response is fresh (RFC 9111, section 5.2.2.1), less
-// the time that it was cached already.
+// maxAge returns how long a response stays fresh (RFC 9111, section 5.2.2.1), minus its
+// age.
 func maxAge(h http.Header) time.Duration {
 	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")

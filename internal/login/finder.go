@@ -13,7 +13,7 @@ const foundSize = 4096
 type Finder struct {
 	names map[string]string // by issuer
 
-	// found has tokens that were looked into. To read their claims takes as long as a
+	// found caches results by token. Reading the claims again would take as long as a
 	// sixth of the rest of a call (BenchmarkLogin).
 	found *lru.Cache[string, string]
 }
@@ -33,9 +33,9 @@ func NewFinder(verifiers map[string]*Verifier) *Finder {
 	return f
 }
 
-// Find returns the name of the verifier that a value looks like a token of: three
-// segments, a header with an algorithm, and the issuer. It verifies nothing. It finds
-// also what Verify refuses, so that Verify can name the reason.
+// Find returns the name of the verifier whose tokens a value looks like: three
+// segments, an algorithm in the header, and the issuer. It verifies nothing, and also
+// finds tokens that Verify refuses, so that Verify can name the reason.
 func (f *Finder) Find(value string) (name string, ok bool) {
 	if len(value) > maxToken || strings.Count(value, ".") != 2 {
 		return "", false
@@ -48,7 +48,7 @@ func (f *Finder) Find(value string) (name string, ok bool) {
 		return "", false
 	}
 	if name, ok = f.names[iss]; ok {
-		f.found.Add(strings.Clone(value), name) // not the whole header that it is a part of
+		f.found.Add(strings.Clone(value), name) // a copy, so that the whole header is not kept
 	}
 	return name, ok
 }

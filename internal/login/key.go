@@ -48,7 +48,8 @@ func isEd25519(public any) bool {
 	return ok
 }
 
-// knownAlgorithm returns an algorithm if a log can name it.
+// knownAlgorithm returns the name of a standard algorithm. Others may be secrets, so it
+// does not return them.
 func knownAlgorithm(alg string) string {
 	if families[alg] != nil || slices.Contains([]string{"none", hs256, "HS384", "HS512", "PS384", "PS512", "ES512", "ES256K", "Ed25519"}, alg) {
 		return alg
@@ -80,8 +81,8 @@ var (
 	errNoKeys    = errors.New("the key set has no usable key")
 )
 
-// parseKeySet parses a JWK Set (RFC 7517, section 5). It leaves out keys that it
-// cannot use, such as those for encryption: providers mix them.
+// parseKeySet parses a JWK Set (RFC 7517, section 5). It skips keys that it cannot use:
+// providers also publish others, such as keys for encryption.
 func parseKeySet(data []byte) (keySet, error) {
 	var document struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -99,7 +100,7 @@ func parseKeySet(data []byte) (keySet, error) {
 		if !ok {
 			continue
 		}
-		// The first of several keys with the same id counts.
+		// Of several keys with the same id, the first one wins.
 		if k.id == "" || !slices.ContainsFunc(set, func(other key) bool { return other.id == k.id }) {
 			set = append(set, k)
 		}
@@ -107,9 +108,9 @@ func parseKeySet(data []byte) (keySet, error) {
 	return set, nil
 }
 
-// keyMembers are the members of a JWK that say what a public key is and is for.
-// Certificates are left out: the provider's TLS certificate vouches for its keys, and
-// some providers write thumbprints in a form of their own.
+// keyMembers are the members of a JWK that define a public key and its use.
+// Certificates are ignored: the provider's TLS certificate vouches for its keys, and
+// some providers encode thumbprints in a form of their own.
 type keyMembers struct {
 	Type      string   `json:"kty"`
 	ID        string   `json:"kid,omitempty"`
@@ -126,7 +127,7 @@ type keyMembers struct {
 	Private json.RawMessage `json:"d,omitempty"`
 }
 
-// parseKey parses a JWK. ok is whether it is a public key for signatures.
+// parseKey parses a JWK. ok reports whether it is a public key for signatures.
 func parseKey(raw []byte) (k key, ok bool) {
 	var m keyMembers
 	if json.Unmarshal(raw, &m) != nil || m.Private != nil ||
@@ -155,8 +156,8 @@ func parseKey(raw []byte) (k key, ok bool) {
 	return k, false
 }
 
-// find returns the key of an id that fits the algorithm. Without an id, there must be
-// only one key that fits. The error is a [*Refusal].
+// find returns the key with an id, if it fits the algorithm. Without an id, exactly one
+// key must fit. The error is a [*Refusal].
 func (s keySet) find(id, alg string) (*key, error) {
 	var found *key
 	for i := range s {

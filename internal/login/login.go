@@ -1,9 +1,10 @@
 // Package login verifies the tokens of login providers: Firebase, Supabase, Clerk,
 // Auth0, Cognito, Keycloak, Google, Microsoft and every OpenID Connect provider.
 //
-// A login's token is a signed JWT. [Verifier.Verify] turns it into [Claims]: who the
-// user is, until when the token is valid, and which of the operator's rules fits. A
-// token only identifies and picks. What a rule permits is in the config alone.
+// A login token is a signed JWT. [Verifier.Verify] turns it into [Claims]: the user,
+// the times between which the token is valid, and the operator's rule that fits. A
+// token only identifies a user and selects a rule. The config alone says what a rule
+// permits.
 //
 // A token passes these steps:
 //
@@ -14,17 +15,17 @@
 //  3. Its issuer, which must be the configured one. Tokens of others never cause a
 //     request to the provider.
 //  4. Its signature, by a key of the provider's key set that fits the algorithm.
-//  5. Its claims: audience, times, what the preset demands, the subject, and the
-//     operator's conditions.
+//  5. Its claims: audience, times, the requirements of the preset, the subject, and
+//     the operator's conditions.
 //
 // The provider's keys are fetched in the background and replaced as a whole, see
 // [Verifier.Start]. They come only from URLs of the config, or from the discovery
-// document of the configured issuer, and never from a URL in a token. The package
-// fetches them itself: the key set of go-oidc asks the provider at every unknown key
-// id, reads answers of any size and does not refresh ahead.
+// document of the configured issuer, and never from a URL in a token. The package does
+// not use the key set of go-oidc, which asks the provider for every unknown key id,
+// reads responses of any size, and does not refresh ahead of time.
 //
-// Errors never quote a token. A refused token has a [*Refusal]. [ErrUnavailable]
-// means that a token could not be judged, because the keys are missing.
+// Errors never quote a token. The error of a refused token is a [*Refusal].
+// [ErrUnavailable] means that the keys to verify a token are missing.
 package login
 
 import (
@@ -47,7 +48,7 @@ type Verifier struct {
 	keys    *keySource
 }
 
-// Claims are what a verified token says.
+// Claims are the claims of a verified token that the relay uses.
 type Claims struct {
 	Issuer  string // "iss"
 	Subject string // the subject claim, from 1 to 255 printable bytes
@@ -60,8 +61,8 @@ type Claims struct {
 	Rule int
 }
 
-// ValidAt returns nil if the token is valid at now, and a [*Refusal] otherwise.
-// Callers that cache claims ask at each use.
+// ValidAt returns nil if the token is valid at now, and a [*Refusal] otherwise. Callers
+// that cache claims must call it at each use.
 func (c *Claims) ValidAt(now time.Time) error {
 	switch soon := now.Add(grant.Leeway); {
 	case !now.Before(c.Expires):
@@ -83,8 +84,8 @@ func WithTransport(t http.RoundTripper) Option {
 	return func(v *Verifier) { v.keys.fetcher.client.Transport = t }
 }
 
-// WithReport sets a function that hears of each fetch of keys: of its error, or nil
-// and the number of keys. It must not block.
+// WithReport sets a function that is called after each fetch with the number of keys,
+// or with the error. It must not block.
 func WithReport(report func(keys int, err error)) Option {
 	return func(v *Verifier) { v.keys.report = report }
 }
@@ -116,16 +117,16 @@ func New(cfg Config, options ...Option) (*Verifier, error) {
 	return v, nil
 }
 
-// Start begins to fetch the provider's keys, and refreshes them until ctx is done or
-// Close is called. It does not wait for the provider. Call it once.
+// Start fetches the provider's keys in the background, and refreshes them until ctx is
+// done or Close is called. It does not wait for the provider. Call it once.
 func (v *Verifier) Start(ctx context.Context) { v.keys.start(ctx) }
 
 // Inherit takes over the keys of a former Verifier of the same provider, and reports
-// whether it did. With it, a reload of the config works while the provider is away.
+// whether it did. It lets a reload of the config succeed while the provider is down.
 // Call it before Start.
 func (v *Verifier) Inherit(former *Verifier) bool { return v.keys.inherit(former.keys) }
 
-// Close stops what Start began and waits for its end. The last keys stay in use.
+// Close stops the refresh and waits for it to end. The last keys stay in use.
 func (v *Verifier) Close() { v.keys.close() }
 
 // Issuers returns the values of "iss" that the Verifier accepts. Only Google has two.
@@ -153,8 +154,8 @@ func (v *Verifier) Verify(ctx context.Context, token string, now time.Time) (Cla
 	return v.readClaims(t.payload, iss, now)
 }
 
-// RuleID returns what tells a rule of [Config.When] from others, also after the config
-// has changed: a hash of its demand. That of no rule, -1, is "0".
+// RuleID returns an id of a rule of [Config.When] that survives changes of the config:
+// a hash of its condition. The id of no rule, -1, is "0".
 func (v *Verifier) RuleID(rule int) string {
 	if rule < 0 {
 		return "0"
@@ -163,8 +164,8 @@ func (v *Verifier) RuleID(rule int) string {
 	return fmt.Sprintf("%x", sum[:8])
 }
 
-// RuleOf returns the rule that an id is of, or -1 for none. It reports false if there is
-// no such rule any more.
+// RuleOf returns the rule with an id, or -1 for no rule. It reports false if the rule
+// no longer exists.
 func (v *Verifier) RuleOf(id string) (rule int, ok bool) {
 	for rule = -1; rule < len(v.when); rule++ {
 		if v.RuleID(rule) == id {

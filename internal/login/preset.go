@@ -14,7 +14,7 @@ import (
 // Presets returns the names of the presets in order.
 func Presets() []string { return slices.Sorted(maps.Keys(presets)) }
 
-// preset knows the tokens of one provider.
+// preset describes the tokens of one provider.
 type preset struct {
 	args  []string // how the arguments are written
 	build func(args []string) (profile, error)
@@ -25,8 +25,8 @@ var (
 	generalAlgorithms = []string{"RS256", "ES256", "EdDSA"}
 )
 
-// presets are the known providers. Each cites the page that says how its tokens are
-// verified.
+// presets are the known providers. Each cites the provider's page about verifying its
+// tokens.
 var presets = map[string]preset{
 	// https://auth0.com/docs/secure/tokens/access-tokens/validate-access-tokens
 	// https://auth0.com/docs/secure/tokens/access-tokens/access-token-profiles
@@ -139,8 +139,9 @@ var presets = map[string]preset{
 	// https://supabase.com/docs/guides/auth/jwt-fields
 	// https://supabase.com/docs/guides/auth/signing-keys
 	//
-	// The audience of all signed-in users is authenticated, also of anonymous ones, who
-	// have is_anonymous. Users edit their user_metadata.
+	// The tokens of all signed-in users have the audience authenticated, including
+	// those of anonymous users, which have is_anonymous. Users can edit their
+	// user_metadata.
 	"supabase": {[]string{"<ref-or-url>"}, func(args []string) (profile, error) {
 		base := "https://" + args[0] + ".supabase.co"
 		if strings.Contains(args[0], "://") {
@@ -167,7 +168,7 @@ var (
 	guid            = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 )
 
-// domainArg returns a domain that may be written as a URL.
+// domainArg returns the domain of an argument, which may be a URL.
 func domainArg(arg string) (string, error) {
 	domain := strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(arg), "https://"), "/")
 	if !domainName.MatchString(domain) {
@@ -299,7 +300,7 @@ func refuseBound(payload object, _ time.Time) error {
 // subject of an ID token (OpenID Connect Back-Channel Logout 1.0, section 2.4).
 func refuseLogout(payload object, _ time.Time) error {
 	if payload["events"] != nil {
-		return refuse(WrongUse, "claim events is that of a logout token")
+		return refuse(WrongUse, "claim events marks a logout token")
 	}
 	return nil
 }

@@ -17,10 +17,10 @@ type Reason string
 // Reasons for a refusal.
 const (
 	Malformed      Reason = "malformed"         // not a JWT of at most 8 KiB
-	BadHeader      Reason = "bad_header"        // a header that says what it must not, or twice
-	BadType        Reason = "bad_type"          // a typ that is not that of a login's token
+	BadHeader      Reason = "bad_header"        // a header with a forbidden, repeated or invalid parameter
+	BadType        Reason = "bad_type"          // a typ that login tokens do not have
 	BadAlgorithm   Reason = "bad_algorithm"     // an algorithm that is not accepted
-	NamesKey       Reason = "names_key"         // a header that brings a key or says where to get one
+	NamesKey       Reason = "names_key"         // a header that contains a key or the URL of one
 	BadClaims      Reason = "bad_claims"        // claims that do not parse or have a wrong type
 	WrongIssuer    Reason = "wrong_issuer"      // a token of another provider
 	WrongAudience  Reason = "wrong_audience"    // a token for another application
@@ -31,7 +31,7 @@ const (
 	WrongUse       Reason = "wrong_use"         // a token of the provider for another purpose
 	BadSubject     Reason = "bad_subject"       // no usable subject
 	Unmet          Reason = "condition_not_met" // a condition of the operator does not hold
-	ProofOfKeyOnly Reason = "proof_required"    // a token that must not be used as a bearer's
+	ProofOfKeyOnly Reason = "proof_required"    // a token that is not a bearer token
 )
 
 // Refusal is why a token was refused.
@@ -46,8 +46,8 @@ type Refusal struct {
 // Error returns the reason and the rule.
 func (r *Refusal) Error() string { return "login: " + string(r.Reason) + ": " + r.Rule }
 
-// Denial returns the refusal as the relay answers it. Only those reasons are told
-// apart for the client that a verified token can have.
+// Denial returns the refusal as the relay answers it. The client can tell apart only
+// the reasons for refusing a verified token.
 func (r *Refusal) Denial() *grant.Denial {
 	reason := grant.Invalid
 	switch r.Reason {

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// Times of the refresh. Keys are refreshed when four fifths of their freshness are
-// over, and at least each hour, so that a withdrawn key is not used for long.
+// Intervals of the refresh. Keys are refreshed after four fifths of their freshness,
+// and at least once an hour, so that a withdrawn key is not used for long.
 const (
 	usualFreshness = 15 * time.Minute // if the provider does not say
 	minRefresh     = 5 * time.Minute
 	maxRefresh     = time.Hour
 
-	// unknownKeyInterval is the shortest time between the begin of a fetch and the
-	// next one that a token causes.
+	// unknownKeyInterval is the shortest time between the start of a fetch and the next
+	// one that a token triggers.
 	unknownKeyInterval = time.Minute
 
 	firstRetry = time.Second // doubles up to maxRetry
@@ -27,8 +27,8 @@ const (
 	patience = 2 * time.Second
 )
 
-// keySource holds the keys of a provider and keeps them fresh. The last known keys
-// stay in use while the provider is away.
+// keySource holds the keys of a provider and keeps them fresh. The last known keys stay
+// in use while the provider is down.
 type keySource struct {
 	fetcher *fetcher
 	report  func(keys int, err error) // may be nil
@@ -57,7 +57,7 @@ func (s *keySource) start(ctx context.Context) {
 	go s.refresh(ctx)
 }
 
-// inherit takes over the keys of a former source, if both ask the same provider.
+// inherit takes over the keys of a former source of the same provider.
 func (s *keySource) inherit(former *keySource) bool {
 	set := former.current.Load()
 	if set == nil || s.fetcher.issuer != former.fetcher.issuer || s.fetcher.jwks != former.fetcher.jwks {
@@ -75,7 +75,7 @@ func (s *keySource) close() {
 	s.fetcher.client.CloseIdleConnections()
 }
 
-// refresh fetches the keys again and again until ctx is done.
+// refresh fetches the keys periodically until ctx is done.
 func (s *keySource) refresh(ctx context.Context) {
 	defer close(s.done)
 
@@ -94,10 +94,10 @@ func (s *keySource) refresh(ctx context.Context) {
 		case <-timer.C:
 			s.begin()
 			select {
-			case <-s.wake: // the fetch that begins is what was demanded
+			case <-s.wake: // the fetch that begins now serves the demand
 			default:
 			}
-		case <-s.wake: // begin was called by who woke it
+		case <-s.wake: // the sender has called begin
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
@@ -107,7 +107,7 @@ func (s *keySource) refresh(ctx context.Context) {
 	}
 }
 
-// refreshAfter returns when keys are fetched again that are fresh for some time.
+// refreshAfter returns how long to wait before keys are fetched again.
 func refreshAfter(fresh time.Duration) time.Duration {
 	if fresh == 0 {
 		fresh = usualFreshness
@@ -128,7 +128,7 @@ func (s *keySource) fetch(ctx context.Context) (fresh time.Duration, err error) 
 	return fresh, err
 }
 
-// begin notes that a fetch begins.
+// begin records that a fetch begins.
 func (s *keySource) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *keySource) running() bool {
 	}
 }
 
-// end notes that a fetch ended.
+// end records that a fetch ended.
 func (s *keySource) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,7 +165,7 @@ func (s *keySource) end(err error) {
 	}
 }
 
-// leave notes that there will be no more fetches.
+// leave records that there will be no more fetches.
 func (s *keySource) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,9 +175,9 @@ func (s *keySource) leave() {
 	s.left = true
 }
 
-// demand returns a channel that is closed when a fetch ends that may bring a new key.
-// It causes one if the latest one began long enough ago. It returns nil if no fetch is
-// running or may begin.
+// demand returns a channel that is closed when a fetch ends. It triggers a fetch if
+// none is running and the latest one began long enough ago. It returns nil if there is
+// no fetch to wait for.
 func (s *keySource) demand() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,8 +198,8 @@ func (s *keySource) demand() <-chan struct{} {
 	return s.ended
 }
 
-// find returns the key of an id. It waits for a fetch only if it does not know the
-// key. The error is a [*Refusal], wraps [ErrUnavailable], or is that of ctx.
+// find returns the key with an id. It waits for a fetch only if the key is unknown. The
+// error is a [*Refusal], wraps [ErrUnavailable], or is that of ctx.
 func (s *keySource) find(ctx context.Context, id, alg string) (*key, error) {
 	found, err := s.look(id, alg)
 	if !errors.Is(err, errKeyUnknown) && !errors.Is(err, ErrUnavailable) {
@@ -222,8 +222,8 @@ func (s *keySource) find(ctx context.Context, id, alg string) (*key, error) {
 	}
 }
 
-// look looks for a key among the known ones. A key that is not known may exist if the
-// latest fetch failed.
+// look finds a key among the known ones. If the latest fetch failed, an unknown key may
+// exist.
 func (s *keySource) look(id, alg string) (*key, error) {
 	set := s.current.Load()
 	if set != nil {
@@ -239,7 +239,7 @@ func (s *keySource) look(id, alg string) (*key, error) {
 	case s.failed != nil:
 		return nil, fmt.Errorf("%w: %v", ErrUnavailable, s.failed)
 	case set == nil:
-		return nil, fmt.Errorf("%w: they were not fetched yet", ErrUnavailable)
+		return nil, fmt.Errorf("%w: they have not been fetched yet", ErrUnavailable)
 	}
 	return nil, errKeyUnknown
 }

@@ -24,7 +24,7 @@ type parsed struct {
 	payload object
 }
 
-// forbidden header parameters bring a key, name one by URL, or change how the token
+// forbidden header parameters contain a key, name one by URL, or change how the token
 // is read (RFC 7515, section 4.1; RFC 7797).
 var forbidden = map[string]Reason{
 	"jku": NamesKey, "x5u": NamesKey, "jwk": NamesKey, "x5c": NamesKey,
@@ -32,7 +32,7 @@ var forbidden = map[string]Reason{
 	"cty": BadHeader,
 }
 
-// loginTypes are the accepted values of "typ", in small letters. RFC 7515 permits the
+// loginTypes are the accepted values of "typ", in lower case. RFC 7515 permits the
 // prefix "application/"; RFC 9068 defines at+jwt for access tokens.
 var loginTypes = []string{"jwt", "at+jwt", "application/at+jwt"}
 
@@ -80,8 +80,8 @@ func split(token string) (decoded [2][]byte, err error) {
 	return decoded, nil
 }
 
-// decode decodes canonical base64url. The decoder skips line breaks, so they are
-// refused before.
+// decode decodes canonical base64url. It refuses line breaks, which the decoder would
+// skip.
 func decode(segment string) ([]byte, bool) {
 	if strings.ContainsAny(segment, "\r\n") {
 		return nil, false
@@ -110,7 +110,7 @@ func (t *parsed) readHeader(header object, algorithms, types []string) error {
 	if header["typ"] != nil {
 		typ, ok := header.string("typ")
 		if !ok || !slices.Contains(types, strings.ToLower(typ)) {
-			return refuse(BadType, "header typ is not that of a login's token; must be JWT, at+jwt or absent")
+			return refuse(BadType, "header typ must be JWT, at+jwt or absent")
 		}
 	}
 
@@ -137,7 +137,7 @@ func (t *parsed) verify(key any) error {
 }
 
 // peekIssuer returns the issuer that a value claims, if the value looks like a JWT. It
-// is lenient: it reads past duplicate names, of which the first counts.
+// is lenient: of duplicate names, the first one counts.
 func peekIssuer(value string) (iss string, ok bool) {
 	segments, err := split(value)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package metering turns what calls use into what they cost.
+// Package metering computes the cost of calls from their usage.
 //
 // A [Tariff] finds the prices of a provider's models. Before a call under a budget, a
 // [Quote] is the most that it can use, in tokens and in nano-USD, for any cap of its
-// output. After a call, [Tariff.Bill] is what it did use.
+// output. After a call, [Tariff.Bill] returns its actual usage.
 package metering
 
 import (
@@ -20,12 +20,12 @@ type Tariff struct {
 	names []string
 }
 
-// NewTariff returns the prices that a table has under any of some names, the first one
-// that knows a model. The names are those of the provider and of its preset.
+// NewTariff returns the prices that a table has under some names; the first name that
+// has a model wins. The names are those of the provider and of its preset.
 func NewTariff(table *price.Table, names ...string) *Tariff { return &Tariff{table, names} }
 
-// find returns the price of a model. A model that gateways name with its maker, such as
-// "openai/gpt-5", is found only where the provider's own list has that name.
+// find returns the price of a model. A gateway's name with a maker, such as
+// "openai/gpt-5", is found only if the provider's own list has it.
 func (t *Tariff) find(model string, at time.Time) (price.Price, bool) {
 	for _, name := range t.names {
 		if p, ok := t.table.Find(name, model, at); ok {
@@ -46,20 +46,20 @@ func (t *Tariff) served(answered, requested string, at time.Time) (price.Price, 
 	return price.Price{}, false
 }
 
-// Other is the name of all models without a price. Callers can make up as many names
-// as they like, and each name in a report takes a row.
+// Other is the name of all models without a price. Callers can make up any number of
+// names, and each name takes a row in reports.
 const Other = "other"
 
-// Bill is what a call used.
+// Bill is the usage of a call and its cost.
 type Bill struct {
-	Model  string // listed name; [Other] if it has no price, empty if no model is known
+	Model  string // listed name; [Other] if it has no price, empty if unknown
 	Usage  tokenstore.Usage
 	Tokens int64
 	Priced bool // Usage.Cost is known
 }
 
-// Bill returns what a call used whose answer was read. The requested model prices it if
-// the answer names none. A cost that the provider states itself is the cost.
+// Bill returns the bill of a call whose answer was read. If the answer names no model,
+// the requested one sets the price. A cost in the answer takes precedence.
 func (t *Tariff) Bill(r *dialect.Reading, requested string, at time.Time) Bill {
 	b := Bill{Usage: usageOf(&r.Usage), Tokens: Tokens(&r.Usage)}
 	listed, ok := t.served(r.Model, requested, at)
@@ -83,7 +83,7 @@ func (t *Tariff) Bill(r *dialect.Reading, requested string, at time.Time) Bill {
 	return b
 }
 
-// free reports whether nothing was used that any provider bills.
+// free reports whether the usage has nothing that a provider bills.
 func free(u *dialect.Usage) bool {
 	rest := *u
 	rest.Requests = 0
@@ -104,8 +104,7 @@ func Tokens(u *dialect.Usage) int64 {
 		u.AudioInput + u.AudioCacheRead + u.AudioOutput + u.ImageInput + u.ImageCacheRead + u.ImageOutput
 }
 
-// usageOf returns usage as it is reported. Reports have one kind for the reads of all
-// caches.
+// usageOf returns usage for reports, which have one kind for the reads of all caches.
 func usageOf(u *dialect.Usage) tokenstore.Usage {
 	return tokenstore.Usage{
 		Requests: u.Requests, Input: u.Input, CacheRead: u.CacheRead + u.AudioCacheRead + u.ImageCacheRead,
@@ -115,9 +114,9 @@ func usageOf(u *dialect.Usage) tokenstore.Usage {
 	}
 }
 
-// inForms returns the first cost that a model has a price for, of the forms in which
-// models bill: by everything that was used, by its tokens, by images, time or
-// characters, or with audio and images as text. Answers and bounds tell all of them.
+// inForms tries the forms in which models bill, and returns the first cost that the
+// model has prices for: by the whole usage, by tokens, by images, time or characters,
+// or with audio and images as text. Answers and bounds contain all of them.
 func inForms(u price.Usage, cost func(price.Usage) (int64, error)) (int64, error) {
 	nano, err := cost(u)
 	if err == nil {

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// MinCap is the lowest cap of the output, in tokens, to which a call is lowered
-	// that its budget does not pay for in full.
+	// MinCap is the lowest cap of the output, in tokens, that the relay sets to fit a
+	// call into its budget.
 	MinCap = 16
 
-	// DefaultCap is the cap of the output, in tokens, of a call under a budget that
-	// names none. A client that wants more names a cap of its own.
+	// DefaultCap is the cap of the output, in tokens, for a call under a budget without
+	// a cap of its own. A client that wants more must set a cap.
 	DefaultCap = 4096
 )
 
-// Amounts are what a call may use.
+// Amounts are amounts that a call uses or may use.
 type Amounts struct{ Tokens, NanoUSD int64 }
 
 // Quote is the most that a call can use.
@@ -32,7 +32,7 @@ type Quote struct {
 type NoPrice struct{ Model string }
 
 func (e *NoPrice) Error() string {
-	return fmt.Sprintf("model %.80q: it has no price, so a budget in dollars does not permit it; the operator can add a `price` line", e.Model)
+	return fmt.Sprintf("model %.80q: no price is known, so a budget in dollars does not permit it; the operator can add a `price` line", e.Model)
 }
 
 // Quote returns the most that a bounded call can use. A budget in dollars needs a price:
@@ -70,17 +70,17 @@ func (q *Quote) Wanted() int64 {
 	return q.bound.Cap.Limit
 }
 
-// Changed reports whether a cap is another one than the request's, or must be written
-// where the provider reads it.
+// Changed reports whether a cap differs from the request's, or must be written where
+// the provider reads it.
 func (q *Quote) Changed(limit int64) bool {
 	return q.Capped() && (limit != q.bound.Cap.Limit || q.bound.Cap.Rewrite)
 }
 
-// Amounts returns what the call can use at most with a cap of its output.
+// Amounts returns the most that the call can use with a cap of its output.
 func (q *Quote) Amounts(limit int64) (a Amounts, err error) {
 	bound := q.bound
 	if bound.Cap.Field != "" && limit > maxProduct/max(bound.Cap.Times, 1) {
-		return a, fmt.Errorf("field %q: it is too large; lower it", bound.Cap.Field)
+		return a, fmt.Errorf("field %q: too large; lower it", bound.Cap.Field)
 	}
 	if limit > 0 && q.Changed(limit) {
 		bound.Usage.Input += capSize
@@ -110,11 +110,11 @@ func (q *Quote) Amounts(limit int64) (a Amounts, err error) {
 // capSize is the most that writing a cap adds to the input, in tokens.
 const capSize = 64
 
-// maxProduct is the most tokens of all outputs of a call together.
+// maxProduct bounds the tokens of all outputs of a call together.
 const maxProduct = 1 << 52
 
-// Fit returns the highest cap up to some limit whose call costs at most what is left. It
-// reports false if that does not pay for [MinCap], or if the output has no cap to lower.
+// Fit returns the highest cap, up to limit, with which the call fits into what is left.
+// It reports false if even [MinCap] does not fit, or if the output has no cap to lower.
 func (q *Quote) Fit(limit int64, left Amounts) (fitting int64, ok bool) {
 	least := min(MinCap, limit)
 	if !q.Capped() || !q.within(least, left) {

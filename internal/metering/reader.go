@@ -7,17 +7,17 @@ import (
 	"github.com/relayapi/caddy-relayapi/dialect"
 )
 
-// Linger is how long the rest of an answer is read for its usage when the client is
-// gone.
+// Linger is how long the relay reads the rest of an answer for its usage after the
+// client has left.
 const Linger = 10 * time.Second
 
 // Reader is the body of an answer whose usage is read.
 type Reader struct {
-	// Lingers reports, when the body is closed before its end, whether the rest is read
-	// for its usage. nil means that it is not.
+	// Lingers reports whether Close reads the rest of an unfinished body for its usage.
+	// nil means that it does not.
 	Lingers func() bool
 
-	// Named is told the model once, when the answer names it. nil means nobody is.
+	// Named is called once with the model, when the answer names it. It may be nil.
 	Named func(model string)
 
 	body       io.ReadCloser
@@ -30,7 +30,7 @@ type Reader struct {
 	rest  []byte // to be passed on
 }
 
-// NewReader returns a reader of a body. If the relay asked for the usage, it is withheld
+// NewReader returns a reader of a body. Usage that only the relay asked for is withheld
 // from the client.
 func NewReader(body io.ReadCloser, meter *dialect.Meter, withheld bool) *Reader {
 	r := &Reader{body: body, meter: meter}
@@ -60,7 +60,7 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 	}
 	n = copy(p, r.rest)
 	if r.rest = r.rest[n:]; len(r.rest) > 0 {
-		err = nil // it comes again
+		err = nil // the next Read returns it again
 	}
 	return n, err
 }

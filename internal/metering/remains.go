@@ -9,21 +9,21 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// CappedHeader is the field of an answer that tells the cap that the relay has set.
+// CappedHeader is the header field with the cap that the relay has set.
 const CappedHeader = "Relayapi-Capped"
 
-// remainsNames are the fields of an answer that tell what remains, by the places of
+// remainsNames are the header fields with what remains, in the order of
 // [tokenstore.Units].
 var remainsNames = [...]string{"Relayapi-Remaining-Calls", "Relayapi-Remaining-Tokens", "Relayapi-Remaining-Usd"}
 
-// Remains is the least that remains of the limits in each unit. The zero value has no
+// Remains is the smallest remainder of the limits in each unit. The zero value has no
 // limits.
 type Remains [len(remainsNames)]struct {
 	limited bool
 	left    int64
 }
 
-// Note notes what remains of a limit.
+// Note records what remains of a limit.
 func (r *Remains) Note(unit tokenstore.Unit, left int64) {
 	least := &r[slices.Index(tokenstore.Units[:], unit)]
 	if !least.limited || left < least.left {

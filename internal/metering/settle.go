@@ -6,10 +6,10 @@ import (
 	"github.com/relayapi/caddy-relayapi/dialect"
 )
 
-// Spent is what is known of a call when it is over.
+// Spent is what is known of a finished call.
 type Spent struct {
 	Status  int              // of the provider's answer; 0 means none
-	Reading *dialect.Reading // of the answer; nil means that it tells no usage
+	Reading *dialect.Reading // of the answer; nil means that it has no usage
 	Begun   bool             // the answer has any bytes
 
 	Quote    *Quote  // the most that the call can use; nil means that no budget applies
@@ -17,10 +17,10 @@ type Spent struct {
 	Dollars  bool    // a budget is in dollars
 }
 
-// Settle returns what a call is charged to its budgets, and what is reported of it. The
-// requested model prices it if the answer names none.
+// Settle returns the amounts that a call is charged to its budgets, and the bill for
+// reports. If the answer names no model, the requested one sets the price.
 func (t *Tariff) Settle(s Spent, requested string, at time.Time) (charged Amounts, bill Bill) {
-	if s.Reading == nil { // refused by the provider, no answer, or one that tells no usage
+	if s.Reading == nil { // refused by the provider, no answer, or one without usage
 		bill.Usage.Calls = 1
 		switch {
 		case s.Quote == nil:
@@ -46,8 +46,8 @@ func (t *Tariff) Settle(s Spent, requested string, at time.Time) (charged Amount
 	case s.Reading.Known && s.Reading.Done && (bill.Priced || !s.Dollars):
 		charged = Amounts{bill.Tokens, bill.Usage.Cost}
 	case !s.Begun: // the provider can only bill what it had read
-		charged, _ = s.Quote.Amounts(0) // it was computed before with more
-	default: // what is unknown is charged as reserved
+		charged, _ = s.Quote.Amounts(0) // no error: it was computed before for a higher cap
+	default: // unknown usage is charged as reserved
 		charged = Amounts{max(s.Reserved.Tokens, bill.Tokens), max(s.Reserved.NanoUSD, bill.Usage.Cost)}
 	}
 	if s.Dollars {

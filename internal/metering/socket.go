@@ -9,31 +9,31 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// Reservation is what was charged for something that is not over.
+// Reservation is the amount charged for something that has not ended.
 type Reservation struct {
 	Limit   int64   // cap of the output; 0 means none
-	Amounts Amounts // that were charged
+	Amounts Amounts // charged
 	Charges []tokenstore.Charge
 }
 
 // Account charges a socket's budgets.
 type Account interface {
-	// Reserve charges the most that a quote says, with a cap that the budgets pay for.
+	// Reserve charges the most that a quote allows, with a cap that fits the budgets.
 	Reserve(q *Quote) (Reservation, error)
 
-	// Settle refunds what was reserved and not used, or charges what was used beyond.
+	// Settle refunds what was reserved and not used, or charges the excess.
 	Settle(r Reservation, used Amounts)
 
-	// Observe records what a response used.
+	// Observe records the usage of a response.
 	Observe(b Bill)
 
 	// End ends the socket.
 	End(why error)
 }
 
-// Socket meters the messages of a WebSocket. Under a budget, it reserves what each
-// response can use before the message that starts it is sent. Both sides may be read
-// concurrently.
+// Socket meters the messages of a WebSocket. Under a budget, it reserves the most that
+// each response can use, before the message that starts it is sent. Both sides may be
+// read concurrently.
 type Socket struct {
 	mu      sync.Mutex
 	account Account
@@ -44,7 +44,7 @@ type Socket struct {
 	dollars bool
 
 	pending  []Reservation // of responses, in the order of their requests
-	begun    int           // responses of them that have begun
+	begun    int           // how many of them have begun
 	standing Reservation   // for a response that the provider starts by itself
 	heard    []Reservation // for transcripts of the client's audio
 	closed   bool          // nothing is reserved or settled any more
@@ -55,7 +55,7 @@ func NewSocket(account Account, tariff *Tariff, meter *dialect.SocketMeter, sess
 	return &Socket{account: account, tariff: tariff, meter: meter, session: session, dollars: dollars}
 }
 
-// Named notes the model that the handshake or a message names.
+// Named records the model that the handshake or a message names.
 func (s *Socket) Named(model string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +70,7 @@ func (s *Socket) Client(message []byte) (changed []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed: // the connection may still be written to when its call is over
+	case s.closed: // a message may still arrive after its call has ended
 		return nil, net.ErrClosed
 	case s.session == nil:
 		return nil, nil
@@ -114,11 +114,11 @@ func (s *Socket) reserve(bound dialect.Bound, model string) (Reservation, error)
 	return s.account.Reserve(q)
 }
 
-// ahead is how many tokens of input a standing reservation covers beyond what was said,
-// so that not every message makes a new one.
+// ahead is how many tokens of input a standing reservation covers beyond the
+// conversation so far, so that not every message needs a new one.
 const ahead = 2000
 
-// stand reserves what a response can use that the provider starts by itself.
+// stand reserves the most that a response that the provider starts by itself can use.
 func (s *Socket) stand() error {
 	bound, may := s.session.Standing()
 	if !may || bound.Cap.Limit == 0 {
@@ -134,7 +134,7 @@ func (s *Socket) stand() error {
 	switch {
 	case err != nil:
 		return err
-	case more.Limit < bound.Cap.Limit: // the session's own cap holds
+	case more.Limit < bound.Cap.Limit: // the session's own cap is lower
 		s.account.Settle(more, Amounts{})
 		return errStanding
 	}
@@ -143,11 +143,11 @@ func (s *Socket) stand() error {
 	return nil
 }
 
-// errStanding means that the budgets do not pay for a response that the provider may
-// start by itself.
+// errStanding means that a response that the provider may start by itself does not fit
+// the budgets.
 var errStanding = &Unpaid{}
 
-// Unpaid is the error for a response that the budgets do not pay for.
+// Unpaid is the error for a response that does not fit the budgets.
 type Unpaid struct{}
 
 func (*Unpaid) Error() string {
@@ -165,7 +165,7 @@ func (s *Socket) amounts(bound dialect.Bound) (Amounts, error) {
 // Provider reads a piece of a provider's message.
 func (s *Socket) Provider(p []byte) { _, _ = s.meter.Write(p) }
 
-// EndMessage settles what the provider's message tells.
+// EndMessage settles the usage in the provider's message.
 func (s *Socket) EndMessage() {
 	settled := s.meter.EndMessage()
 	if settled.Happening == dialect.Nothing {
@@ -195,7 +195,7 @@ func (s *Socket) EndMessage() {
 	}
 }
 
-// began notes that a response has begun. One that was not requested uses the standing
+// began records that a response has begun. An unrequested one uses the standing
 // reservation.
 func (s *Socket) began() {
 	s.begun++
@@ -250,8 +250,8 @@ func (s *Socket) settleAll(all *[]Reservation, bill Bill) {
 	*all = nil
 }
 
-// Close settles what is left when the socket is closed. What is unknown is charged as
-// reserved.
+// Close settles the remaining reservations when the socket is closed. Unknown usage is
+// charged as reserved.
 func (s *Socket) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -40,7 +40,7 @@ func (e emitter) count(name string, n float64, labels ...string) {
 	e <- prometheus.MustNewConstMetric(descs[name], prometheus.CounterValue, n, labels...)
 }
 
-// some sends a counter unless it is 0. Most models have few kinds of tokens.
+// some sends a counter unless it is 0, because most models have few kinds of tokens.
 func (e emitter) some(name string, n int64, labels ...string) {
 	if n != 0 {
 		e.count(name, float64(n), labels...)
@@ -55,7 +55,7 @@ func (e emitter) gauge(name string, n float64, labels ...string) {
 // result to nano-dollars gives exactly them.
 func inDollars(nano int64) float64 { return float64(nano) / 1e9 }
 
-// collectCalls sends what is counted for callers, providers and models.
+// collectCalls sends the counts of callers, providers and models.
 func (s *Set) collectCalls(e emitter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,8 +98,8 @@ func (m *model) collect(e emitter, provider, name string) {
 	}
 }
 
-// collectStores looks at the open stores. There is one, and two for a moment when a
-// reload moves to another.
+// collectStores sends the state of the open stores. There is one, or two for a moment
+// when a reload switches stores.
 func (s *Set) collectStores(e emitter) {
 	var flying InFlight
 	var size int64
@@ -133,7 +133,7 @@ func (s *Set) collectStores(e emitter) {
 	e.gauge("leased_calls", float64(leases[tokenstore.UnitCalls].Amount))
 	e.gauge("leased_tokens", float64(leases[tokenstore.UnitTokens].Amount))
 	e.gauge("leased_usd", inDollars(leases[tokenstore.UnitNanoUSD].Amount))
-	if size > 0 { // otherwise it is not known
+	if size > 0 { // 0 means unknown
 		e.gauge("store_size_bytes", float64(size))
 	}
 	if !latest.IsZero() {

@@ -11,7 +11,7 @@ import (
 
 // Family is a metric.
 type Family struct {
-	Name   string // whole
+	Name   string // with the prefix
 	Type   string // counter, gauge or histogram
 	Help   string
 	Labels []string
@@ -19,29 +19,29 @@ type Family struct {
 
 const prefix = "caddy_relayapi_"
 
-// families has all metrics by the rest of their names.
+// families has all metrics by their names without the prefix.
 var families = map[string]Family{
 	"requests_total":         counter("Requests by outcome. An admitted call is succeeded, client_error or provider_error, as in usage reports.", "provider", "issuer", "outcome"),
-	"issuer_cost_usd_total":  counter("What calls cost in US dollars, by issuer. Exact to a nano-dollar.", "provider", "issuer"),
+	"issuer_cost_usd_total":  counter("Cost of calls in US dollars, by issuer. Exact to a nano-dollar.", "provider", "issuer"),
 	"calls_total":            counter("Calls that reached their provider.", "provider", "model"),
 	"tokens_total":           counter("Tokens that models used. The kinds are disjoint.", "provider", "model", "kind"),
 	"reasoning_tokens_total": counter("Part of the output tokens that models used to reason.", "provider", "model"),
-	"cost_usd_total":         counter("What calls cost in US dollars. Exact to a nano-dollar.", "provider", "model"),
-	"overrun_usd_total":      counter("Part of the cost beyond what the calls had reserved of their budgets.", "provider", "model"),
-	"unmetered_calls_total":  counter("Calls whose usage the provider did not tell.", "provider", "model"),
+	"cost_usd_total":         counter("Cost of calls in US dollars. Exact to a nano-dollar.", "provider", "model"),
+	"overrun_usd_total":      counter("Part of the cost beyond what the calls had reserved in their budgets.", "provider", "model"),
+	"unmetered_calls_total":  counter("Calls whose usage the provider did not report.", "provider", "model"),
 	"provider_answers_total": counter("Answers of providers by status: its class, or 401 or 429, or none.", "provider", "status"),
 	"refusals_total":         counter("Requests that the relay refused, by the code it answered with.", "code"),
-	"limit_refusals_total":   counter("Refusals because a limit was reached, by whose limit and of what.", "scope", "limit"),
+	"limit_refusals_total":   counter("Refusals because a limit was reached, by the scope and the unit of the limit.", "scope", "limit"),
 	"near_limit_calls_total": counter("Admitted calls that left less than a tenth of a limit.", "scope", "limit"),
-	"token_cache_lookups_total": counter("Looks into the cache of opened tokens: hit, miss, or refused for one that is remembered as bad.",
+	"token_cache_lookups_total": counter("Lookups in the cache of opened tokens: hit, miss, or refused for a token that is remembered as bad.",
 		"result"),
 	"commit_errors_total": counter("Commits of the store that failed."),
 
-	"admission_duration_seconds": {Type: "histogram", Help: "Time from when a request's body is there until its call is counted durably."},
+	"admission_duration_seconds": {Type: "histogram", Help: "Time from the end of the request's body until the call is counted durably."},
 	"commit_duration_seconds":    {Type: "histogram", Help: "Time that a commit of the store takes."},
-	"time_to_first_byte_seconds": {Type: "histogram", Help: "Time from when a call has its connection until the first byte of the answer's body.", Labels: []string{"provider"}},
+	"time_to_first_byte_seconds": {Type: "histogram", Help: "Time from the connection to the provider until the first byte of the response body.", Labels: []string{"provider"}},
 
-	"in_flight":                     gauge("Calls under way: plain ones, streams of events, and WebSockets.", "kind"),
+	"in_flight":                     gauge("Calls under way: plain calls, event streams, and WebSockets.", "kind"),
 	"leases":                        gauge("Counters that have a lease in hand.", "unit"),
 	"leased_calls":                  gauge("Calls in all leases in hand."),
 	"leased_tokens":                 gauge("Tokens in all leases in hand."),
@@ -114,7 +114,7 @@ func statusOf(status int) int {
 	return 0
 }
 
-// Lookup is the result of a look into the cache of opened tokens.
+// Lookup is the result of a lookup in the cache of opened tokens.
 type Lookup int
 
 // The results.
@@ -126,10 +126,11 @@ const (
 
 var lookupResults = [...]string{Hit: "hit", Miss: "miss", RememberedBad: "refused"}
 
-// scopes are whose limits are counted.
+// scopes are the values of the label scope.
 var scopes = [...]tokenstore.Scope{tokenstore.ScopeToken, tokenstore.ScopeSubject, tokenstore.ScopeIssuer}
 
-// limitName returns the label of a limit. Dollars are nano-dollars inside.
+// limitName returns the label of a limit. The store counts nano-dollars, the label says
+// dollars.
 func limitName(limit string) string {
 	if limit == string(tokenstore.UnitNanoUSD) {
 		return "usd"
@@ -137,7 +138,7 @@ func limitName(limit string) string {
 	return limit
 }
 
-// counts are what is counted for each model, by modelCounts.
+// counts are the counts of one model, in the order of modelCounts.
 type counts [len(modelCounts)]int64
 
 // modelCounts has the metric of each count, and the kind of tokens. An amount of money
@@ -162,7 +163,7 @@ var modelCounts = [...]struct {
 	{metric: "overrun_usd_total", nano: true},
 }
 
-// countsOf returns what was used, in the order of modelCounts.
+// countsOf returns usage in the order of modelCounts.
 func countsOf(u *tokenstore.Usage) counts {
 	return counts{
 		u.Calls, u.Input, u.CacheRead, u.CacheWrite, u.CacheWriteHour, u.Output,

@@ -1,16 +1,16 @@
 // Package metrics has the relay's Prometheus metrics.
 //
-// A [Set] is one collector for the whole process. Caddy's registry is new with every
-// config, and counts should outlive a reload. So the collector is registered again
-// with each.
+// A [Set] is one collector for the whole process. Caddy makes a new registry for every
+// config, and counts must survive a reload. So the collector is registered with each
+// new registry.
 //
-// Observing costs some atomic additions. Labels are resolved once: a [Caller] belongs
+// Observing costs a few atomic additions. Labels are resolved once: a [Caller] belongs
 // to an opened token, and finds the series of a model in a map. No function takes a
-// token, a subject or a name that a client has made up. Providers and issuers come from
-// the config, models from the price list. There are bounds all the same, see
-// [Set.Caller], so that a scrape has fewer than 2,000 series whatever happens.
+// token, a subject, or a name that a client has made up. Providers and issuers come
+// from the config, models from the price list. Their number is also bounded, see
+// [Set.Caller], so that a scrape never has 2,000 series or more.
 //
-// What needs a look, such as calls in flight, is looked at when somebody scrapes.
+// Gauges, such as calls in flight, are read during a scrape.
 package metrics
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// Bounds of the series. What comes after them is [Other].
+// Bounds of the series. Everything beyond them counts as [Other].
 const (
 	maxProviders = 20
 	maxCallers   = 45 // pairs of a provider and an issuer
@@ -51,13 +51,13 @@ type Set struct {
 	near              [len(scopes)][len(tokenstore.Units)]atomic.Int64
 	lookups           [len(lookupResults)]atomic.Int64
 
-	mu        sync.Mutex // of the maps, to which new labels are added
+	mu        sync.Mutex // guards adding labels to the maps
 	providers map[string]*provider
 	tallies   map[labels]*tally
-	models    int   // in all providers, but for those named Other
+	models    int   // in all providers, except those named Other
 	nobody    tally // of requests without a token
 
-	stores sync.Map // of Store, which are open
+	stores sync.Map // the open Stores
 }
 
 type labels struct{ provider, issuer string }
@@ -87,8 +87,8 @@ type Caller struct {
 	provider *provider
 }
 
-// New returns a set in which nothing is counted yet, for refusals with some codes. These
-// are exported before the first one: an increase from nothing cannot be seen.
+// New returns an empty set. It exports the codes of refusals from the start, because
+// rate() misses the first increase of a series that did not exist.
 func New(codes iter.Seq[string]) *Set {
 	s := &Set{
 		admission:     histogram("admission_duration_seconds", admissionBuckets),
@@ -112,14 +112,14 @@ func (s *Set) Register(registry *prometheus.Registry) {
 	}
 	var already prometheus.AlreadyRegisteredError
 	if err := registry.Register(s); err != nil && !errors.As(err, &already) {
-		panic(err) // a name that another collector has is a mistake in this package
+		panic(err) // two collectors with one name are a bug in this package
 	}
 }
 
 // Caller returns the series of the calls that an issuer's tokens make to a provider.
 // Resolve it once for each token that is opened. Both names must come from the config.
-// Of more than 20 providers, or 45 pairs of a provider and an issuer, the last ones to
-// be used share the series [Other]. So do models beyond the first 60.
+// Beyond 20 providers, or 45 pairs of a provider and an issuer, all further ones share
+// the series [Other]. So do models beyond the first 60.
 func (s *Set) Caller(providerName, issuer string) *Caller {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,7 +180,7 @@ func (s *Set) addModel(p *provider, name string) *model {
 	return have[name]
 }
 
-// Admitted counts how long a call took to be admitted.
+// Admitted records how long a call took to be admitted.
 func (s *Set) Admitted(took time.Duration) { s.admission.Observe(took.Seconds()) }
 
 // Refused counts a request of the caller that was not admitted. c may be nil.
@@ -192,8 +192,8 @@ func (s *Set) Refused(c *Caller) {
 	t.outcomes[refused].Add(1)
 }
 
-// Observe counts what a call, or a part of one, used. The model must be one of the
-// price list, "other", or empty if it is not known.
+// Observe counts the usage of a call, or of a part of one. The model must be in the
+// price list, "other", or empty if unknown.
 func (c *Caller) Observe(modelName string, u *tokenstore.Usage) {
 	if c == nil {
 		return
@@ -211,7 +211,7 @@ func (c *Caller) Observe(modelName string, u *tokenstore.Usage) {
 	}
 }
 
-// add adds nothing to most counts, which should cost nothing.
+// add skips zeros: most counts are zero, and should cost nothing.
 func add(to *atomic.Int64, n int64) {
 	if n != 0 {
 		to.Add(n)
@@ -225,15 +225,15 @@ func (c *Caller) Answered(status int) {
 	}
 }
 
-// FirstByte counts how long the first byte of an answer took.
+// FirstByte records how long the first byte of an answer took.
 func (c *Caller) FirstByte(took time.Duration) {
 	if c != nil {
 		c.provider.firstByte.Observe(took.Seconds())
 	}
 }
 
-// Refusal counts an error that the relay answered with. The scope is empty unless a
-// limit was reached.
+// Refusal counts an error response of the relay. The scope is empty unless a limit was
+// reached.
 func (s *Set) Refusal(code, scope, limit string) {
 	s.refusals.WithLabelValues(code).Inc()
 	if scope != "" {
@@ -244,7 +244,7 @@ func (s *Set) Refusal(code, scope, limit string) {
 // Refusals returns how many refusals with a code were counted.
 func (s *Set) Refusals(code string) prometheus.Counter { return s.refusals.WithLabelValues(code) }
 
-// Left counts a call that left less than a tenth of a limit.
+// Left counts the call if it left less than a tenth of the limit.
 func (s *Set) Left(c *tokenstore.Charge, left int64) {
 	if left >= c.Limit/10 {
 		return
@@ -258,7 +258,7 @@ func (s *Set) Left(c *tokenstore.Charge, left int64) {
 	}
 }
 
-// LookedUp counts a look into the cache of opened tokens.
+// LookedUp counts a lookup in the cache of opened tokens.
 func (s *Set) LookedUp(r Lookup) { s.lookups[r].Add(1) }
 
 // committed counts a commit of a store.
@@ -269,7 +269,7 @@ func (s *Set) committed(took time.Duration, err error) {
 	}
 }
 
-// Store is what is looked at when somebody scrapes.
+// Store is a store whose state is read during a scrape.
 type Store interface {
 	InFlight() InFlight
 	Leases() map[tokenstore.Unit]tokenstore.Leases
@@ -294,7 +294,7 @@ func (n *InFlight) Add(socket, stream bool) {
 	}
 }
 
-// Watch looks at a store from now on, until stop is called.
+// Watch includes a store in scrapes until stop is called.
 func (s *Set) Watch(store Store) (stop func()) {
 	s.stores.Store(store, nil)
 	store.OnCommit(s.committed)

@@ -1,4 +1,4 @@
-// Package mint mints tokens, and tells what a token says.
+// Package mint mints and inspects tokens.
 package mint
 
 import (
@@ -68,7 +68,7 @@ func (m *Minter) Mint(draft *grant.Claims, now time.Time) (*Minted, error) {
 	return &Minted{Token: token, ID: c.ID, Issuer: c.Issuer, ExpiresAt: c.ExpiresAt.Time().UTC()}, nil
 }
 
-// Inspection is what a token says, and whether it is accepted.
+// Inspection is the contents of a token, and whether it is accepted.
 type Inspection struct {
 	Accepted bool          `json:"accepted"`
 	Code     string        `json:"code,omitempty"` // of the refusal
@@ -76,7 +76,7 @@ type Inspection struct {
 	Claims   *grant.Claims `json:"claims,omitempty"`
 }
 
-// Inspect opens a token and tells about it. It does not show a carried key.
+// Inspect opens a token and returns its contents, without a carried key.
 func Inspect(open func(token string) (*grant.Claims, error), token string) Inspection {
 	claims, err := open(token)
 	i := Inspection{Accepted: err == nil, Claims: claims}

@@ -30,37 +30,37 @@ const (
 // ErrTooLong means that a body is longer than [MaxBody].
 var ErrTooLong = fmt.Errorf("the claims are longer than %d bytes", MaxBody)
 
-// brokeOff is an error of reading a body. Its text is the same for all.
+// brokeOff is an error of reading a body. Its text does not quote the cause.
 type brokeOff struct{ cause error }
 
-func (brokeOff) Error() string { return "the request's body broke off" }
+func (brokeOff) Error() string { return "the request body was cut short" }
 
 func (e brokeOff) Unwrap() error { return e.cause }
 
-// ErrGrantType means that a form asks for something else than an exchange of tokens.
+// ErrGrantType means that a form asks for something other than a token exchange.
 var ErrGrantType = errors.New("grant_type must be " + GrantExchange)
 
 // Request is a request for a token, over HTTP. Its proof is the secret of an issuer, or
-// the token that a login gave its user.
+// a user's login token.
 type Request struct {
-	Form  bool   // its body is that of RFC 8693, and not a draft in JSON
-	Proof string // the secret or the login's token; empty until the body of a form is read
+	Form  bool   // the body is a form of RFC 8693, not a draft in JSON
+	Proof string // the secret or the login token; empty until the body of a form is read
 	Draft *grant.Claims
 
-	issued string // the type of the token that a form asks for
+	issued string // the type of token that a form asks for
 }
 
 // NewRequest reads the header of a request.
 func NewRequest(r *http.Request) *Request {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	proof := redact.Bearer(r)
-	// A form has its proof in the body. With one in the header, the body is a draft
-	// whatever its type: curl sends the type of forms unless it is told another.
+	// A form has its proof in the body. With a proof in the header, the body is a draft
+	// whatever its type, because curl sends the type of forms by default.
 	return &Request{Form: kind == "application/x-www-form-urlencoded" && proof == "", Proof: proof}
 }
 
-// Read reads the body. Errors quote nothing of it, and are of type [*grant.Denial] if
-// the draft is at fault.
+// Read reads the body. Errors quote nothing from it, and are of type [*grant.Denial] if
+// the draft is invalid.
 func (q *Request) Read(r io.Reader) error {
 	body, err := io.ReadAll(io.LimitReader(r, MaxBody+1))
 	switch {
@@ -77,9 +77,9 @@ func (q *Request) Read(r io.Reader) error {
 // readDraft reads claims in JSON.
 func (q *Request) readDraft(body []byte) (err error) {
 	switch {
-	case redact.HoldsSecret(string(body), q.Proof): // answers and logs show claims
+	case redact.HoldsSecret(string(body), q.Proof): // responses and logs show claims
 		if strings.Count(q.Proof, ".") == 2 {
-			return errors.New("the claims hold the login's token")
+			return errors.New("the claims hold the login token")
 		}
 		return errors.New("the claims hold the secret")
 	case redact.HoldsToken(redact.Unescape(string(body))):
@@ -89,13 +89,13 @@ func (q *Request) readDraft(body []byte) (err error) {
 	return err
 }
 
-// formFields are the parameters of an exchange (RFC 8693, section 2.1). The member
+// formFields are the parameters of an exchange (RFC 8693, section 2.1). The parameter
 // claims is the relay's own: a draft that narrows the token.
 var formFields = []string{"grant_type", "subject_token", "subject_token_type", "requested_token_type", "resource", "audience", "scope",
 	"actor_token", "actor_token_type", "claims"}
 
-// readForm reads an exchange. As OAuth has it (RFC 6749, section 3.2), empty parameters
-// count as absent, and unknown ones as well.
+// readForm reads an exchange. It ignores empty and unknown parameters, as OAuth
+// requires (RFC 6749, section 3.2).
 func (q *Request) readForm(body string) error {
 	form, err := url.ParseQuery(body)
 	if err != nil {
@@ -114,7 +114,7 @@ func (q *Request) readForm(body string) error {
 	case form.Get("grant_type") != GrantExchange:
 		return ErrGrantType
 	case q.Proof == "":
-		return errors.New("subject_token is missing; write the token of the login")
+		return errors.New("subject_token is missing; write the login token")
 	case kind != typeIDToken && kind != typeJWT && kind != typeAccessToken:
 		return fmt.Errorf("subject_token_type must be one of %s, %s, %s", typeIDToken, typeJWT, typeAccessToken)
 	case form.Get("actor_token") != "":
@@ -133,8 +133,8 @@ func (q *Request) readForm(body string) error {
 	return q.readTarget(form)
 }
 
-// readTarget finds the provider that a form names, in any of the places that the RFC has
-// for the target.
+// readTarget finds the provider that a form names, in any of the parameters that the
+// RFC has for the target.
 func (q *Request) readTarget(form url.Values) error {
 	named := []string{q.Draft.Provider, form.Get("audience"), form.Get("scope")}
 	if resource := form.Get("resource"); resource != "" {
@@ -178,8 +178,16 @@ func (q *Request) Answer(m *Minted, now time.Time) any {
 	return a
 }
 
-// CheckDraft returns what a back-end may not write in a draft.
-func (m *Minter) CheckDraft(draft *grant.Claims) error {
+// Mint mints a token for a back-end.
+func (s *SecretIssuer) Mint(draft *grant.Claims, now time.Time) (*Minted, error) {
+	if err := s.check(draft); err != nil {
+		return nil, err
+	}
+	return s.Minter.Mint(draft, now)
+}
+
+// check returns what a back-end may not write in a draft.
+func (m *Minter) check(draft *grant.Claims) error {
 	switch may := m.Issuer; {
 	case draft.Issuer != "" && draft.Issuer != may.Name:
 		return &grant.Denial{Reason: grant.BeyondGrant, Rule: "iss: this secret mints only as " + may.Name}

@@ -21,7 +21,7 @@ type SecretIssuer struct {
 	digest [sha256.Size]byte // of the secret
 }
 
-// SecretIssuers are those who may mint over HTTP.
+// SecretIssuers are the issuers that may mint over HTTP.
 type SecretIssuers struct{ all []*SecretIssuer }
 
 // Add adds an issuer by the digest of its secret.
@@ -29,8 +29,8 @@ func (s *SecretIssuers) Add(m *Minter, digest [sha256.Size]byte) {
 	s.all = append(s.all, &SecretIssuer{m, rate.NewLimiter(MaxRate, MaxRate), digest})
 }
 
-// Find returns the issuer of a secret, or nil. It compares all digests to their end, so
-// the time it takes tells nothing.
+// Find returns the issuer of a secret, or nil. It compares all digests in constant
+// time.
 func (s *SecretIssuers) Find(secret string) *SecretIssuer {
 	digest, found := sha256.Sum256([]byte(secret)), -1
 	for i, issuer := range s.all {
@@ -46,12 +46,12 @@ func (s *SecretIssuers) Find(secret string) *SecretIssuer {
 const minSecret = 16
 
 // ReadSecret returns the digest of a secret. Errors name the placeholder and quote no
-// value, which might be a secret in the wrong place.
+// value, which may be a misplaced secret.
 func ReadSecret(placeholder, value string) (digest [sha256.Size]byte, err error) {
 	switch {
 	case value == "":
 		return digest, fmt.Errorf("%s is not set or empty; set it to a secret of %d or more characters, for example from `openssl rand -hex 32`", placeholder, minSecret)
-	case !grant.ValidAPIKey(value): // it goes where keys go, in a header
+	case !grant.ValidAPIKey(value): // clients send it in a header, like a key
 		return digest, fmt.Errorf("%s must be one word of printable ASCII", placeholder)
 	case strings.Count(value, ".") == 2: // the endpoint would take it for that
 		return digest, fmt.Errorf("%s has two dots, as the token of a login has; `openssl rand -hex 32` makes a good one", placeholder)

@@ -9,36 +9,37 @@ import (
 	"github.com/relayapi/caddy-relayapi/grant"
 )
 
-// planMark is before the plan in the id of a token. The profile has no claim for it.
+// planMark precedes the plan in the id of a token, because the profile has no claim for
+// the plan.
 const planMark = "."
 
-// PlanOf returns the plan of the user for whom a token was minted, by its id.
+// PlanOf returns the plan in the id of a token that was minted for a user.
 func PlanOf(id string) string { return id[strings.LastIndex(id, planMark)+1:] }
 
-// User is a user of a login, as the login's token says.
+// User is the user of a login token.
 type User struct {
 	Subject  string
 	Plan     string            // an id that tokens keep, see [PlanOf]
-	IssuedAt grant.NumericDate // of the login's token
+	IssuedAt grant.NumericDate // of the login token
 }
 
-// Target returns the provider that a draft of a login's user names. It may be left out
-// if the issuer has one.
-func (m *Minter) Target(draft *grant.Claims) (provider string, err error) {
+// Target checks the provider in a user's draft. If the draft omits it, Target fills in
+// the issuer's only one.
+func (m *Minter) Target(draft *grant.Claims) error {
 	for _, provider := range m.Issuer.Providers {
 		if draft.Provider == provider || draft.Provider == "" && len(m.Issuer.Providers) == 1 {
-			return provider, nil
+			draft.Provider = provider
+			return nil
 		}
 	}
-	return "", m.noProvider()
+	return m.noProvider()
 }
 
-// MintFor mints a token for a user of a login. The user can narrow what the login's
-// token permits. The relay alone chooses the id, which has the plan in it.
+// MintFor mints a token for a user of a login. The user can narrow what the login token
+// permits. The relay alone chooses the id, which contains the plan.
 //
-// The token counts as issued when the login's token was. So it expires at the latest
-// when the issuer's MaxTTL has passed since then, and a revocation of what the user had
-// before some time cannot miss it.
+// The token gets the login token's time of issue. So it lives at most for the issuer's
+// MaxTTL from then, and a revocation of the user's earlier tokens includes it.
 func (m *Minter) MintFor(u User, draft *grant.Claims, now time.Time) (*Minted, error) {
 	switch {
 	case draft.Issuer != "" && draft.Issuer != m.Issuer.Name:
@@ -55,7 +56,7 @@ func (m *Minter) MintFor(u User, draft *grant.Claims, now time.Time) (*Minted, e
 		c.ExpiresAt = min(grant.NumericDate(now.Add(DefaultTTL).Unix()), c.IssuedAt+grant.NumericDate(m.Issuer.MaxTTL/time.Second))
 	}
 	if c.ExpiresAt <= grant.NumericDate(now.Unix()) {
-		return nil, errors.New("exp: the token would have expired; sign in again, because it counts as issued when the login's token was")
+		return nil, errors.New("exp: the token would have expired; sign in again, because it counts as issued when the login token was")
 	}
 	return m.Mint(&c, now)
 }

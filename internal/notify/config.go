@@ -13,10 +13,11 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/placeholder"
 )
 
-// Config says where warnings about limits are sent.
+// Config configures where warnings about limits are sent.
 type Config struct {
-	// The URL that each warning is sent to in a POST. It begins with `https://`, or with
-	// `http://` for this machine. It may have placeholders, such as `{env.NAME}`.
+	// The URL that receives each warning in a POST request. It begins with `https://`,
+	// or with `http://` for this machine. It may have placeholders, such as
+	// `{env.NAME}`.
 	URL string `json:"url"`
 
 	// The secret that signs warnings, in the form of Standard Webhooks: `whsec_` and 24
@@ -28,18 +29,18 @@ type Config struct {
 	key []byte
 }
 
-// errLiteralSecret quotes nothing, because that may be a secret.
-var errLiteralSecret = errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
+// errLiteralSecret quotes nothing, because the value may be a secret.
+var errLiteralSecret = errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, and {$NAME} becomes one")
 
-// Check returns what is wrong with a config before its placeholders are replaced.
+// Check returns an error if the config is invalid. It does not replace placeholders.
 func (c *Config) Check() error {
 	switch {
 	case c.Secret == "":
-		return errors.New("secret is missing; it signs what is sent, so that the receiver knows who sent it: add a line `secret {env.NAME}`")
+		return errors.New("secret is missing; it signs warnings, so that the receiver can verify the sender: add a line `secret {env.NAME}`")
 	case !placeholder.Is(c.Secret):
 		return errLiteralSecret
 	case strings.Contains(c.URL, "{"):
-		return nil // it is not known yet
+		return nil // a placeholder in it has no value yet
 	}
 	_, err := parseURL(c.URL)
 	return err

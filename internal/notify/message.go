@@ -21,8 +21,7 @@ import (
 // Type is the type of all messages.
 const Type = "limit.warning"
 
-// Message is a warning as receivers read it, in the form that Standard Webhooks
-// recommends.
+// Message is a warning in the form that Standard Webhooks recommends.
 type Message struct {
 	Type      string `json:"type"`
 	ID        string `json:"id"`        // the same for each attempt
@@ -30,7 +29,7 @@ type Message struct {
 	Data      Data   `json:"data"`
 }
 
-// Data says which limit was reached.
+// Data describes the limit that was reached.
 type Data struct {
 	Threshold int               `json:"threshold"` // 80 or 100, in percent
 	Scope     tokenstore.Scope  `json:"scope"`     // token, subject or issuer
@@ -59,7 +58,7 @@ func messageOf(w *tokenstore.Warning) *Message {
 		d.Start, d.End = &start, &end
 	}
 
-	issuer, id, _ := strings.Cut(c.ID, "/") // no issuer has a slash in its name
+	issuer, id, _ := strings.Cut(c.ID, "/") // names of issuers contain no slash
 	d.Issuer = issuer
 	switch c.Scope {
 	case tokenstore.ScopeToken:
@@ -90,7 +89,7 @@ func (m *Message) Fields() map[string]any {
 	return fields
 }
 
-// plain returns a quantity as in JSON: a number, or dollars as a text.
+// plain returns a quantity as in JSON: a number, or dollars as a string.
 func plain(q adminapi.Quantity) any {
 	if q.Dollars {
 		return strings.TrimPrefix(q.String(), "$")
@@ -98,8 +97,8 @@ func plain(q adminapi.Quantity) any {
 	return q.N
 }
 
-// log returns the message as fields of a line in the log. A back-end may have put
-// anything into a subject.
+// log returns the message as log fields. It redacts the subject, because a back-end may
+// have put a secret there.
 func (m *Message) log() []zap.Field {
 	d := &m.Data
 	fields := []zap.Field{
@@ -124,8 +123,8 @@ const (
 	headerSignature = "Webhook-Signature"
 )
 
-// sign writes the header of an attempt at a time: its signature is over the
-// identifier, the time and the body.
+// sign sets the header fields of an attempt. The signature covers the identifier, the
+// time and the body.
 func sign(header http.Header, key []byte, id string, body []byte, now time.Time) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, key)

@@ -1,11 +1,12 @@
-// Package notify delivers warnings about limits: to the log, as an event of Caddy's,
-// and to a URL.
+// Package notify delivers warnings about limits: to the log, as a Caddy event, and to a
+// URL.
 //
-// The store has raised a warning once and keeps it until it is delivered. A [Notifier]
-// claims it, so that of several relays one delivers it, and tells the store what came
-// of it. A relay that dies between loses its claim after half a minute, and another one, or
-// the same after a restart, delivers the warning again. So each arrives at least once,
-// and mostly once. A receiver can tell by the identifier.
+// The store raises a warning once and keeps it until it is delivered. A [Notifier]
+// claims the warning, so that only one of several relays delivers it, and then reports
+// the outcome to the store. If the relay dies in between, its claim ends after half a
+// minute. Another relay, or the same one after a restart, then delivers the warning
+// again. So each warning arrives at least once, and usually exactly once. A receiver
+// recognizes repeats by the identifier.
 package notify
 
 import (
@@ -49,17 +50,17 @@ const Event = "relayapi_limit_warning"
 
 const (
 	readyEvery = 50 * time.Millisecond
-	lookEvery  = 5 * time.Second  // for warnings of others, and those to try again
-	batch      = 8                // warnings that are delivered at once
-	claimLasts = 30 * time.Second // more than an attempt takes
+	lookEvery  = 5 * time.Second  // for warnings of other processes, and for retries
+	batch      = 8                // warnings to deliver at once
+	claimLasts = 30 * time.Second // longer than an attempt takes
 	timeout    = 10 * time.Second // of one attempt
 	firstRetry = 5 * time.Second
 	mostRetry  = time.Hour
 	giveUp     = 72 * time.Hour // after the warning was raised
-	maxAnswer  = 4 << 10        // bytes of an answer that are read, so that its connection is used again
+	maxAnswer  = 4 << 10        // bytes of a response to read, so that the connection is reused
 )
 
-// Start delivers warnings until stop is called, which waits until that has ended.
+// Start delivers warnings until stop is called. stop waits for deliveries in progress.
 func (n *Notifier) Start() (stop func()) {
 	n.client = http.Client{
 		Timeout:       timeout,
@@ -89,7 +90,7 @@ func (n *Notifier) run(ctx context.Context) {
 	for {
 		all, err := n.deliverSome(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			n.Logger.Error("reading warnings about limits", zap.Error(err)) // once: the store tells of its own troubles
+			n.Logger.Error("reading warnings about limits", zap.Error(err)) // once: the store reports its own failures
 		}
 		failing = err != nil
 		if err == nil && !all {
@@ -104,7 +105,7 @@ func (n *Notifier) run(ctx context.Context) {
 	}
 }
 
-// deliverSome delivers some warnings, and reports whether those were all that wait.
+// deliverSome delivers one batch of warnings, and reports whether no more are waiting.
 func (n *Notifier) deliverSome(ctx context.Context) (all bool, err error) {
 	warnings, err := n.Store.ClaimWarnings(ctx, batch, claimLasts)
 	if err != nil {
@@ -118,8 +119,8 @@ func (n *Notifier) deliverSome(ctx context.Context) (all bool, err error) {
 	return len(warnings) < batch, nil
 }
 
-// deliver makes one attempt to deliver a warning. It is logged and emitted before the
-// first attempt, and again if the relay died in that.
+// deliver makes one attempt to deliver a warning. It logs and emits the warning before
+// the first attempt, and again if the relay died during that attempt.
 func (n *Notifier) deliver(ctx context.Context, w *tokenstore.Warning) {
 	m := messageOf(w)
 	if w.Attempts == 0 {
@@ -135,22 +136,23 @@ func (n *Notifier) deliver(ctx context.Context, w *tokenstore.Warning) {
 		switch {
 		case err == nil:
 			n.Logger.Debug("sent a warning about a limit", attempt...)
-		case ctx.Err() != nil: // the next config goes on
+		case ctx.Err() != nil: // the next config retries
 			next = now
 		case now.Sub(w.RaisedAt) > giveUp:
 			n.Logger.Error("gave up sending a warning about a limit", append(attempt, zap.Error(err))...)
 		default:
 			next = now.Add(pause(w.Attempts))
-			n.Logger.Warn("sending a warning about a limit", append(attempt, zap.Time("next", next), zap.Error(err))...)
+			n.Logger.Warn("sending a warning about a limit failed; it will be retried", append(attempt, zap.Time("next", next), zap.Error(err))...)
 		}
 	}
 	if err := n.Store.SettleWarning(*w, next); err != nil {
-		n.Logger.Error("storing that a warning was sent; it will be sent again", zap.String("id", m.ID), zap.Error(err))
+		n.Logger.Error("recording that a warning was sent failed; it will be sent again", zap.String("id", m.ID), zap.Error(err))
 	}
 }
 
-// pause returns how long to wait after some failed attempts and one more. It is a
-// little random, so that a receiver that comes back is not hit by all at once.
+// pause returns how long to wait after another failed attempt, given the number of
+// earlier ones. It is randomized, so that a recovered receiver does not get all retries
+// at once.
 func pause(attempts int) time.Duration {
 	d := mostRetry
 	if attempts < 20 { // beyond that it would overflow

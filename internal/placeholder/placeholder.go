@@ -10,13 +10,13 @@ import (
 
 var secret = regexp.MustCompile(`^\{(env|file)\.[^{}]+\}$`)
 
-// Is reports whether a text is one placeholder and nothing else. Secrets are accepted in
-// no other form. A literal one would show up in GET /config/, in the autosave and in
-// `caddy adapt`.
+// Is reports whether a text is one placeholder and nothing else. Secrets are accepted
+// in no other form, because a literal secret would show up in GET /config/, in the
+// autosave and in `caddy adapt`.
 func Is(text string) bool { return secret.MatchString(text) }
 
-// Value returns the value of a placeholder, without spaces around it. It reports false
-// for any other text.
+// Value returns the value of a placeholder, without surrounding spaces. It reports
+// false for any other text.
 func Value(text string) (value string, ok bool) {
 	if !Is(text) {
 		return "", false

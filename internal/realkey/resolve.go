@@ -19,7 +19,7 @@ func Resolve(refs []string, at provider.Placement, asUser bool, resolve func(ref
 		value, ok := resolve(ref)
 		switch {
 		case !ok:
-			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal key, which {$NAME} makes")
+			return nil, errors.New("api_key must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal key, and {$NAME} becomes one")
 		case value == "":
 			return nil, fmt.Errorf("%s is not set or empty; set it, or write `api_key none` if tokens carry their keys", ref)
 		case !grant.ValidAPIKey(value):

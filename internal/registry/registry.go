@@ -1,4 +1,4 @@
-// Package registry holds what is under way, so that it can be listed and ended.
+// Package registry holds calls under way, so that they can be listed and ended.
 package registry
 
 import (
@@ -11,12 +11,12 @@ import (
 // Set is a set of members that come and go. The zero value is empty.
 type Set[M comparable] struct {
 	mu      sync.Mutex
-	members map[M]uint64 // their numbers
-	last    uint64       // number
+	members map[M]uint64 // by number
+	last    uint64       // latest number
 }
 
-// Add adds a member and gives it a number. Numbers start at the microseconds of the
-// first, so that none comes again after a restart.
+// Add adds a member and gives it a number. Numbers start at the current time in
+// microseconds, so that none is reused after a restart.
 func (s *Set[M]) Add(m M) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,14 +35,14 @@ func (s *Set[M]) Remove(m M) {
 	delete(s.members, m)
 }
 
-// Len returns how many members there are.
+// Len returns the number of members.
 func (s *Set[M]) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.members)
 }
 
-// Each calls a function with each member. Nothing else is done with the set meanwhile.
+// Each calls f with each member. The set is locked meanwhile.
 func (s *Set[M]) Each(f func(M)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *Set[M]) Each(f func(M)) {
 	}
 }
 
-// Locked calls a function while nothing else is done with the set.
+// Locked calls f while the set is locked.
 func (s *Set[M]) Locked(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

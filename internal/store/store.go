@@ -1,4 +1,4 @@
-// Package store reads from the config where the ledger is kept, and opens it.
+// Package store configures and opens the database of the ledger.
 package store
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// Config says where the ledger is kept.
+// Config configures the database of the ledger.
 type Config struct {
 	// The kind of database: `sqlite`, for one relay, or `postgres`, for several that
 	// share their limits. Default: sqlite.
@@ -39,7 +39,7 @@ type Config struct {
 	// placeholder. Default: those of the environment, such as PGHOST.
 	Connection map[string]string `json:"connection,omitempty"`
 
-	// How long calls are admitted without contact to PostgreSQL, from what the relay has
+	// How long the relay admits calls without contact to PostgreSQL, from what it has
 	// leased before. It also bounds how late a revocation takes effect. Default: 5s.
 	MaxOffline caddy.Duration `json:"max_offline,omitempty"`
 
@@ -62,8 +62,8 @@ func (c *Config) Name() string {
 	return c.Path
 }
 
-// Check returns what is wrong with the settings. It quotes no value, which may be a
-// password in the wrong place.
+// Check returns an error if the settings are invalid. It quotes no value, which may be
+// a misplaced password.
 func (c *Config) Check() error {
 	switch {
 	case c.Driver != "" && c.Driver != sqlite && c.Driver != postgres:
@@ -77,7 +77,7 @@ func (c *Config) Check() error {
 	case c.DSN != "" && !placeholder.Is(c.DSN):
 		return errors.New("the connection string must be a placeholder, {env.NAME} or {file.PATH}, because it may hold a password")
 	case c.Connection["password"] != "" && !placeholder.Is(c.Connection["password"]):
-		return errors.New("password must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, which {$NAME} makes")
+		return errors.New("password must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, and {$NAME} becomes one")
 	}
 	return nil
 }
@@ -112,12 +112,12 @@ func (c *Config) Provision() error {
 	return nil
 }
 
-// Key identifies the store: two configs with the same key have the same one.
+// Key identifies the store: two configs with the same key use the same store.
 func (c *Config) Key() (string, error) {
 	if c.Shared() {
 		return c.dsn, nil
 	}
-	path, err := tokenstore.Resolve(c.Path) // one store has one name
+	path, err := tokenstore.Resolve(c.Path) // one canonical path for each store
 	if err != nil {
 		return "", fmt.Errorf("finding store: %w", err)
 	}
@@ -125,7 +125,7 @@ func (c *Config) Key() (string, error) {
 }
 
 // Open opens the store. It calls changed when another relay has changed tokens, with a
-// function that tells which.
+// function that reports which.
 func (c *Config) Open(ctx context.Context, changed func(matches func(*tokenstore.Token) bool)) (*tokenstore.Ledger, error) {
 	if c.Shared() {
 		return tokenstore.OpenPostgres(ctx, tokenstore.PostgresConfig{DSN: c.dsn, MaxOffline: time.Duration(c.MaxOffline), Changed: changed})
@@ -134,7 +134,7 @@ func (c *Config) Open(ctx context.Context, changed func(matches func(*tokenstore
 }
 
 // UnmarshalCaddyfile parses `store sqlite [<path>]` and `store postgres`. Its errors
-// quote no value, which may be a password in the wrong place.
+// quote no value, which may be a misplaced password.
 func (c *Config) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	switch {

@@ -47,7 +47,7 @@ func (c *Call) set(span trace.Span, r *http.Request, asked, answered string, u *
 	}
 
 	operation := operationOf(r.URL.Path)
-	if operation != "" || asked != "" || answered != "" { // other APIs are called too
+	if operation != "" || asked != "" || answered != "" { // calls to other APIs have none of these
 		text(semconv.GenAIOperationNameKey, operation)
 		text(semconv.GenAIProviderNameKey, providerName(c.Preset))
 		text(semconv.GenAIRequestModelKey, asked)
@@ -61,8 +61,8 @@ func (c *Call) set(span trace.Span, r *http.Request, asked, answered string, u *
 	span.SetAttributes(append(all, c.hidden(r)...)...)
 }
 
-// hidden replaces what the tracing handler has told of a request in which a token is
-// misplaced.
+// hidden replaces the attributes that the tracing handler has set for a request with a
+// misplaced token.
 func (c *Call) hidden(r *http.Request) (all []attribute.KeyValue) {
 	for key, text := range map[attribute.Key]string{semconv.URLPathKey: r.URL.Path, semconv.HTTPRequestMethodOriginalKey: r.Method} {
 		if safe := redact.Text(text, c.Known...); safe != text {
@@ -93,7 +93,7 @@ func port(base *url.URL) int64 {
 	return 443
 }
 
-// operations has the operations that the conventions name, by the ends of paths.
+// operations has the operations of the conventions, by the ends of paths.
 var operations = []struct {
 	end       string
 	operation attribute.KeyValue
@@ -114,8 +114,8 @@ var operations = []struct {
 	{":streamGenerateContent", semconv.GenAIOperationNameGenerateContent},
 }
 
-// operationOf returns the operation of a path, or nothing for one that the conventions
-// do not name.
+// operationOf returns the operation of a path, or "" if the conventions have no name
+// for it.
 func operationOf(path string) string {
 	for _, o := range operations {
 		if strings.HasSuffix(path, o.end) {
@@ -125,7 +125,7 @@ func operationOf(path string) string {
 	return ""
 }
 
-// providers has the presets that the conventions give another name.
+// providers has the presets whose names differ in the conventions.
 var providers = map[string]attribute.KeyValue{
 	"azure-openai": semconv.GenAIProviderNameAzureAIOpenAI,
 	"bedrock":      semconv.GenAIProviderNameAWSBedrock,

@@ -1,7 +1,7 @@
-// Package telemetry tells Caddy's tracing, logs and handlers about calls.
+// Package telemetry makes calls visible to Caddy's tracing, logs and handlers.
 //
 // [Trace] sets attributes on the span of the tracing handler, and offers placeholders.
-// Both are evaluated only where somebody uses them. Nothing has the content of a
+// Both are evaluated only where they are used. They never contain the content of a
 // message, a token or a key: names that clients and providers choose are redacted.
 package telemetry
 
@@ -18,7 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Call is what is known of a call at some moment. What is not known is empty.
+// Call is what is known of a call at some moment. Unknown fields are empty.
 type Call struct {
 	TokenID, Issuer, Subject, Provider string
 	Error                              string // the code of a refusal
@@ -33,24 +33,24 @@ type Call struct {
 	// may be nil.
 	Asked, Answered func() string
 
-	Known []string // tokens in the request, of which no piece is told
+	Known []string // tokens in the request, no piece of which may be exported
 }
 
-// Source tells what is known of the call with a request.
+// Source returns what is known of the call of a request.
 type Source interface {
 	Describe(*http.Request) Call
 }
 
-// Trace follows a call. The zero Trace, of a call that has not begun, tells nothing.
+// Trace follows a call. The zero Trace, of a call that has not begun, exports nothing.
 type Trace struct {
 	source  Source
 	request *http.Request
 	span    trace.Span
-	asked   string // kept, because the request's body does not last
+	asked   string // a copy, because the request's body is released
 	used    used
 }
 
-// used is what the parts of a call used.
+// used adds up the usage of the parts of a call.
 type used struct{ input, cacheRead, cacheWrite, output, reasoning int64 }
 
 // Begin offers the placeholders of a request, and finds its span.
@@ -62,10 +62,10 @@ func (t *Trace) Begin(source Source, r *http.Request) {
 	}
 }
 
-// recording reports whether somebody reads the span.
+// recording reports whether the span is recorded.
 func (t *Trace) recording() bool { return t.span != nil && t.span.IsRecording() }
 
-// Admitted notes the model that the request names if a span is to tell it.
+// Admitted keeps the requested model if the span is recorded.
 func (t *Trace) Admitted() {
 	if t.recording() {
 		c := t.source.Describe(t.request)
@@ -73,7 +73,7 @@ func (t *Trace) Admitted() {
 	}
 }
 
-// Used adds what a part of the call used. It must not be called concurrently.
+// Used adds the usage of a part of the call. It must not be called concurrently.
 func (t *Trace) Used(part *tokenstore.Usage) {
 	u := &t.used
 	u.input += part.Input + part.AudioInput + part.ImageInput
@@ -134,11 +134,11 @@ func (c *Call) answered() string {
 	return name(c.Answered(), c.Known...)
 }
 
-// maxName is how long a name may be that somebody else chooses, in bytes.
+// maxName is the longest name that a client or a provider may choose, in bytes.
 const maxName = 128
 
-// name prepares a name that a client or a provider chooses: it holds no piece of a
-// token or of known secrets, and has an end.
+// name returns a name that a client or a provider chose, truncated and without pieces
+// of tokens or known secrets.
 func name(text string, known ...string) string {
 	text = redact.Text(text, known...)
 	for len(text) > maxName || !utf8.ValidString(text) {

@@ -10,8 +10,8 @@ import (
 )
 
 // OpenBrowser opens a link in the operator's browser. The link goes through a file that
-// only he can read, because every user of a machine can list the arguments of commands.
-// done removes the file; call it when the link was used.
+// only the operator can read, because every user of a machine can list the arguments of
+// commands. Call done to remove the file when the link has been used.
 func OpenBrowser(link string) (done func(), err error) {
 	opener := map[string][]string{
 		"darwin":  {"open"},
@@ -38,11 +38,11 @@ func OpenBrowser(link string) (done func(), err error) {
 	if err := cmd.Start(); err != nil {
 		return done, fmt.Errorf("opening a browser: %w", err)
 	}
-	go func() { _ = cmd.Wait() }() // how it ends says nothing about the browser
+	go func() { _ = cmd.Wait() }() // its exit code says nothing about the browser
 	return done, nil
 }
 
-// forwarding returns a page that leads on to a URL.
+// forwarding returns a page that forwards to a URL.
 func forwarding(url string) string {
 	return fmt.Sprintf("<!doctype html><title>RelayAPI</title><meta http-equiv=\"refresh\" content=\"0; url=%s\">", url)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/adminapi"
 )
 
-// requests lists what the page may ask of the admin API: a method and a path of the
-// page, and what they become there.
+// requests lists the requests that the page may send to the admin API: a method and a
+// path of the page, and the path in the admin API.
 var requests = []struct {
 	method, path string
 	uri          func(url.Values) (string, error)
@@ -30,7 +30,7 @@ var requests = []struct {
 	{http.MethodGet, "usage", list("usage")},
 }
 
-// list passes a query on to a path.
+// list appends the query to a path.
 func list(path string) func(url.Values) (string, error) {
 	return func(query url.Values) (string, error) {
 		uri := "/relayapi/" + path
@@ -41,8 +41,9 @@ func list(path string) func(url.Values) (string, error) {
 	}
 }
 
-// token returns the path of the token that a query names. It is not in the page's path,
-// because browsers clean away an id of one or two dots, even when it is escaped.
+// token returns the path of the token that a query names. The page does not put it in
+// its own path, because browsers remove an id of one or two dots from paths, even when
+// it is escaped.
 func token(query url.Values) (string, error) {
 	i, err := adminapi.ParseIdentity(query.Get("issuer") + "/" + query.Get("id"))
 	if err != nil {
@@ -55,12 +56,12 @@ func token(query url.Values) (string, error) {
 func call(query url.Values) (string, error) {
 	id := query.Get("id")
 	if id == "" || strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
-		return "", errors.New("id: must be that of a call")
+		return "", errors.New("id: must be the id of a call")
 	}
 	return "/relayapi/calls/" + id, nil
 }
 
-// forward adds the requests of the list to a mux, below /api/.
+// forward registers the listed requests with a mux, below /api/.
 func forward(mux *http.ServeMux, ask Ask) {
 	for _, to := range requests {
 		mux.HandleFunc(to.method+" /api/"+to.path, func(w http.ResponseWriter, r *http.Request) {
@@ -94,8 +95,8 @@ func forward(mux *http.ServeMux, ask Ask) {
 	}
 }
 
-// statusOf returns the status for an error of the admin endpoint: its own, or that of a
-// relay that does not answer.
+// statusOf returns the status for an error of the admin endpoint: its own status, or
+// 502 if the relay does not answer.
 func statusOf(err error) int {
 	var refused *adminapi.RefusedError
 	if errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 600 {

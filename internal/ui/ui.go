@@ -1,5 +1,4 @@
-// Package ui serves the operator's page: what was used, calls under way, budgets, and
-// tokens.
+// Package ui serves the operator's page: usage, calls under way, budgets and tokens.
 //
 // Caddy's admin endpoint refuses browsers, so the page has a listener of its own on
 // loopback. Three things keep others out:
@@ -40,11 +39,11 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 // cookieName is the name of the cookie that opening the link sets.
 const cookieName = "relayapi_ui"
 
-// Ask sends a request to the relay's admin API and decodes the answer. A nil body
+// Ask sends a request to the relay's admin API and decodes the response. A nil body
 // means none.
 type Ask func(method, uri string, body []byte, answer any) error
 
-// Server serves the page and the requests of its list.
+// Server serves the page and forwards its requests.
 type Server struct {
 	base    string // path of the page, with a slash at both ends
 	session string // value of the cookie
@@ -52,7 +51,7 @@ type Server struct {
 	foreign *http.CrossOriginProtection
 
 	mu   sync.Mutex
-	link string // secret of the link; empty after it was opened
+	link string // secret of the link; empty once it has been opened
 }
 
 // New returns a server with a link that has not been opened.
@@ -83,7 +82,7 @@ func (s *Server) Link(origin string) string {
 	return origin + s.base + s.link
 }
 
-// Listen listens on a loopback address. It refuses every other.
+// Listen listens on a loopback address, and refuses any other address.
 func Listen(address string) (net.Listener, error) {
 	if !isLoopback(address) {
 		return nil, fmt.Errorf("listening on %q: must be a loopback address with a port, such as 127.0.0.1:0", address)
@@ -120,7 +119,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// takeLink reports whether the secret is that of the link, which it invalidates then.
+// takeLink reports whether the secret matches the link's, and then invalidates the
+// link.
 func (s *Server) takeLink(secret string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,8 +132,9 @@ func (s *Server) takeLink(secret string) bool {
 	return true
 }
 
-// open sets the cookie and leads on to the page. It is not a redirect: after a click on
-// the link in another page, browsers would not send a SameSite=Strict cookie along it.
+// open sets the cookie and forwards to the page. It does not redirect: after a click on
+// the link in another page, browsers would not send a SameSite=Strict cookie along with
+// a redirect.
 func (s *Server) open(w http.ResponseWriter) {
 	http.SetCookie(w, &http.Cookie{
 		Name: cookieName, Value: s.session, Path: s.base, HttpOnly: true, SameSite: http.SameSiteStrictMode,
@@ -142,7 +143,7 @@ func (s *Server) open(w http.ResponseWriter) {
 	_, _ = io.WriteString(w, forwarding(s.base)) // the client may be gone
 }
 
-// knows reports whether a request has the cookie.
+// knows reports whether a request has the session cookie.
 func (s *Server) knows(r *http.Request) bool {
 	cookie, err := r.Cookie(cookieName)
 	return err == nil && same(cookie.Value, s.session)
