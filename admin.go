@@ -38,13 +38,13 @@ func init() {
 //	GET    /relayapi/limits                lists the operator's limits
 //	PUT    /relayapi/limits                sets one in calls, tokens or usd, for all or for one
 //	DELETE /relayapi/limits                removes one that was set
-//	GET    /relayapi/usage                 reports what was used, by day, provider, model, issuer, subject and token
+//	GET    /relayapi/usage                 reports usage by day, provider, model, issuer, subject and token
 //	GET    /relayapi/status                shows the state of the store, and what is configured
 //	GET    /relayapi/keys                  shows the relay's public keys and the issuers' key ids
-//	POST   /relayapi/inspect               shows what a token says and whether it is accepted; the body is the token
+//	POST   /relayapi/inspect               shows the claims of a token and whether it is accepted; the body is the token
 //
-// Amounts of dollars are decimal strings. A limit that is lowered to what is used, or
-// below, ends the calls under way that it counts.
+// Amounts of dollars are decimal strings. Lowering a limit to the used amount or below
+// ends the calls under way that it counts.
 //
 // A path without {issuer} means the relay's own issuer. Whoever reaches the admin
 // endpoint can mint.
@@ -58,8 +58,8 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Routes returns the relay's admin routes. Their patterns have no methods, so that a
-// wrong one is refused in JSON like everything else.
+// Routes returns the relay's admin routes. Their patterns have no methods, so that the
+// relay refuses a wrong method in JSON, as it does everything else.
 func (adminAPI) Routes() []caddy.AdminRoute {
 	token := adminMethods{
 		http.MethodGet: adminShow, http.MethodPatch: adminUpdate, http.MethodDelete: adminRevoke,
@@ -82,7 +82,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// adminRequest is a request to the admin endpoint, with the relay that it is for.
+// adminRequest is a request to the admin endpoint, with the running relay.
 type adminRequest struct {
 	*http.Request
 	app   *App
@@ -90,7 +90,7 @@ type adminRequest struct {
 	body  []byte
 }
 
-// adminMethods answer a path, by method. The answers become JSON.
+// adminMethods answers a path, by method. The answers become JSON.
 type adminMethods map[string]func(*adminRequest) (answer any, err error)
 
 // ServeHTTP implements [caddy.AdminHandler].
@@ -125,7 +125,7 @@ func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(answer)
 }
 
-// withoutQuery refuses a query, which nothing would read.
+// withoutQuery refuses a query, because nothing would read it.
 func withoutQuery(handle func(*adminRequest) (any, error)) func(*adminRequest) (any, error) {
 	return func(r *adminRequest) (any, error) {
 		if _, err := adminapi.ParseQuery(r.URL.RawQuery); err != nil {
@@ -162,7 +162,7 @@ func adminMint(r *adminRequest) (any, error) {
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
-	// The relay does not hand out what its config would refuse.
+	// The relay does not hand out tokens that its config would refuse.
 	if _, err := r.open(m.Token); err != nil {
 		return nil, apiError(http.StatusBadRequest, err)
 	}
@@ -228,7 +228,7 @@ func adminKeys(r *adminRequest) (any, error) {
 	return answer, nil
 }
 
-// apiError returns an error of the admin API. Of a denial it has only the rule.
+// apiError returns an error of the admin API. For a denial, it has only the rule.
 func apiError(status int, err error) error {
 	var d *grant.Denial
 	if errors.As(err, &d) {
@@ -378,7 +378,7 @@ func (r *adminRequest) limits() []adminapi.Limit {
 	return append(adminapi.NewLimits(r.relay.config, "config"), adminapi.NewLimits(r.relay.ledger.Limits().Limits, "admin")...)
 }
 
-// adminSetLimit sets a limit, which acts on the next call.
+// adminSetLimit sets a limit, which applies from the next call on.
 func adminSetLimit(r *adminRequest) (any, error) {
 	limit, err := adminapi.ParseLimit(r.body)
 	if err != nil {
@@ -399,7 +399,7 @@ func adminRemoveLimit(r *adminRequest) (any, error) {
 	}
 	for _, set := range r.relay.ledger.Limits().Limits {
 		if set.SameKey(limit) {
-			limit = set // to tell what was removed
+			limit = set // for the answer: the limit that was removed
 		}
 	}
 	switch err := r.relay.ledger.RemoveLimit(r.Context(), limit); {
@@ -536,8 +536,8 @@ func adminRevokeMany(r *adminRequest) (any, error) {
 }
 
 // revoke makes a revocation durable, and then ends the calls under way. A call that
-// comes in between is refused or found, because it is registered before the ledger is
-// asked.
+// arrives in between is refused or found, because it is registered before it asks the
+// ledger.
 func (r *adminRequest) revoke(answer adminapi.Revoked, rev tokenstore.Revocation) (any, error) {
 	if err := r.relay.ledger.Revoke(r.Context(), rev); err != nil {
 		return nil, err
@@ -549,7 +549,7 @@ func (r *adminRequest) revoke(answer adminapi.Revoked, rev tokenstore.Revocation
 		answer.Note = fmt.Sprintf("the config has no issuer %s", rev.Issuer)
 	} else if rev.Scope == tokenstore.ScopeSubject && rev.ID != "" {
 		namesakes := tokenstore.Filter{Subject: rev.ID, Status: tokenstore.Active, Limit: adminapi.MaxPage}
-		page, _ := r.relay.ledger.Tokens(r.Context(), namesakes) // none, if that fails
+		page, _ := r.relay.ledger.Tokens(r.Context(), namesakes) // no note, if this fails
 		answer.Note = adminapi.Namesakes(rev, page.Records)
 	}
 	r.app.logger.Info("revoked", zap.String("scope", string(rev.Scope)), zap.String("issuer", rev.Issuer),

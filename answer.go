@@ -22,7 +22,7 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/ratelimit"
 )
 
-// incoming cleans the answer to a request on its way back.
+// incoming cleans the provider's answer on its way back.
 func (c *call) incoming(ctx context.Context, asked *dialect.Request, res *http.Response) (*http.Response, error) {
 	status := res.StatusCode
 	c.outcome.provider = status
@@ -44,14 +44,14 @@ func (c *call) incoming(ctx context.Context, asked *dialect.Request, res *http.R
 	c.searchBody(res)
 	c.meterAnswer(ctx, asked, res)
 
-	if c.rateLimit.Limit > 0 { // the client is told the relay's
+	if c.rateLimit.Limit > 0 { // the client gets the relay's
 		delete(res.Header, ratelimit.Field)
 		delete(res.Header, ratelimit.PolicyField)
 	}
 	c.outcome.status.Store(int32(status))
 	metering.StripHeader(res.Header) // another relay's
 	if c.target.protocol != "" && status == http.StatusSwitchingProtocols && res.Header.Get(carrier.ProtocolHeader) == "" {
-		// Browsers take an answer without any for a failure
+		// Browsers treat an answer without one as a failure
 		// (https://websockets.spec.whatwg.org/#the-websocket-interface).
 		res.Header.Set(carrier.ProtocolHeader, c.target.protocol)
 	}
@@ -61,7 +61,7 @@ func (c *call) incoming(ctx context.Context, asked *dialect.Request, res *http.R
 
 var errNotAsked = errors.New("the provider switched protocols without having been asked")
 
-// unacceptable returns why an answer is not passed on at all, or nil.
+// unacceptable returns why the relay withholds the whole answer, or nil.
 func (c *call) unacceptable(res *http.Response) error {
 	status := res.StatusCode
 	switch {
@@ -76,8 +76,8 @@ func (c *call) unacceptable(res *http.Response) error {
 	return nil
 }
 
-// rewriteAddresses rewrites addresses under the provider's base URL to those of the
-// relay: at the provider, a client has no key.
+// rewriteAddresses rewrites addresses under the provider's base URL to the relay's,
+// because a client has no key for the provider.
 func (c *call) rewriteAddresses(header http.Header) {
 	if !headers.HasAddress(header) {
 		return
@@ -96,7 +96,7 @@ func (c *call) rewriteAddresses(header http.Header) {
 	addresses.Rewrite(header)
 }
 
-// maxDecoded bounds what an encoded body decodes to, in bytes.
+// maxDecoded bounds the decoded length of an encoded body, in bytes.
 const maxDecoded = 256 << 20
 
 // searchBody blanks the key in the answer's body. In an error it blanks every piece
@@ -112,7 +112,7 @@ func (c *call) searchBody(res *http.Response) {
 	body, decoded, err := coding.Answer(res.Body, res.Header["Content-Encoding"], maxDecoded)
 	switch {
 	case err != nil && !isError:
-		return // it has a coding that was not asked for and that the relay does not know
+		return // the provider used a coding that was not requested and that the relay does not know
 	case err != nil:
 		c.replaceError(res, err)
 		return
@@ -125,7 +125,7 @@ func (c *call) searchBody(res *http.Response) {
 	res.Body = &searched{c.target.key.Stream(body, isError), res.Body}
 }
 
-// searched is a body in which the key is blanked.
+// searched is a body in which the relay blanks the key.
 type searched struct {
 	io.Reader
 	body io.Closer
@@ -147,8 +147,8 @@ func (c *call) replaceError(res *http.Response, why error) {
 	res.Body, res.ContentLength = io.NopCloser(strings.NewReader(string(body))), int64(len(body))
 }
 
-// tapped returns the answer's body as it is passed on: counted, with trailers
-// cleaned, and with a reason at its end if the relay ends it.
+// tapped returns the body for the client: counted, with clean trailers, and with a
+// reason at its end if the relay ends it.
 func (c *call) tapped(ctx context.Context, res *http.Response) io.ReadCloser {
 	t := &tap{ctx: ctx, body: res.Body, call: c, trailer: &res.Trailer}
 	if conn := newTapConn(t, res); conn != nil {

@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	// smallBody is the largest body that is read into memory before sending, in
-	// bytes. So a client cannot have calls counted now and send their bodies later.
-	// The standard library sends header and body in one write only when it knows the
-	// body to be in memory. Two writes cost a fifth of the CPU of a small call.
+	// smallBody is the largest body that is read into memory before sending, in bytes.
+	// So a client cannot have a call counted now and send its body later. The standard
+	// library sends header and body in one write only if it knows that the body is in
+	// memory. A second write costs a fifth of the CPU of a small call.
 	smallBody = 16 << 10
 
-	// maxBody is the longest body that is looked into for its model, in bytes. All
+	// maxBody is the longest body that the relay searches for the model, in bytes. All
 	// of it must be in memory, because the name may be at its end.
 	maxBody = 32 << 20
 )
 
-// readBody reads a body that must be there before the call is counted: a short one,
-// or one whose model is looked into. Any other body streams.
+// readBody buffers a body before the call is counted if it is short, or if the relay
+// must search it. Any other body streams.
 func (h *Handler) readBody(c *call, r *http.Request) *refusal {
 	switch {
 	case bodies.None(r), c.target.socket: // over HTTP/2, the body of a WebSocket's handshake is its messages
@@ -36,14 +36,14 @@ func (h *Handler) readBody(c *call, r *http.Request) *refusal {
 	return nil
 }
 
-// short reports whether a request has a body that is short, and as long as it says.
+// short reports whether a request has a short body of a stated length.
 func short(r *http.Request) bool {
 	return !bodies.None(r) && 0 < r.ContentLength && r.ContentLength <= smallBody
 }
 
-// holdShortBody reads a short body as it is. It is not counted, because it takes
-// little more memory than its connection. So it is served even when others have
-// taken all memory for bodies.
+// holdShortBody buffers a short body as it is. The budget of memory does not count it,
+// because it takes little more memory than its connection. So short calls are served
+// even when large bodies have used up the budget.
 func (c *call) holdShortBody(r *http.Request) *refusal {
 	p := make([]byte, r.ContentLength)
 	err := c.held.client.InTime(func() error {
@@ -53,8 +53,8 @@ func (c *call) holdShortBody(r *http.Request) *refusal {
 	return c.setBody(r, bodies.Of(p), err)
 }
 
-// holdBody reads the whole body and undoes its content coding. It goes on decoded:
-// a second decoder might make something else of it.
+// holdBody buffers the whole body and decodes its content coding. The relay sends it
+// decoded, because a second decoder might read it differently.
 func (c *call) holdBody(r *http.Request, share bodies.Share) *refusal {
 	codings := r.Header["Content-Encoding"]
 	if short(r) && len(codings) == 0 {
@@ -73,7 +73,7 @@ func (c *call) holdBody(r *http.Request, share bodies.Share) *refusal {
 		if err != nil {
 			return err
 		}
-		defer plain.Close() // what it could say was said when it was read
+		defer plain.Close() // Read has returned its error, if any
 
 		body, err = bodies.Read(plain, r.ContentLength, maxBody, share)
 		return err
@@ -82,9 +82,9 @@ func (c *call) holdBody(r *http.Request, share bodies.Share) *refusal {
 	return c.setBody(r, body, err)
 }
 
-// setBody makes what was read the body of the request, unless reading it failed.
+// setBody replaces the request's body with the buffered one, unless reading it failed.
 func (c *call) setBody(r *http.Request, body *bodies.Body, err error) *refusal {
-	c.outcome.bytesIn.Store(0) // it is counted when it is sent
+	c.outcome.bytesIn.Store(0) // bytes count when they are sent
 	if err != nil || c.held.client.Broke() {
 		if body != nil {
 			body.Release()
@@ -95,7 +95,7 @@ func (c *call) setBody(r *http.Request, body *bodies.Body, err error) *refusal {
 	return nil
 }
 
-// replaceBody replaces the request's body by one in memory.
+// replaceBody replaces the request's body with one in memory.
 func (c *call) replaceBody(r *http.Request, body *bodies.Body) {
 	c.releaseBody()
 	c.held.body, c.held.reader, c.target.request.Body = body, body.Reader(), body.Bytes()
@@ -122,5 +122,5 @@ func (c *call) unread(err error) *refusal {
 	case c.held.client.Broke():
 		return refuse(codeInvalidRequest, "the request body was cut short")
 	}
-	return refuse(codeInvalidRequest, "the request's body does not decode")
+	return refuse(codeInvalidRequest, "the request body does not decode")
 }

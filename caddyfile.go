@@ -34,29 +34,29 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("relayapi", parseGlobalOption)
 }
 
-// directive is what the relayapi directive says for itself; the rest is for
+// directive has the relay's own part of the relayapi directive; the rest is for
 // reverse_proxy.
 type directive struct {
 	handler   Handler
 	transport Transport
 	endpoints map[string]string // name → path
-	times     map[string]bool   // how long WebSockets last, as far as reverse_proxy is told
+	times     map[string]bool   // options of reverse_proxy that are set for how long WebSockets last
 }
 
-// longestSession is how long a WebSocket lasts, also one whose config was
-// replaced, unless stream_timeout and stream_close_delay say otherwise. A Realtime
-// session of OpenAI's ends after as long by itself.
+// longestSession is how long a WebSocket may last by default, even after a reload.
+// stream_timeout and stream_close_delay override it. OpenAI ends a Realtime session
+// after the same time.
 const longestSession = time.Hour
 
-// notProxied has the subdirectives of reverse_proxy that a relay cannot have, and why.
-// A name that ends in an underscore is a prefix.
+// notProxied has the subdirectives of reverse_proxy that a relay refuses, and why. A
+// name that ends in an underscore is a prefix.
 var notProxied = []struct{ name, why string }{
 	{"to", "the provider of a token decides where its requests go; write `provider <name> <base-url>` in the relayapi global option"},
 	{"dynamic", "the provider of a token decides where its requests go"},
 	{"method", "the token is checked against the method that is sent"},
 	{"rewrite", "the token is checked against the path that is sent; use `prefix <path>`, or put handle_path around it"},
 	{"lb_", "a counted call goes to its provider once, and there is one upstream"},
-	{"health_", "a health check would spend calls; `health <path>` tells about the relay itself"},
+	{"health_", "a health check would spend calls; use `health <path>` to check the relay itself"},
 }
 
 // siteLines has the subdirectives that the relay reads.
@@ -86,8 +86,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if err != nil {
 		return nil, err
 	}
-	h.Next()                    // the directive's name again: ExtractMatcherSet went back before it
-	d := h.NewFromNextSegment() // to take our tokens out of and hand the rest on
+	h.Next()                    // the directive's name again: ExtractMatcherSet has rewound
+	d := h.NewFromNextSegment() // to remove our tokens and pass the rest on
 	own, err := takeOwn(d)
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		if _, taken := matcher["path"]; taken {
 			return nil, d.Err("prefix is a path matcher; remove the other one or the prefix")
 		}
-		matcher = maps.Clone(matcher) // it may be a named one, which others use too
+		matcher = maps.Clone(matcher) // a copy: other directives may use the same named matcher
 		if matcher == nil {
 			matcher = make(caddy.ModuleMap)
 		}
@@ -141,8 +141,8 @@ func (own *directive) setDefault(endpoint, path string) {
 	}
 }
 
-// routes returns the endpoints' routes, outside the matcher, and then the
-// relay's, so that they stand in this order also where none is sorted.
+// routes returns the endpoints' routes, outside the matcher, and then the relay's. The
+// order matters in blocks that Caddy does not sort.
 func (own *directive) routes(matcher caddy.ModuleMap, proxy *reverseproxy.Handler) []httpcaddyfile.ConfigValue {
 	var values []httpcaddyfile.ConfigValue
 	add := func(matcher caddy.ModuleMap, handlers ...json.RawMessage) {
@@ -165,7 +165,7 @@ func (own *directive) routes(matcher caddy.ModuleMap, proxy *reverseproxy.Handle
 	return values
 }
 
-// takeOwn reads the subdirectives that are ours and deletes them from d.
+// takeOwn parses our subdirectives and deletes them from d.
 func takeOwn(d *caddyfile.Dispenser) (*directive, error) {
 	own := &directive{endpoints: make(map[string]string), times: make(map[string]bool)}
 	seen := make(map[string]bool)
@@ -174,7 +174,7 @@ func takeOwn(d *caddyfile.Dispenser) (*directive, error) {
 		return nil, d.Errf("unexpected argument %q: providers are named in the relayapi global option", d.Val())
 	}
 	for d.NextBlock(0) {
-		if d.Nesting() != 1 { // a name that only reads like ours, within a block of reverse_proxy's
+		if d.Nesting() != 1 { // a line within a block of reverse_proxy's, whatever its name
 			continue
 		}
 		name := d.Val()
@@ -185,7 +185,7 @@ func takeOwn(d *caddyfile.Dispenser) (*directive, error) {
 		}
 		switch {
 		case slices.Contains(globalLines, name):
-			return nil, d.Errf("%s belongs into the relayapi global option, at the top of the Caddyfile, and not into a site", name)
+			return nil, d.Errf("%s belongs in the relayapi global option, at the top of the Caddyfile, not in a site", name)
 		case seen[name] && slices.Contains(siteLines, name):
 			return nil, d.Errf("%s is given twice", name)
 		}
@@ -197,7 +197,7 @@ func takeOwn(d *caddyfile.Dispenser) (*directive, error) {
 	return own, nil
 }
 
-// take reads one subdirective, if it is ours.
+// take parses one subdirective, if it is ours.
 func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 	switch name {
 	case "prefix":
@@ -227,7 +227,7 @@ func (own *directive) take(d *caddyfile.Dispenser, name string) error {
 		own.times[name] = true
 		return lines.CheckTime(d)
 	default:
-		d.RemainingArgs() // reverse_proxy's, whatever they read like
+		d.RemainingArgs() // reverse_proxy's own
 	}
 	return nil
 }
@@ -379,7 +379,7 @@ func (a *App) unmarshalLine(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalLimit reads a line such as `limit subject calls 20 per day`.
+// unmarshalLimit parses a line such as `limit subject calls 20 per day`.
 func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) != 3 && len(args) != 5 || len(args) == 5 && args[3] != "per" {
@@ -399,7 +399,7 @@ func (a *App) unmarshalLimit(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalPrice reads a line such as `price openai my-model input 1.25 output 10`.
+// unmarshalPrice parses a line such as `price openai my-model input 1.25 output 10`.
 func (a *App) unmarshalPrice(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 4 || len(args)%2 != 0 {
@@ -419,7 +419,7 @@ func (a *App) unmarshalPrice(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalRateLimit reads a line such as `rate_limit client 100 per minute`.
+// unmarshalRateLimit parses a line such as `rate_limit client 100 per minute`.
 func (a *App) unmarshalRateLimit(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) != 4 || args[2] != "per" {
@@ -515,7 +515,7 @@ func (p *Provider) unmarshalLine(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalCredential reads a line such as `credential header X-Api-Key`.
+// unmarshalCredential parses a line such as `credential header X-Api-Key`.
 func (p *Provider) unmarshalCredential(d *caddyfile.Dispenser) error {
 	if p.Credential != nil {
 		return d.Err("credential is given twice; a request carries one")
@@ -575,7 +575,7 @@ var issuerLines = map[string]func(i *Issuer, d *caddyfile.Dispenser) error{
 	},
 }
 
-// ofLogin returns the issuer's login, which may be named by a later line.
+// ofLogin returns the issuer's login, and creates it if its line comes later.
 func (i *Issuer) ofLogin() *Login {
 	if i.Login == nil {
 		i.Login = new(Login)
@@ -583,7 +583,7 @@ func (i *Issuer) ofLogin() *Login {
 	return i.Login
 }
 
-// unmarshalAmount reads a line such as `calls 20`, or `usd 1.50 per day` of a login.
+// unmarshalAmount parses a line such as `calls 20`, or `usd 1.50 per day` of a login.
 func (i *Issuer) unmarshalAmount(d *caddyfile.Dispenser) error {
 	unit, args := d.Val(), d.RemainingArgs()
 	if len(args) != 1 && (len(args) != 3 || args[1] != "per") {
@@ -606,8 +606,8 @@ func (i *Issuer) unmarshalAmount(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// settle makes the limits of a block those of each user of the login, or else ceilings
-// of the issuer's tokens.
+// settle assigns the limits of a block: to each user of the login, or else to the
+// issuer's tokens as ceilings.
 func (i *Issuer) settle() error {
 	if i.Login != nil {
 		i.Login.Limits = i.perUser
@@ -617,7 +617,7 @@ func (i *Issuer) settle() error {
 		unit, amount := l.stored().Unit, l.stored().Amount
 		switch {
 		case l.Per != "":
-			return fmt.Errorf("%s per %s: only an issuer with a login has limits per day or month; for others write `limit subject` beside the issuer", unit, l.Per)
+			return fmt.Errorf("%s per %s: only an issuer with a login has limits per day or month; for others add a `limit subject` line to the relayapi global option", unit, l.Per)
 		case unit == tokenstore.UnitCalls:
 			i.Limits.Calls = &amount
 		case unit == tokenstore.UnitTokens:
@@ -629,7 +629,7 @@ func (i *Issuer) settle() error {
 	return nil
 }
 
-// unmarshalLogin reads `login <preset> <arg>...` or `login <issuer-url> { … }`.
+// unmarshalLogin parses `login <preset> <arg>...` or `login <issuer-url> { … }`.
 func (i *Issuer) unmarshalLogin(d *caddyfile.Dispenser) error {
 	l := i.ofLogin()
 	if l.Preset != "" || l.Issuer != "" {
@@ -658,7 +658,7 @@ func (i *Issuer) unmarshalLogin(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalCondition reads a claim and its values.
+// unmarshalCondition parses a claim and its values.
 func unmarshalCondition(d *caddyfile.Dispenser) (c login.Condition, err error) {
 	name, args := d.Val(), d.RemainingArgs()
 	if len(args) < 2 {
@@ -667,7 +667,7 @@ func unmarshalCondition(d *caddyfile.Dispenser) (c login.Condition, err error) {
 	return login.Condition{Claim: args[0], Values: args[1:]}, nil
 }
 
-// unmarshalPlan reads `when <claim> <value>... { … }`.
+// unmarshalPlan parses `when <claim> <value>... { … }`.
 func (i *Issuer) unmarshalPlan(d *caddyfile.Dispenser) error {
 	condition, err := unmarshalCondition(d)
 	if err != nil {

@@ -23,9 +23,9 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// call is one request on its way. The handler's steps fill it in order. From the
-// handler on it is the request's context, where the transport finds it. It is not
-// among Caddy's variables, which any placeholder can print.
+// call is one request on its way. The handler's steps fill it in order. The handler
+// makes it the request's context, where the transport finds it. It is not one of
+// Caddy's variables, which any placeholder can print.
 type call struct {
 	context.Context // of the request; once registered, it ends with the call
 
@@ -35,43 +35,43 @@ type call struct {
 	found  carrier.Found       // the token in the request
 	permit *permit             // what the token allows; nil until it is opened
 
-	target   target   // what is sent where, with which key
-	spending spending // what it may use of its budgets
-	held     held     // what is given back when the call is over
+	target   target   // method, path and key of the request to send
+	spending spending // what it may use of its budgets, and has used
+	held     held     // released when the call ends
 	outcome  outcome  // what became of the call
 
 	stats     *metrics.Caller  // of the token; nil means that it is not opened
 	trace     telemetry.Trace  // for Caddy's tracing, logs and handlers
-	waits     atomic.Bool      // the usage is read also when the client has left
+	waits     atomic.Bool      // the relay reads the usage even if the client has left
 	rateLimit ratelimit.Header // zero means that the token's rate is not limited
 }
 
-// target is what is sent where. The transport compares the request with it.
+// target is the request that may be sent, and its key. The transport enforces it.
 type target struct {
-	asked   grant.Request   // as the grant was asked about it
+	asked   grant.Request   // as the grant has checked it
 	request dialect.Request // as the dialect reads it, see [call.asked]
 	key     *realkey.Key    // the real key
 
 	method, path, rawPath string // of the request that may be sent
 
-	socket   bool   // a WebSocket was asked for
-	protocol string // the WebSocket subprotocol that the client offered first, but for secrets; may be empty
+	socket   bool   // the client asked for a WebSocket
+	protocol string // the first WebSocket subprotocol that the client offered, except secrets; may be empty
 	lists    bool   // the answer is a list of models, which is filtered
 	unnamed  bool   // the handshake of the WebSocket names no model
 
 	countedAt  time.Time // when the call was counted against its token's rate
-	windowEnds time.Time // when the first window ends that the call is charged in; zero means never
+	windowEnds time.Time // end of the first window that the call is charged in; zero means never
 
 	address address // of the relay, as the client called it
 }
 
-// address is where a client reached the relay.
+// address is the address at which a client reached the relay.
 type address struct {
 	prefix, host string
 	secure       bool // over HTTPS
 }
 
-// held is what a call has taken and gives back in [call.release].
+// held is everything that [call.release] releases.
 type held struct {
 	slot     ratelimit.Slot[string] // of limits.concurrency
 	shared   *tokenstore.Slot       // of it, among several relays; nil means none
@@ -79,8 +79,8 @@ type held struct {
 	unfollow func() bool                                      // stops the call from ending with its parent
 	client   bodies.Client                                    // the body as the client sends it
 	body     *bodies.Body                                     // in memory; nil means that it streams
-	reader   *bodies.Reader                                   // of body, that the next handlers read
-	messages *ws.Guard                                        // of a WebSocket; nil means that messages are not looked into
+	reader   *bodies.Reader                                   // of body, for the next handlers
+	messages *ws.Guard                                        // of a WebSocket; nil means that messages are not checked
 	check    func(message []byte) (changed []byte, err error) // of messages
 	charges  []tokenstore.Charge                              // written under the mutex of the registry
 }
@@ -88,22 +88,22 @@ type held struct {
 // outcome is what became of a call. The transport and the tap set it, at times from
 // other goroutines than the handler's.
 type outcome struct {
-	connected atomic.Bool  // a connection to the provider was had
-	conn      net.Conn     // to the provider, if no other call is on it
+	connected atomic.Bool  // the call got a connection to the provider
+	conn      net.Conn     // to the provider, if no other call uses it
 	answered  bool         // the provider's answer is being passed on
 	status    atomic.Int32 // of the answer to the client; 0 means none so far
 	stream    atomic.Bool  // the answer is a stream of events
-	code      string       // of the refusal that was the answer; empty means none
+	code      string       // of the refusal that the client got; empty means none
 	provider  int          // status of the provider's answer; 0 means none
-	sent      time.Time    // when the call had a connection to the provider
+	sent      time.Time    // when the call got a connection to the provider
 	bytesIn   atomic.Int64 // of the request's body, sent on
 	bytesOut  atomic.Int64 // of the answer's body, passed on
 	complaint string       // of the provider, about the key
 
-	model atomic.Pointer[string] // as the request or the answer names it; nil means not known so far
+	model atomic.Pointer[string] // as the request or the answer names it; nil means unknown so far
 }
 
-// named notes the model, for the list of calls.
+// named records the model, for the list of calls.
 func (o *outcome) named(model string) {
 	if model != "" {
 		o.model.Store(&model)
@@ -113,7 +113,7 @@ func (o *outcome) named(model string) {
 // newCall begins a request.
 func newCall(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{Context: r.Context(), writer: w, start: time.Now()}
-	c.found = carrier.Found{Bare: true} // until somebody has looked, it may show a token
+	c.found = carrier.Found{Bare: true} // before findToken, it may show a token
 	c.held.client.Watch(w, r, &c.outcome.bytesIn)
 	return c
 }
@@ -129,25 +129,24 @@ func (c *call) provider() *Provider {
 // end ends the call, and every read of its body.
 func (c *call) end(why *refusal) {
 	c.held.cancel(why)
-	if !c.target.socket { // over HTTP/2, an interrupted body resets the stream, and a close frame must pass
+	if !c.target.socket { // over HTTP/2, interrupting the body resets the stream, which would lose the close frame
 		_ = c.held.client.Interrupt()
 	}
 }
 
-// stillPermitted asks again, right before the call is written, everything that
-// depends on time or on the operator. A revocation ends the call's context, which
-// is asked as well.
+// stillPermitted repeats, right before the call is written, every check that depends on
+// time or on the operator. It also checks the context, which a revocation ends.
 func (c *call) stillPermitted(now time.Time) *refusal {
 	if err := c.permit.ValidAt(now); err != nil {
 		return denied(err)
 	}
 	if ends := c.target.windowEnds; !ends.IsZero() && !now.Before(ends) {
-		return refuse(codeBusy, "the call waited for a connection until the day ended in which it is counted")
+		return refuse(codeBusy, "the day in which the call is counted ended while the call waited for a connection")
 	}
 	return c.recountRate(now)
 }
 
-// release gives back what the call has taken of what calls share.
+// release releases everything that the call holds.
 func (c *call) release() {
 	if !c.target.socket {
 		c.held.client.Stop()
@@ -163,8 +162,8 @@ func (c *call) release() {
 	c.releaseBody()
 }
 
-// releaseBody gives up the body in memory. Transports that still read it hold it by
-// themselves.
+// releaseBody releases the body in memory. Transports that still read it hold their own
+// reference.
 func (c *call) releaseBody() {
 	if c.held.body != nil {
 		c.held.reader.Close()
@@ -184,7 +183,7 @@ func (c *call) Value(key any) any {
 }
 
 // errNoCall means that our transport or upstreams are in a reverse_proxy without a
-// relayapi handler before it. There is nowhere to go, and no key.
+// relayapi handler before it. Then there is no provider and no key.
 var errNoCall = errors.New("relayapi: the request has not passed a relayapi handler")
 
 func callOf(ctx context.Context) *call {
@@ -192,11 +191,11 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// live holds the calls that are under way on one store, so that they end with
-// their tokens, whichever config they came in by.
+// live holds the calls under way on one store, whichever config admitted them, so that
+// they end with their tokens.
 type live struct{ registry.Set[*call] }
 
-// Why calls are ended by the relay.
+// Reasons for which the relay ends calls.
 var (
 	endRevoked = refuse(codeRevoked, "the token was revoked or disabled during the call")
 	endExpired = refuse(string(grant.Expired), "the token expired during the call")
@@ -213,7 +212,7 @@ func ended(ctx context.Context) *refusal {
 	return why
 }
 
-// shown returns a call that is registered as the admin API shows it.
+// shown returns a registered call as the admin API shows it.
 func (c *call) shown(id string) adminapi.Call {
 	out := &c.outcome
 	shown := adminapi.NewCall(id, c.permit.token, c.start, out.model.Load(), c.found.Known)
@@ -236,13 +235,13 @@ func (l *live) remove(c *call) {
 	c.held.cancel(nil)
 }
 
-// charged notes what a call was charged.
+// charged records the charges of a call.
 func (l *live) charged(c *call, charges []tokenstore.Charge) {
 	l.Locked(func() { c.held.charges = charges })
 }
 
-// leave ends a call whose client has left. If it waits, it goes on for a while, so that
-// its usage can be read.
+// leave ends a call whose client has left. If the relay waits for its usage, the call
+// goes on for a while.
 func (c *call) leave(why error) {
 	if c.waits.Load() {
 		select {
@@ -253,7 +252,7 @@ func (c *call) leave(why error) {
 	c.held.cancel(why)
 }
 
-// end ends the calls of the tokens that match, and returns how many they were.
+// end ends the calls of the matching tokens, and returns their number.
 func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
 	l.Each(func(c *call) {
 		if matches(c.permit.token) {
@@ -265,10 +264,10 @@ func (l *live) end(why *refusal, matches func(*tokenstore.Token) bool) (n int) {
 }
 
 // watchEvery is how late a call may end after its token has expired, or after its body
-// has come too slowly. Looking at all calls costs less than timers for each.
+// has become too slow. Looking at all calls costs less than timers for each.
 const watchEvery = 500 * time.Millisecond
 
-// watch ends the calls of tokens that expire, and the reads of bodies that come too
+// watch ends the calls of expired tokens, and the reads of bodies that arrive too
 // slowly, until done is closed.
 func (l *live) watch(done <-chan struct{}) {
 	tick := time.NewTicker(watchEvery)

@@ -444,3 +444,35 @@ func TestDocs_PackageCommentNamesTheSteps(t *testing.T) {
 		t.Errorf("the package comment names the steps\n%q, the handler takes\n%q", named, taken)
 	}
 }
+
+// CONTRIBUTING.md names every package under internal/ and every direct dependency.
+func TestDocs_ContributingNamesPackagesAndDependencies(t *testing.T) {
+	guide, err := os.ReadFile("CONTRIBUTING.md")
+	packages, dirErr := os.ReadDir("internal")
+	module, modErr := os.ReadFile("go.mod")
+	if err := errors.Join(err, dirErr, modErr); err != nil {
+		t.Fatal(err)
+	}
+	hasRow := func(name string) bool { return strings.Contains(string(guide), "\n| `"+name+"` | ") }
+
+	for _, p := range packages {
+		if !hasRow("internal/" + p.Name()) {
+			t.Errorf("the layout table has no row for internal/%s", p.Name())
+		}
+	}
+
+	direct := regexp.MustCompile(`(?m)^\t(?:github\.com/)?(\S+) v\S+$`).FindAllStringSubmatch(string(module), -1)
+	if len(direct) == 0 {
+		t.Fatal("go.mod has no direct dependency")
+	}
+	for _, m := range direct {
+		// A row may name a parent of several modules, such as aws/aws-sdk-go-v2.
+		path := m[1]
+		for !hasRow(path) && strings.Contains(path, "/") {
+			path = path[:strings.LastIndex(path, "/")]
+		}
+		if !hasRow(path) {
+			t.Errorf("the table of dependencies has no row for %s", m[1])
+		}
+	}
+}

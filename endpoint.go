@@ -27,12 +27,12 @@ func init() {
 	caddy.RegisterModule(Endpoint{})
 }
 
-// Endpoint tells about a relay and its tokens, and mints.
+// Endpoint serves one of the relay's own endpoints.
 type Endpoint struct {
-	// Which endpoint: `health` tells whether the relay admits calls. `jwks` serves
-	// the public keys that tokens are encrypted to (RFC 7517, section 5).
-	// `token_status` tells what is left of the token in the request. `mint` mints for
-	// a back-end that sends its issuer's secret, and for the user of a login.
+	// The endpoint: `health` reports whether the relay admits calls. `jwks` serves the
+	// public keys that tokens are encrypted to (RFC 7517, section 5). `token_status`
+	// reports what is left of the token in the request. `mint` mints for a back-end
+	// that sends its issuer's secret, and for the user of a login.
 	Name string `json:"endpoint"`
 
 	// Keep requests that carry a token outside `Authorization` in Caddy's access log.
@@ -54,7 +54,7 @@ func (Endpoint) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision finds the relay that the endpoint speaks for.
+// Provision finds the relay that the endpoint belongs to.
 func (e *Endpoint) Provision(ctx caddy.Context) error {
 	app, err := ctx.App("relayapi")
 	if err != nil {
@@ -65,7 +65,7 @@ func (e *Endpoint) Provision(ctx caddy.Context) error {
 	case "health":
 		e.serve = newDoor(e.app, ctx.Logger(), e.LogRequests).public(e.health, "no-store")
 	case "jwks":
-		e.serve = newDoor(e.app, ctx.Logger(), e.LogRequests).public(e.jwks, "public, max-age=300") // a new key is in use after that
+		e.serve = newDoor(e.app, ctx.Logger(), e.LogRequests).public(e.jwks, "public, max-age=300") // clients use a new key after that
 	case "token_status":
 		e.serve = (&statusEndpoint{newDoor(e.app, ctx.Logger(), e.LogRequests)}).ServeHTTP
 	case "mint":
@@ -87,8 +87,8 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	return nil
 }
 
-// newDoor returns a handler that finds tokens, refuses and logs for an endpoint as for a
-// call.
+// newDoor returns a handler that finds tokens, refuses and logs for an endpoint, as it
+// does for a call.
 func newDoor(app *App, logger *zap.Logger, logRequests bool) *Handler {
 	return &Handler{
 		LogRequests: logRequests,
@@ -97,8 +97,8 @@ func newDoor(app *App, logger *zap.Logger, logRequests bool) *Handler {
 	}
 }
 
-// public answers GET and HEAD with what everybody may know. It needs no token, but keeps
-// one out of the log.
+// public answers GET and HEAD with public data. It needs no token, but keeps a token in
+// the request out of the log.
 func (h *Handler) public(answer func() (status int, contentType string, body []byte), cacheControl string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := newCall(w, r)
@@ -154,8 +154,8 @@ func (e *Endpoint) jwks() (int, string, []byte) {
 	return http.StatusOK, "application/jwk-set+json", keys
 }
 
-// statusEndpoint tells the holder of a token what is left of it. It spends no call and
-// writes nothing, so pages can poll it.
+// statusEndpoint reports to the holder of a token what is left of it. It spends no call
+// and writes nothing, so pages can poll it.
 type statusEndpoint struct {
 	door *Handler // finds tokens, refuses and logs as for a call
 }
@@ -174,7 +174,7 @@ func (e *statusEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if refused.code == codeMethodNotAllowed {
 			w.Header().Set("Allow", "GET, HEAD")
 		}
-		_ = e.door.refuse(c, r, refused) // it has no error to return
+		_ = e.door.refuse(c, r, refused) // refuse always returns nil here
 		return
 	}
 	c.outcome.status.Store(http.StatusOK)
@@ -227,9 +227,9 @@ func (e *statusEndpoint) status(c *call, r *http.Request) (*adminapi.TokenStatus
 // many tokens a user of a login may mint.
 const maxGuesses, maxExchanges = 10, 60
 
-// mintEndpoint mints tokens for back-ends that send their issuer's secret, and for users
-// of logins. Only these may ask from pages, of the origins that the issuer allows: a page
-// must not hold a secret.
+// mintEndpoint mints tokens for back-ends that send their issuer's secret, and for
+// users of logins. Only these users may call it from pages, of the origins that the
+// issuer allows, because a page must not hold a secret.
 type mintEndpoint struct {
 	door    *Handler // refuses as for a call
 	app     *App
@@ -273,8 +273,8 @@ func (e *mintEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		minted, minter, refused = e.mintBySecret(c, r, q)
 	}
 	if minter == nil || redact.LogShows(r, q.Proof) {
-		// The relay logs the request instead. If the secret was wrong in its own
-		// place, a right one may be in another.
+		// The relay logs the request instead of Caddy. The secret was wrong in its own
+		// place, so a right one may be in another.
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 	if c.relay != nil {
@@ -322,8 +322,8 @@ func (e *mintEndpoint) mintBySecret(c *call, r *http.Request, q *mint.Request) (
 	return minted, issuer.Minter, c.admits(minted)
 }
 
-// authorize returns whose secret it is. The bound on guesses comes before everything
-// that costs more.
+// authorize returns the issuer of a secret. The bound on guesses comes before
+// everything that costs more.
 func (e *mintEndpoint) authorize(c *call, r *http.Request, secret string) (*mint.SecretIssuer, *refusal) {
 	var issuer *mint.SecretIssuer
 	wait := c.relay.ledger.guesses.Try(clientaddr.Network(r), maxGuesses, c.start, func() (wrong bool) {
@@ -343,7 +343,7 @@ func (e *mintEndpoint) authorize(c *call, r *http.Request, secret string) (*mint
 	return issuer, nil
 }
 
-// exchange mints for the user of a login, within what the login's token permits.
+// exchange mints for the user of a login, within what the login token permits.
 func (e *mintEndpoint) exchange(c *call, r *http.Request, q *mint.Request) (*mint.Minted, *mint.Minter, *refusal) {
 	refused := e.door.limitRate(c, r)
 	if refused == nil {
@@ -355,7 +355,7 @@ func (e *mintEndpoint) exchange(c *call, r *http.Request, q *mint.Request) (*min
 	name, _ := e.app.finder.Find(q.Proof)
 	minter := c.relay.minters[name]
 	if minter == nil {
-		return nil, nil, refuse(codeMintUnauthorized, "no issuer has the login that this token is of")
+		return nil, nil, refuse(codeMintUnauthorized, "no issuer has the login of this token")
 	}
 	if err := minter.Target(q.Draft); err != nil {
 		return nil, minter, unminted(err)
@@ -375,7 +375,7 @@ func (e *mintEndpoint) exchange(c *call, r *http.Request, q *mint.Request) (*min
 	return minted, minter, c.admits(minted)
 }
 
-// openLogin opens the token of a login as for a call.
+// openLogin opens a login token, as for a call.
 func (e *mintEndpoint) openLogin(c *call, r *http.Request, q *mint.Request) *refusal {
 	permit, err := c.relay.tokens.open(c, clientaddr.Network(r), q.Proof, q.Draft.Provider)
 	if err == nil {
@@ -395,7 +395,7 @@ func (e *mintEndpoint) openLogin(c *call, r *http.Request, q *mint.Request) *ref
 	switch {
 	case err != nil:
 		return uncharged(c, err)
-	case own != tokenstore.Limits{}: // another token would not count there
+	case own != tokenstore.Limits{}: // a minted token would not count on that limit
 		return refuse(string(grant.BeyondGrant), "the operator has limited what this user's login may use, by its id")
 	}
 	return nil
@@ -415,8 +415,8 @@ func (e *mintEndpoint) read(c *call, r *http.Request, q *mint.Request) *refusal 
 	return nil
 }
 
-// admits returns why the relay would refuse a token that it has minted. It hands out no
-// such token.
+// admits returns why the relay would refuse a token that it has minted, or nil. The
+// relay does not hand out such a token.
 func (c *call) admits(minted *mint.Minted) *refusal {
 	permit, _, err := c.relay.tokens.compile(c, minted.Token, "")
 	if err == nil {
@@ -431,8 +431,8 @@ func (c *call) admits(minted *mint.Minted) *refusal {
 	return nil
 }
 
-// unminted turns an error of the policy into a refusal. Here, a fault of the token is a
-// fault of the request.
+// unminted turns an error of the policy into a refusal. Here, an invalid token means an
+// invalid request.
 func unminted(err error) *refusal {
 	var d *grant.Denial
 	switch {

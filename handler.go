@@ -35,17 +35,17 @@ func init() {
 // transport. Only that transport adds the real key.
 //
 // The token may be wherever an API key is: `Authorization: Bearer`, `X-API-Token`,
-// `x-api-key`, `x-goog-api-key`, `api-key`, any header or query parameter from which
-// a configured provider reads credentials, the query parameters `key` and `token`,
-// HTTP Basic, and the WebSocket subprotocol `openai-insecure-api-key.<token>`. The
-// handler removes all of these headers and subprotocols. From the query it removes
-// tokens and parameters from which the provider reads a key. No other part of the
-// request that holds a piece of a token goes further.
+// `x-api-key`, `x-goog-api-key`, `api-key`, any header or query parameter from which a
+// configured provider reads credentials, the query parameters `key` and `token`, HTTP
+// Basic, and the WebSocket subprotocol `openai-insecure-api-key.<token>`. The handler
+// removes all of these headers and subprotocols. From the query it removes tokens and
+// parameters from which the provider reads a key. It refuses or removes every other
+// part of the request that holds a piece of a token.
 type Handler struct {
 	// The path before the provider's name, e.g. `/api` for
-	// `/api/openai/v1/chat/completions`. The handler strips both, and the provider
-	// must be that of the token. Default: none; the token alone names the
-	// provider, and the path passes as it is.
+	// `/api/openai/v1/chat/completions`. The handler strips both, and the provider must
+	// be the token's. Default: none; the token alone names the provider, and the path
+	// is passed on unchanged.
 	Prefix string `json:"prefix,omitempty"`
 
 	// Keep requests that carry their token outside `Authorization` in Caddy's
@@ -63,7 +63,7 @@ type Handler struct {
 	logger   *zap.Logger
 	access   *zap.Logger
 	carriers *carrier.Places
-	clients  bool // clients are counted by their addresses
+	clients  bool // the limiters count clients by address
 	warning  *clientaddr.ProxyWarning
 	endpoint bool // the handler serves an endpoint of the relay's own
 }
@@ -91,7 +91,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// onDisconnect lists what can be done when the client leaves.
+// onDisconnect lists the values of on_disconnect.
 var onDisconnect = []string{"drain", "cancel"}
 
 // Validate checks the prefix, and what to do when the client leaves.
@@ -106,24 +106,24 @@ func (h *Handler) Validate() error {
 	return nil
 }
 
-// admission has the steps that a request takes before it goes to its provider.
-// Cheap ones come first. Nothing is counted before a short body is there.
+// admission has the steps that a request takes before it goes to its provider. Cheap
+// steps come first. Nothing is counted before a short body has arrived.
 var admission = []func(*Handler, *call, *http.Request) *refusal{
 	(*Handler).holdStore,     // the store stays open
 	(*Handler).limitRate,     // the operator's rate limits
-	(*Handler).findToken,     // every place that could hold a token is emptied
+	(*Handler).findToken,     // empties every place that could hold a token
 	(*Handler).checkProtocol, // no TLS early data, CONNECT and the like
 	(*Handler).openToken,     // token → permit
 	(*Handler).checkRequest,  // prefix, path, method, address, origin
 	(*Handler).takeSlot,      // limits.concurrency; from here on the call ends with its token
 	(*Handler).findBudgets,   // limits.tokens, limits.usd
-	(*Handler).readBody,      // a short body, or one whose model is looked into
+	(*Handler).readBody,      // buffers a short body, or one to search for the model
 	(*Handler).checkModels,   // the models that the request names
 	(*Handler).countRate,     // limits.rpm
-	(*Handler).decideTarget,  // what is sent where, with which key
+	(*Handler).decideTarget,  // method, path and key of the request to send
 	(*Handler).bound,         // the most that the call can cost, if it has a budget
 	(*Handler).charge,        // durable
-	(*Handler).outlive,       // the usage is read to its end, also when the client leaves
+	(*Handler).outlive,       // the relay reads the usage to its end, even if the client leaves
 }
 
 // ServeHTTP admits a request, passes it on and settles it. It returns no error to
@@ -151,12 +151,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.conclude(c, r, next.ServeHTTP(w, r.WithContext(c)))
 }
 
-// finish releases what the request holds, and logs the request if Caddy must not.
+// finish releases the call, and logs the request if Caddy must not.
 func (h *Handler) finish(c *call, r *http.Request) {
 	c.trace.End()
 	if c.relay != nil {
 		defer c.relay.ledger.release()
-		c.release() // before the log, which may be slow: the client may make its next call
+		c.release() // before the log, which may be slow, so that the client can make its next call
 	}
 	if h.hideFromLog(r, c.found.Bare) {
 		h.logRequest(c, r)
@@ -182,10 +182,10 @@ func (h *Handler) limitRate(c *call, r *http.Request) *refusal {
 // findToken takes the token out of the request.
 func (h *Handler) findToken(c *call, r *http.Request) *refusal {
 	c.found = h.carriers.Take(r)
-	return nil // what is wrong with the token is said after what is wrong with the protocol
+	return nil // openToken refuses later, after checkProtocol
 }
 
-// checkProtocol refuses what is more than a request, or less.
+// checkProtocol refuses requests that no token makes safe to forward.
 func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
 	if c.found.Linked {
 		cors.Sandbox(c.writer.Header())
@@ -196,27 +196,27 @@ func (h *Handler) checkProtocol(c *call, r *http.Request) *refusal {
 
 	switch m := headers.Method(r); {
 	case r.TLS != nil && !r.TLS.HandshakeComplete:
-		// Anyone on the way can replay early data (RFC 8470). Each replay would be
-		// a call.
+		// Anyone on the path can replay early data (RFC 8470). Each replay would be a
+		// call.
 		return refuse(codeTooEarly, "the request came as TLS early data")
 	case m == http.MethodConnect || m == http.MethodTrace:
-		// What follows a CONNECT is not framed and would be requests of its own. An
+		// The bytes after a CONNECT have no framing and could be further requests. An
 		// answer to TRACE quotes the request, with the key.
 		return refuse(string(grant.NoMethod), m+" is never passed on")
 	case c.target.socket && r.ProtoMajor == 1 && !bodies.None(r):
-		// The provider may take the body for messages, which nobody has checked.
+		// The provider may read the body as messages, which the relay has not checked.
 		return refuse(codeInvalidRequest, "the handshake of a WebSocket has a body; send it without one")
 	}
 	return nil
 }
 
-// openToken opens the token that was found.
+// openToken opens the token in the request.
 func (h *Handler) openToken(c *call, r *http.Request) *refusal {
 	switch {
 	case c.found.Problem != "":
 		return tokenless(&c.found)
 	case c.found.Lone && c.target.socket:
-		return refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol that is offered; also offer the provider's, such as realtime, which can be chosen")
+		return refuse(codeInvalidRequest, "the token is the only WebSocket subprotocol offered; also offer the provider's, such as realtime")
 	}
 
 	provider := ""
@@ -244,8 +244,8 @@ func tokenless(f *carrier.Found) *refusal {
 	return refused
 }
 
-// checkRequest strips the prefix and asks the token's grant about the request, as
-// far as it shows without its body.
+// checkRequest strips the prefix and checks the request against the token's grant,
+// except for its body.
 func (h *Handler) checkRequest(c *call, r *http.Request) *refusal {
 	named, err := prefix.Strip(r.URL, h.Prefix)
 	if err != nil {
@@ -267,8 +267,8 @@ func (h *Handler) checkRequest(c *call, r *http.Request) *refusal {
 	return nil
 }
 
-// takeSlot takes a slot of limits.concurrency and registers the call. From here on
-// it ends with its token.
+// takeSlot takes a slot of limits.concurrency and registers the call. From here on, the
+// call ends with its token.
 func (h *Handler) takeSlot(c *call, _ *http.Request) *refusal {
 	if refused := c.enter(); refused != nil {
 		return refused
@@ -277,8 +277,8 @@ func (h *Handler) takeSlot(c *call, _ *http.Request) *refusal {
 	return nil
 }
 
-// countRate counts the call against its token's rate. Reading the body may have
-// taken long, so the grant is asked again.
+// countRate counts the call against its token's rate. It checks the grant again,
+// because reading the body may have taken long.
 func (h *Handler) countRate(c *call, r *http.Request) *refusal {
 	path, err := grant.PolicyPath(r.URL)
 	if err != nil {
@@ -297,7 +297,7 @@ func (h *Handler) countRate(c *call, r *http.Request) *refusal {
 	return c.countRate(now)
 }
 
-// decideTarget decides what is sent where, with which key.
+// decideTarget sets the method, the path and the key of the request to send.
 func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 	p, t := c.permit.provider, &c.target
 	if err := carrier.CutQuery(r, func(name, _ string) bool { return p.readsInQuery(name) }); err != nil {
@@ -315,7 +315,7 @@ func (h *Handler) decideTarget(c *call, r *http.Request) *refusal {
 	return nil
 }
 
-// outlive lets the call of a client that leaves go on until its usage is known.
+// outlive lets the call go on after its client has left, until its usage is known.
 func (h *Handler) outlive(c *call, r *http.Request) *refusal {
 	metered := c.spending.limited() || c.permit.provider.dialect.Specific(c.asked(r))
 	c.waits.Store(h.OnDisconnect != "cancel" && !c.target.socket && metered)
@@ -325,7 +325,7 @@ func (h *Handler) outlive(c *call, r *http.Request) *refusal {
 // uncharged turns an error of the ledger into a refusal.
 func uncharged(c *call, err error) *refusal {
 	var used *tokenstore.ExhaustedError
-	var why *refusal // that ended the call while it waited
+	var why *refusal // ended the call while it waited
 	switch {
 	case errors.As(err, &why):
 		return why
@@ -350,12 +350,12 @@ func uncharged(c *call, err error) *refusal {
 	}
 }
 
-// settle refunds what the call has reserved and not used, and records what it used. It
+// settle refunds what the call reserved and did not use, and records its usage. It
 // refunds the whole call if the provider was never reached.
 func (h *Handler) settle(c *call, r *http.Request) {
 	ledger, out := c.relay.ledger, &c.outcome
 	if f := ended(c); f != nil && out.answered {
-		f.log(h.logger, h.fields(c, r)...) // otherwise it is the answer, which was logged
+		f.log(h.logger, h.fields(c, r)...) // otherwise it was the answer, and refuse has logged it
 	}
 	if out.complaint != "" {
 		ledger.keyRefusals.Add(c.permit.holder.Token, adminapi.KeyRefusal{At: time.Now().UTC(), Message: out.complaint})
@@ -382,8 +382,8 @@ func (h *Handler) settle(c *call, r *http.Request) {
 	c.stats.Answered(out.provider)
 }
 
-// conclude turns an error of the next handler into an answer, unless the
-// provider's answer was passed on.
+// conclude turns an error of the next handler into an answer, unless the provider's
+// answer has already been passed on.
 func (h *Handler) conclude(c *call, r *http.Request, err error) error {
 	if err == nil {
 		return nil
@@ -397,7 +397,7 @@ func (h *Handler) conclude(c *call, r *http.Request, err error) error {
 	case c.held.client.Broke():
 		refused = refuse(codeInvalidRequest, "the request body was cut short")
 		if statusOf(err, http.StatusRequestEntityTooLarge) {
-			refused = refuse(codeTooLarge, "the request's body is longer than the site permits")
+			refused = refuse(codeTooLarge, "the request body is longer than the site permits")
 		}
 	case c.outcome.answered: // one of the operator's response routes failed
 		h.logger.Error("handling the provider's answer", append(h.fields(c, r), zap.Error(err))...)
@@ -448,7 +448,7 @@ func (c *call) announce(header http.Header) {
 	c.spending.announce(header)
 }
 
-// fields identifies a request in the log: who, never with what.
+// fields identifies a request in the log, without any secret.
 func (h *Handler) fields(c *call, r *http.Request) []zap.Field {
 	clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	fields := []zap.Field{zap.String("method", redact.Text(r.Method, c.found.Known...)), zap.String("client_ip", clientIP)}
@@ -459,9 +459,9 @@ func (h *Handler) fields(c *call, r *http.Request) []zap.Field {
 	return fields
 }
 
-// hideFromLog keeps a request out of the server's access log if that would show the
-// token, and reports whether the relay must log the request instead. Caddy clones
-// the request for its log before any handler runs, so nothing can be stripped.
+// hideFromLog keeps a request out of the server's access log if the log would show the
+// token. It reports whether the relay must log the request instead. Caddy clones the
+// request for its log before any handler runs, so nothing can be stripped.
 func (h *Handler) hideFromLog(r *http.Request, bare bool) bool {
 	if h.LogRequests {
 		return false

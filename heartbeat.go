@@ -14,8 +14,8 @@ import (
 // revokeTimeout bounds a revocation that no request waits for.
 const revokeTimeout = 10 * time.Second
 
-// adminHeartbeat takes a heartbeat of a token. The first one makes the token depend on
-// the next.
+// adminHeartbeat records a heartbeat of a token. From the first one on, the token
+// depends on the next.
 func adminHeartbeat(r *adminRequest) (any, error) {
 	i, err := r.identity()
 	if err != nil {
@@ -43,11 +43,11 @@ func (s *pooledStore) revokeSilent(i adminapi.Identity, logger *zap.Logger) erro
 	defer cancel()
 	rev := tokenstore.Revocation{Scope: tokenstore.ScopeToken, Issuer: i.Issuer, ID: i.ID, Before: forever}
 	if err := s.Revoke(ctx, rev); err != nil {
-		logger.Error("revoking a token whose heartbeats stopped", zap.String("issuer", i.Issuer), zap.String("id", i.ID), zap.Error(err))
+		logger.Error("revoking a token whose heartbeats stopped failed", zap.String("issuer", i.Issuer), zap.String("id", i.ID), zap.Error(err))
 		return err
 	}
 	ended := s.live.end(endRevoked, rev.Matches)
-	logger.Info("revoked, because the heartbeats of the token stopped",
+	logger.Info("revoked a token whose heartbeats stopped",
 		zap.String("issuer", i.Issuer), zap.String("id", i.ID), zap.Int("ended_calls", ended))
 	return nil
 }

@@ -33,8 +33,8 @@ type Issuer struct {
 	// the issuer's tokens with its own key.
 	Secret string `json:"secret,omitempty"`
 
-	// Instead of a public key, the login whose users the issuer's tokens are. The token
-	// that the login provider gives a user then stands where the API key goes.
+	// Instead of a public key, the login provider of the issuer's users. The client
+	// then sends the token from the login provider in place of the API key.
 	Login *Login `json:"login,omitempty"`
 
 	// The providers that its tokens may name. At least one is required.
@@ -47,28 +47,28 @@ type Issuer struct {
 	// relay's max_ttl.
 	MaxTTL caddy.Duration `json:"max_ttl,omitempty"`
 
-	// The most that its tokens may have of each limit. A token without a limit of its
-	// own has this one.
+	// The ceilings of its tokens' limits. A token without a limit of its own gets the
+	// ceiling.
 	Limits grant.Limits `json:"limits,omitzero"`
 
-	// What requests with its tokens must match, in addition to what the tokens say.
+	// Rules that requests with its tokens must match, besides the rules in the tokens.
 	Allow grant.Allow `json:"allow,omitzero"`
 
 	digest  [sha256.Size]byte // of the secret
-	perUser []Limit           // lines of its block, see [Issuer.settle]
+	perUser []Limit           // limits in its block, see [Issuer.settle]
 }
 
-// Login is a login provider, and what each of its users may do. Claims of a login only
-// pick what is written here.
+// Login is a login provider, and what each of its users may do. Claims in a login token
+// only select among the plans here.
 type Login struct {
 	login.Config
 
-	// How much each user may use, by unit and period. The scope of such a limit is
-	// `subject`, and may be left out.
+	// How much each user may use, by unit and period. The scope of these limits is
+	// `subject`, and may be omitted.
 	Limits []Limit `json:"limits,omitempty"`
 
-	// What users may do whose tokens meet a condition, instead of what others may. The
-	// first that a token meets wins.
+	// Plans for users whose tokens meet a condition. The first plan whose condition a
+	// token meets wins.
 	Plans []Plan `json:"plans,omitempty"`
 
 	verifier *login.Verifier
@@ -85,14 +85,14 @@ type Plan struct {
 	// The most calls per minute and at once. Default: those of the issuer.
 	Rates grant.Limits `json:"rates,omitzero"`
 
-	// What requests must match, in place of the issuer's rule of the same name.
+	// Rules for requests. Each overrides the issuer's rule of the same name.
 	Allow grant.Allow `json:"allow,omitzero"`
 }
 
-// check returns what is wrong with a login.
+// check returns an error if the login is invalid.
 func (l *Login) check(i *Issuer) error {
 	if i.CarriedKeys || i.Limits.Calls != nil || i.Limits.Tokens != nil || i.Limits.USD != nil {
-		return errors.New("login: the token of a login carries no keys and no limits; write `calls|tokens|usd <n> [per day|month]` beside it")
+		return errors.New("login: a login token carries no keys and no limits; write `calls|tokens|usd <n> [per day|month]` beside it")
 	}
 	if len(l.When) > 0 {
 		return errors.New("login: write plans instead of when")
@@ -124,7 +124,7 @@ func (l *Login) check(i *Issuer) error {
 	return nil
 }
 
-// config returns what the verifier needs to know.
+// config returns the config of the verifier.
 func (l *Login) config() *login.Config {
 	config := l.Config
 	for _, p := range l.Plans {
@@ -133,7 +133,7 @@ func (l *Login) config() *login.Config {
 	return &config
 }
 
-// provision makes the verifier, which asks for no keys yet.
+// provision makes the verifier, which fetches no keys yet.
 func (l *Login) provision(logger *zap.Logger) (err error) {
 	config := l.config()
 	if config.Secret != "" {
@@ -141,7 +141,7 @@ func (l *Login) provision(logger *zap.Logger) (err error) {
 	}
 	l.verifier, err = login.New(*config, login.WithReport(func(keys int, err error) {
 		if err != nil {
-			logger.Warn("fetching the keys of a login", zap.Strings("login", l.verifier.Issuers()), zap.Error(err))
+			logger.Warn("fetching the keys of a login failed", zap.Strings("login", l.verifier.Issuers()), zap.Error(err))
 			return
 		}
 		logger.Debug("fetched the keys of a login", zap.Strings("login", l.verifier.Issuers()), zap.Int("keys", keys))
@@ -150,7 +150,7 @@ func (l *Login) provision(logger *zap.Logger) (err error) {
 }
 
 // plan returns the limits, the rates and the rules for a user. i is the plan that the
-// token picks; -1 means none.
+// token selects; -1 means none.
 func (l *Login) plan(i int, issuer *Issuer) (limits []Limit, rates grant.Limits, allow grant.Allow) {
 	limits, rates, allow = l.Limits, issuer.Limits, issuer.Allow
 	if i < 0 {
@@ -164,10 +164,10 @@ func (l *Login) plan(i int, issuer *Issuer) (limits []Limit, rates grant.Limits,
 	return limits, rates, p.Allow.Or(allow)
 }
 
-// errLiteralSecret quotes nothing, because that may be a secret.
+// errLiteralSecret quotes nothing, because the value may be a secret.
 var errLiteralSecret = errors.New("secret must be a placeholder, {env.NAME} or {file.PATH}; the config would show a literal one, and {$NAME} becomes one")
 
-// check returns what is wrong with an issuer by itself.
+// check returns an error if the issuer alone is invalid.
 func (i *Issuer) check(name string) error {
 	own := name == mint.RelayIssuer
 	switch {
@@ -201,8 +201,8 @@ func (i *Issuer) check(name string) error {
 	return i.Allow.Validate()
 }
 
-// provision checks the issuer and returns its public key. The relay's own issuer has
-// none yet, nor has one that the relay signs for.
+// provision checks the issuer and returns its public key. It returns nil for the
+// relay's own issuer and for issuers that the relay signs for.
 func (i *Issuer) provision(name string, a *App) (_ *eccrypto.PublicKey, err error) {
 	if err := i.check(name); err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ func (i *Issuer) provision(name string, a *App) (_ *eccrypto.PublicKey, err erro
 	return key, nil
 }
 
-// grant returns what the issuer may grant. maxTTL is the relay's.
+// grant returns the issuer as the policy sees it. maxTTL is the relay's.
 func (i *Issuer) grant(name string, maxTTL caddy.Duration) grant.Issuer {
 	return grant.Issuer{
 		Name:        name,

@@ -20,8 +20,8 @@ import (
 // Limit is how much each token, subject or issuer may use, whatever the tokens say.
 // Example: 20 calls per subject per day.
 type Limit struct {
-	// Whose calls are counted: those of each `token`, each `subject` of an issuer,
-	// or each `issuer`. An issuer's tokens without a subject are one subject.
+	// The holder whose calls are counted: each `token`, each `subject` of an issuer, or
+	// each `issuer`. An issuer's tokens without a subject count as one subject.
 	Scope string `json:"scope"`
 
 	// How many calls. A limit has one of `calls`, `tokens` and `usd`.
@@ -33,14 +33,14 @@ type Limit struct {
 	// How many US dollars, as a decimal string.
 	USD grant.USD `json:"usd,omitzero"`
 
-	// The period: `day` or `month`, which begin at 00:00 UTC. Default: no period;
-	// everything counts for ever.
+	// The period: `day` or `month`, which begin at 00:00 UTC. Default: no period; usage
+	// counts forever.
 	Per string `json:"per,omitempty"`
 }
 
 var limitScopes = []string{string(tokenstore.ScopeToken), string(tokenstore.ScopeSubject), string(tokenstore.ScopeIssuer)}
 
-// set sets the amount from a text.
+// set parses and sets the amount.
 func (l *Limit) set(unit, n string) (err error) {
 	switch unit {
 	case "calls":
@@ -61,7 +61,7 @@ func (l *Limit) set(unit, n string) (err error) {
 	return nil
 }
 
-// stored returns the limit as the ledger knows it.
+// stored returns the limit in the form of the ledger.
 func (l Limit) stored() tokenstore.Limit {
 	stored := tokenstore.Limit{Scope: tokenstore.Scope(l.Scope), Unit: tokenstore.UnitCalls, Per: l.Per, Amount: l.Calls}
 	switch {
@@ -73,7 +73,7 @@ func (l Limit) stored() tokenstore.Limit {
 	return stored
 }
 
-// storedLimits returns limits as the ledger knows them.
+// storedLimits returns limits in the form of the ledger.
 func storedLimits(config []Limit) (all []tokenstore.Limit) {
 	for _, l := range config {
 		all = append(all, l.stored())
@@ -84,7 +84,7 @@ func storedLimits(config []Limit) (all []tokenstore.Limit) {
 // sameKey reports whether two limits count the same.
 func (l Limit) sameKey(m Limit) bool { return l.stored().SameKey(m.stored()) }
 
-// check returns what is wrong with a limit that follows others.
+// check returns an error if the limit is invalid or repeats one of the others.
 func (l Limit) check(others []Limit) error {
 	units := 0
 	for _, n := range []int64{l.Calls, l.Tokens, int64(l.USD)} {
@@ -111,7 +111,7 @@ func (l Limit) check(others []Limit) error {
 	return nil
 }
 
-// limitsInForce returns the rules. They are made anew after a limit was set or
+// limitsInForce returns the rules in force. It rebuilds them after a limit was set or
 // removed.
 func (relay *relay) limitsInForce() *limits.Rules {
 	set := relay.ledger.Limits()
@@ -128,11 +128,11 @@ var exhausted = map[tokenstore.Unit]string{
 	tokenstore.UnitCalls: codeCallsExhausted, tokenstore.UnitTokens: codeTokensExhausted, tokenstore.UnitNanoUSD: codeBudgetExhausted,
 }
 
-// RateLimit is how many requests the relay looks at, whatever tokens they carry. It
-// applies before a token is opened.
+// RateLimit is how many requests the relay accepts, whatever tokens they carry. It
+// applies before the relay opens a token.
 type RateLimit struct {
-	// Whose requests are counted: those of each `client`, or the `total`. A client
-	// is an IPv4 address or an IPv6 /64.
+	// The requests that are counted together: those of each `client`, or the `total`. A
+	// client is an IPv4 address or an IPv6 /64.
 	Scope string `json:"scope"`
 
 	// How many requests.
@@ -147,7 +147,7 @@ var (
 	rateTimes  = map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour}
 )
 
-// check returns what is wrong with a limit that follows others.
+// check returns an error if the limit is invalid or repeats one of the others.
 func (l RateLimit) check(others []RateLimit) error {
 	switch {
 	case !slices.Contains(rateScopes, l.Scope):
@@ -165,10 +165,10 @@ func (l RateLimit) check(others []RateLimit) error {
 const (
 	maxRequests = 1_000_000_000
 	rateClients = 1 << 16 // remembered for each limit, at about 350 bytes each
-	paceTokens  = 1 << 20 // remembered, those in use
+	paceTokens  = 1 << 20 // remembered tokens
 )
 
-// limitersOf returns the counts of the operator's rate limits, in their order.
+// limitersOf returns the limiters of the operator's rate limits, in their order.
 func limitersOf(rates *ratelimit.Rules[netip.Prefix], limits []RateLimit) (all []*ratelimit.Limiter[netip.Prefix]) {
 	for _, l := range limits {
 		all = append(all, rates.Of(l.Scope+" per "+l.Per, rateTimes[l.Per], rateClients))
@@ -176,8 +176,8 @@ func limitersOf(rates *ratelimit.Rules[netip.Prefix], limits []RateLimit) (all [
 	return all
 }
 
-// pass counts a request against the operator's rate limits, or refuses it. The
-// total is that of the zero prefix.
+// pass counts a request against the operator's rate limits, or refuses it. The zero
+// prefix stands for the total.
 func (relay *relay) pass(r *http.Request, limits []RateLimit, now time.Time) *refusal {
 	for i, l := range limits {
 		var client netip.Prefix
@@ -237,8 +237,7 @@ func (c *call) countRate(now time.Time) *refusal {
 	return c.stands(standing)
 }
 
-// recountRate counts the call for the time at which it is sent, instead of the time
-// at which it was counted, or refuses it.
+// recountRate moves the count of a call to the time at which it is sent, or refuses it.
 func (c *call) recountRate(now time.Time) *refusal {
 	if c.permit.RPM == 0 {
 		return nil
@@ -251,8 +250,8 @@ func (c *call) recountRate(now time.Time) *refusal {
 	return c.stands(standing)
 }
 
-// stands notes how the token stands after a call, and refuses the call if that is
-// beyond its rate.
+// stands records how much of the token's rate is left, and refuses the call if it
+// exceeds the rate.
 func (c *call) stands(s ratelimit.Standing) *refusal {
 	c.rateLimit = ratelimit.Header{Limit: c.permit.RPM, Standing: s}
 	if s.Wait > 0 {

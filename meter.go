@@ -16,26 +16,26 @@ import (
 	"go.uber.org/zap"
 )
 
-// spending is what a call may use of its budgets, and what it has used.
+// spending is what a call may use of its budgets, and what it has used of them.
 type spending struct {
 	tokens, dollars bool // there is a budget in that unit
 
-	model    string           // that the request names; empty if unknown
+	model    string           // in the request; empty if unknown
 	quote    *metering.Quote  // the most that it can use; nil means that no budget applies
 	reserved metering.Amounts // of the budgets
 	remains  metering.Remains // after the charge
 	capped   string           // the cap that the relay has set, as field=tokens
 	asks     bool             // the relay asked for the usage, and withholds it
-	answer   *metering.Reader // nil means that the answer tells no usage
-	socket   *metering.Socket // nil means that it is none, or that its messages tell no usage
-	first    *ws.First        // reads the model from a socket's first message; nil means that it does not
+	answer   *metering.Reader // nil means that the answer has no usage
+	socket   *metering.Socket // nil means no WebSocket, or one whose messages have no usage
+	first    *ws.First        // reads the model from a socket's first message; nil means none
 }
 
 // limited reports whether a budget applies to the call.
 func (s *spending) limited() bool { return s.tokens || s.dollars }
 
-// findBudgets finds out whether the call has budgets. A call that has them is read in
-// full, bounded and capped.
+// findBudgets finds the budgets of the call. A call with a budget is buffered, bounded
+// and capped.
 func (h *Handler) findBudgets(c *call, _ *http.Request) *refusal {
 	own, err := c.relay.ledger.LimitsOf(c, c.permit.token)
 	if err != nil {
@@ -47,7 +47,7 @@ func (h *Handler) findBudgets(c *call, _ *http.Request) *refusal {
 	return nil
 }
 
-// bound bounds what a call under a budget can use, and asks for its usage.
+// bound bounds a call under a budget, and asks the provider for its usage.
 func (h *Handler) bound(c *call, r *http.Request) *refusal {
 	s, p, request := &c.spending, c.permit.provider, c.asked(r)
 	switch {
@@ -74,7 +74,7 @@ func (h *Handler) bound(c *call, r *http.Request) *refusal {
 func (c *call) quote(request *dialect.Request) *refusal {
 	s, p := &c.spending, c.permit.provider
 	if p.dialect.ListsModels(request) {
-		return nil // no provider bills its list of models
+		return nil // providers do not bill lists of models
 	}
 	named, err := c.permit.namedBy(request)
 	if err != nil {
@@ -123,13 +123,13 @@ func (h *Handler) charge(c *call, r *http.Request) *refusal {
 	return h.writeCap(c, r, paid.Limit)
 }
 
-// maxLowered is how often a call is tried again with a lower cap. Other calls may take
+// maxLowered is how often pay retries with a lower cap, because other calls may take
 // what is left meanwhile.
 const maxLowered = 16
 
-// pay charges calls and the most that a quote says. If the budgets do not pay for the
-// whole output, it lowers the cap of the output. A nil quote costs nothing. It returns
-// when the first of the windows ends that were charged; zero means never.
+// pay charges calls and the most that a quote allows. If that does not fit the budgets,
+// it lowers the cap of the output. A nil quote costs nothing. It also returns the end
+// of the first window that was charged; zero means never.
 func (c *call) pay(q *metering.Quote, calls int64, now time.Time) (paid metering.Reservation, ends time.Time, err error) {
 	if q != nil {
 		paid.Limit = q.Wanted()
@@ -158,7 +158,7 @@ func (c *call) pay(q *metering.Quote, calls int64, now time.Time) (paid metering
 	}
 }
 
-// lower returns the highest cap up to some limit that a used-up counter pays for.
+// lower returns the highest cap, up to limit, that still fits an exhausted counter.
 func (c *call) lower(q *metering.Quote, used *tokenstore.ExhaustedError, limit int64) (fitting int64, ok bool) {
 	spent, err := c.relay.ledger.Used(c, used.Counter)
 	if err != nil {
@@ -196,7 +196,7 @@ func (h *Handler) writeCap(c *call, r *http.Request, limit int64) *refusal {
 	return nil
 }
 
-// noteRemains notes the least that remains in each unit, for the header of the answer.
+// noteRemains records the least that remains in each unit, for the answer's header.
 func (c *call) noteRemains() {
 	for _, charge := range c.held.charges {
 		if left, known := c.relay.ledger.Left(charge); known {
@@ -242,7 +242,7 @@ func (c *call) meterAnswer(ctx context.Context, request *dialect.Request, res *h
 	res.Body = s.answer
 }
 
-// used returns what a call is charged, and what is reported of it.
+// used returns what a call is charged, and its bill for reports.
 func (c *call) used() (tokenstore.Amounts, metering.Bill) {
 	s, out := &c.spending, &c.outcome
 	if !out.connected.Load() {
@@ -250,7 +250,7 @@ func (c *call) used() (tokenstore.Amounts, metering.Bill) {
 	}
 	charged := tokenstore.Amounts{Calls: 1}
 	if s.socket != nil {
-		s.socket.Close() // each response was settled by itself
+		s.socket.Close() // each response was settled on its own
 		return charged, metering.Bill{Usage: tokenstore.Usage{Calls: 1}}
 	}
 	spent := metering.Spent{Status: out.provider, Quote: s.quote, Reserved: s.reserved, Dollars: s.dollars}

@@ -19,7 +19,7 @@ func (s *pooledStore) InFlight() (n metrics.InFlight) {
 	return n
 }
 
-// observe records what a call, or a part of one, used.
+// observe records the usage of a call, or of a part of one.
 func (c *call) observe(model string, used tokenstore.Usage) {
 	c.relay.ledger.Observe(c.permit.token, model, used)
 	c.stats.Observe(model, &used)

@@ -12,23 +12,23 @@ import (
 	"github.com/relayapi/caddy-relayapi/internal/ws"
 )
 
-// namesModels reports whether the token says which models it permits.
+// namesModels reports whether the token restricts or sets the model.
 func (p *permit) namesModels() bool { return p.ModelBound() || p.SetModel != "" }
 
-// modelBound reports whether the models that a call names matter: its token permits
-// only some, and its route takes one.
+// modelBound reports whether the relay must check the models of a call: its token
+// permits only some, and its route takes one.
 func (c *call) modelBound(r *http.Request) bool {
 	return c.permit.namesModels() && c.permit.provider.dialect.TakesModel(c.asked(r))
 }
 
-// looksInto reports whether the body of a request must be in memory, to be looked
-// into for its model or its cost.
+// looksInto reports whether the relay must buffer a request's body to find its model or
+// its cost.
 func (c *call) looksInto(r *http.Request) bool {
 	return c.spending.limited() || c.modelBound(r) && c.permit.provider.dialect.ReadsBody(r.URL.Path)
 }
 
-// asked returns the request as its provider's dialect reads it now. The next call of
-// asked overwrites it.
+// asked returns the request in the form that the provider's dialect reads. The next
+// call of asked overwrites it.
 func (c *call) asked(r *http.Request) *dialect.Request {
 	c.target.request = dialect.Request{
 		Method: c.target.asked.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery, WebSocket: c.target.socket,
@@ -40,8 +40,9 @@ func (c *call) asked(r *http.Request) *dialect.Request {
 	return &c.target.request
 }
 
-// checkModels checks the models that a request names, and writes the one that the
-// token sets. Of a list of models, the answer is filtered, see [call.filterModels].
+// checkModels checks the models that a request names, and writes the model that the
+// token sets. If the request asks for a list of models, [call.filterModels] filters the
+// answer.
 func (h *Handler) checkModels(c *call, r *http.Request) *refusal {
 	p, d := c.permit, c.permit.provider.dialect
 	request := c.asked(r)
@@ -53,7 +54,7 @@ func (h *Handler) checkModels(c *call, r *http.Request) *refusal {
 		return refuse(codeInvalidRequest, "there are two Content-Types; send one")
 	}
 
-	delete(r.Header, "X-Portkey-Config") // of the gateway Portkey, which may name other models
+	delete(r.Header, "X-Portkey-Config") // for the gateway Portkey; it may name other models
 	if p.SetModel != "" && !c.target.lists {
 		if err := d.Write(request, p.SetModel); err != nil {
 			return unclear(err)
@@ -81,8 +82,8 @@ func (h *Handler) checkModels(c *call, r *http.Request) *refusal {
 	return nil
 }
 
-// guardMessages holds what the client says until each message is complete and has passed
-// some checks.
+// guardMessages buffers each message of the client until it is complete and has passed
+// a check.
 func (c *call) guardMessages(r *http.Request, check func(message []byte) ([]byte, error)) {
 	if before := c.held.check; before != nil {
 		next := check
@@ -98,8 +99,8 @@ func (c *call) guardMessages(r *http.Request, check func(message []byte) ([]byte
 	delete(r.Header, "Sec-Websocket-Extensions") // compressed messages could not be read
 }
 
-// checkMessageModels returns a check of what the client says on a WebSocket. It refuses
-// models that the token does not permit, and everything before a model is named.
+// checkMessageModels returns a check of the client's messages on a WebSocket. It
+// refuses unpermitted models, and all messages before one that names a model.
 func (c *call) checkMessageModels(path string) func(message []byte) ([]byte, error) {
 	named := !c.target.unnamed
 	return func(message []byte) ([]byte, error) {
@@ -117,10 +118,10 @@ func (c *call) checkMessageModels(path string) func(message []byte) ([]byte, err
 	}
 }
 
-// maxModelList is the longest list of models that is filtered, in bytes.
+// maxModelList is the longest list of models that the relay filters, in bytes.
 const maxModelList = 8 << 20
 
-// filterModels removes from a list of models what the token does not permit.
+// filterModels removes the models that the token does not permit from a list.
 func (c *call) filterModels(res *http.Response) error {
 	if !c.target.lists || res.StatusCode != http.StatusOK || c.target.method == http.MethodHead {
 		return nil
@@ -134,7 +135,7 @@ func (c *call) filterModels(res *http.Response) error {
 	case len(list) > maxModelList:
 		return refuse(codeAnswerWithheld, "its list of models is too long to be filtered")
 	case res.Header.Get("Content-Encoding") != "":
-		return refuse(codeAnswerWithheld, "its list of models is encoded, which was not asked for")
+		return refuse(codeAnswerWithheld, "its list of models has a coding that was not requested")
 	}
 
 	p := c.permit
@@ -166,8 +167,7 @@ func (p *permit) namedBy(request *dialect.Request) (dialect.Naming, error) {
 	return named, err
 }
 
-// permitNames refuses models that the token does not permit. It passes over empty
-// names.
+// permitNames refuses models that the token does not permit. It ignores empty names.
 func (p *permit) permitNames(names ...string) *refusal {
 	for _, name := range names {
 		if name == "" {
@@ -186,7 +186,7 @@ func (p *permit) permitNames(names ...string) *refusal {
 // unclear turns an error of the dialect into a refusal.
 func unclear(err error) *refusal { return refuse(codeInvalidRequest, "model: "+err.Error()) }
 
-// rewrite changes a request to what the dialect has written.
+// rewrite applies the dialect's changes to a request.
 func (c *call) rewrite(r *http.Request, to *dialect.Request) {
 	if r.URL.Path != to.Path {
 		r.URL.Path, r.URL.RawPath = to.Path, ""

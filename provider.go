@@ -33,8 +33,8 @@ type Provider struct {
 	// `azure-openai` or the region of `bedrock`.
 	Accounts []string `json:"accounts,omitempty"`
 
-	// Where requests go: `http` or `https`, a host, and optionally a path, which is put
-	// before the request's. Default: the preset's.
+	// The URL that requests go to: `http` or `https`, a host, and optionally a path,
+	// which precedes the request's. Default: the preset's.
 	BaseURL string `json:"base_url,omitempty"`
 
 	// The real API keys, each a placeholder `{env.NAME}` or `{file.PATH}`, so that no
@@ -55,9 +55,9 @@ type Provider struct {
 	Paths []string `json:"paths,omitempty"`
 
 	// How requests name their model, for tokens that permit only some: `openai`,
-	// `anthropic`, `azure`, `bedrock`, `deepgram`, `elevenlabs`, `gemini`, or `generic`,
-	// which looks wherever one of the others does. Default: the preset's; without a
-	// preset, `generic`.
+	// `anthropic`, `azure`, `bedrock`, `deepgram`, `elevenlabs`, `gemini`, or
+	// `generic`, which searches the places of all others. Default: the preset's;
+	// without a preset, `generic`.
 	Dialect string `json:"dialect,omitempty"`
 
 	name       string
@@ -65,17 +65,17 @@ type Provider struct {
 	base       *url.URL
 	dial       string // host:port
 	credential provider.Placement
-	places     []provider.Placement // of credentials, and of what selects an account
+	places     []provider.Placement // of credentials, and of the account
 	query      map[string]bool      // parameters among them, in lower case
 	keys       *realkey.Pool
-	signs      bool // its requests are signed, with their bodies
-	keyMissing bool // the provider wants a key, and tokens must carry it
+	signs      bool // its requests are signed, including their bodies
+	keyMissing bool // tokens must carry the provider's key
 	routes     *grant.Routes
 	tariff     *metering.Tariff
 }
 
-// Credential is where a provider reads its key: in a header, in the query, or in
-// HTTP Basic. For AWS, Google and Azure it is what stands for a key.
+// Credential is the place where a provider reads its key: a header, the query, or HTTP
+// Basic. For AWS, Google and Azure, it replaces the key.
 type Credential = credential.Credential
 
 // providersFromEnvironment configures every preset whose variable is set.
@@ -123,7 +123,7 @@ func (p *Provider) provision(name string, logger *zap.Logger) error {
 	return err
 }
 
-// preset returns the preset that supplies what is not set, or a zero one for a provider
+// preset returns the preset that supplies the defaults, or a zero one for a provider
 // that sets everything.
 func (p *Provider) preset() (provider.Preset, error) {
 	name := p.Preset
@@ -150,7 +150,7 @@ func (p *Provider) provisionBase(preset provider.Preset, logger *zap.Logger) err
 		return err
 	}
 	if len(p.Paths) == 0 && baseurl.StartsAll(base.Path, preset.Routes) {
-		return fmt.Errorf("base URL ends with %s, but the paths begin with it; leave it out, or requests go to %s%s/…", base.Path, base.Path, base.Path)
+		return fmt.Errorf("base URL ends with %s, but the paths begin with it; remove it, or requests go to %s%s/…", base.Path, base.Path, base.Path)
 	}
 	p.base, p.dial = base, baseurl.Dial(base)
 	if baseurl.Exposed(base) {
@@ -190,11 +190,11 @@ func (p *Provider) provisionCredential(preset provider.Preset, logger *zap.Logge
 	return err
 }
 
-// provisionSource makes the source of a credential that is no static key. It asks
-// nobody for it yet.
+// provisionSource makes the source of a credential other than a static key. It does not
+// fetch the credential yet.
 func (p *Provider) provisionSource(preset provider.Preset, logger *zap.Logger) error {
 	if len(p.APIKeys) > 0 || p.NoAPIKey {
-		return fmt.Errorf("credential %s: it stands for the key; remove api_key", p.Credential.Kinds()[0])
+		return fmt.Errorf("credential %s: it replaces the key; remove api_key", p.Credential.Kinds()[0])
 	}
 	source, err := p.Credential.Source(&credential.Env{
 		Preset: preset, Accounts: p.Accounts, Logger: logger.With(zap.String("provider", p.name)),
@@ -206,7 +206,7 @@ func (p *Provider) provisionSource(preset provider.Preset, logger *zap.Logger) e
 	return nil
 }
 
-// carriers returns the places of tokens.
+// carriers returns the places where a request may have its token.
 func (a *App) carriers() *carrier.Places {
 	var places []provider.Placement
 	for _, p := range a.Providers {
@@ -223,7 +223,7 @@ func (a *App) carriers() *carrier.Places {
 // parameter. Some providers ignore case.
 func (p *Provider) readsInQuery(name string) bool { return p.query[strings.ToLower(name)] }
 
-// readKeys returns the keys of the config, or that of the preset's environment variable.
+// readKeys returns the keys of the config, or the one in the preset's variable.
 func (p *Provider) readKeys(preset provider.Preset) ([]*realkey.Key, error) {
 	if p.NoAPIKey {
 		if len(p.APIKeys) > 0 {

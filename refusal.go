@@ -18,7 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Codes of refusals that are not the policy's; those are [grant.Reason]s.
+// Codes of refusals, besides the policy's, which are [grant.Reason]s.
 const (
 	codePredates            = "token_predates_store"
 	codeConflict            = "token_conflict"
@@ -58,20 +58,20 @@ const (
 	ours           = "api_error"
 )
 
-// answer is what a client sees of a refusal.
+// answer is a refusal as the client sees it.
 type answer struct {
 	status  int
 	kind    string
-	message string // says what to do
+	message string // tells the client what to do
 	detail  bool   // the broken rule is appended; the holder is genuine and may know
 	retry   int    // seconds after which a retry can help; 0 means that none can
 
 	level zapcore.Level // of the log line; higher than INFO if the operator must act
 }
 
-// answers has all refusals by code. Every token that does not verify has one code,
-// and so one body. The difference is in the operator's log. To anyone else it would
-// be an oracle.
+// answers has all refusals by code. Every token that does not verify has one code, and
+// so one body. The operator's log has the difference, which would be an oracle for
+// anyone else.
 var answers = map[string]answer{
 	string(grant.Invalid): {status: 401, kind: authentication,
 		message: "There is no valid relay token in this request. Put the token where the API key goes."},
@@ -82,7 +82,7 @@ var answers = map[string]answer{
 	codePredates: {status: 401, kind: authentication,
 		message: "The relay token was issued before this relay's records begin. Ask your back-end for a new one."},
 	codeConflict: {status: 401, kind: authentication,
-		message: "Another relay token with the same id but other claims is in use. Ask your back-end for one with an id of its own."},
+		message: "Another relay token with the same id but other claims is in use. Ask your back-end for one with a unique id."},
 
 	codeRevoked: {status: 401, kind: authentication,
 		message: "The relay token was revoked. Ask your back-end for a new one."},
@@ -103,7 +103,7 @@ var answers = map[string]answer{
 		message: "This is open as a WebSocket only."},
 	string(grant.NoModel): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit this model."},
-	string(grant.NoIP): {status: 403, kind: permission, // not the address: behind a proxy that is the operator's
+	string(grant.NoIP): {status: 403, kind: permission, // without the address, which behind a proxy is the operator's
 		message: "The relay token does not permit this address."},
 	string(grant.NoOrigin): {status: 403, kind: permission, detail: true,
 		message: "The relay token does not permit pages of this origin."},
@@ -123,16 +123,16 @@ var answers = map[string]answer{
 	codeInvalidRequest: {status: 400, kind: invalidRequest, detail: true,
 		message: "The relay cannot read this request."},
 	codeTooLarge: {status: 413, kind: invalidRequest,
-		message: "The request's body is longer than this site permits."},
+		message: "The request body is longer than this site permits."},
 	codeTooEarly: {status: 425, kind: invalidRequest, retry: 1,
 		message: "The request came as TLS early data, which can be replayed. Send it again."},
 
 	codeMethodNotAllowed: {status: 405, kind: invalidRequest, detail: true,
 		message: "This endpoint does not permit the request's method."},
 	codeMintUnauthorized: {status: 401, kind: authentication,
-		message: "There is no valid mint secret or login's token in this request. Send it as Authorization: Bearer."},
+		message: "There is no valid mint secret or login token in this request. Send it as Authorization: Bearer."},
 	codeGrantType: {status: 400, kind: invalidRequest, detail: true,
-		message: "This endpoint exchanges the tokens of logins."},
+		message: "This endpoint exchanges login tokens."},
 	codeRateLimited: {status: 429, kind: rateLimit, detail: true, retry: 1,
 		message: "There are too many requests. Wait before the next one."},
 
@@ -151,7 +151,7 @@ var answers = map[string]answer{
 	codeNoCredential: {status: 503, kind: ours, retry: 5, level: zap.ErrorLevel,
 		message: "The relay cannot get its credential for the provider at present. Tell whoever runs this relay."},
 	codeAnswerWithheld: {status: 502, kind: ours,
-		message: "The provider's answer held what must not be passed on."},
+		message: "The provider's answer contained something that the relay must not pass on."},
 	codeProviderUnreachable: {status: 502, kind: ours, retry: 2,
 		message: "The provider could not be reached, or closed the connection before it answered."},
 	codeProviderTimeout: {status: 504, kind: ours, retry: 2,
@@ -161,13 +161,13 @@ var answers = map[string]answer{
 // refusal is a request that the relay answers itself.
 type refusal struct {
 	code string
-	rule string // exactly what was broken; for the log, and for the client if answer.detail says so
+	rule string // the broken rule; for the log, and for the client if answer.detail is set
 
 	form  errorform.Form // of the body; zero means the common one
-	shown bool           // the client is told the rule, whatever answer.detail says
-	retry int            // seconds after which a retry can help, if later than the answer says
+	shown bool           // the client sees the rule, whatever answer.detail says
+	retry int            // seconds after which a retry can help; overrides a lower answer.retry
 
-	scope, limit string // of the limit that was reached; empty means none
+	scope, limit string // of the limit that was reached; empty if none was
 }
 
 // refuse makes a refusal. A rule may quote the client, so it is redacted.
@@ -175,7 +175,7 @@ func refuse(code, rule string) *refusal {
 	return &refusal{code: code, rule: redact.Text(rule), form: errorform.Common}
 }
 
-// after returns the refusal with how long to wait before a retry.
+// after returns the refusal with the time to wait before a retry.
 func (f *refusal) after(wait time.Duration) *refusal {
 	f.retry = int(math.Ceil(wait.Seconds()))
 	return f
@@ -210,8 +210,8 @@ func denied(err error) *refusal {
 // Error makes a refusal an error that the transport can return.
 func (f *refusal) Error() string { return f.code + ": " + f.rule }
 
-// inForm returns the refusal in the form that the clients of a provider read. The
-// provider is nil if it is unknown.
+// inForm returns the refusal in the form that a provider's clients expect. The provider
+// is nil if it is unknown.
 func (f *refusal) inForm(p *Provider, path string) *refusal {
 	shaped := *f // some refusals are shared
 	if shaped.form = errorform.Unknown; p != nil {
@@ -225,9 +225,9 @@ func (p *Provider) speaks(name string) bool {
 	return cmp.Or(p.Preset, p.name) == name || p.dialect != nil && p.dialect.Name() == name
 }
 
-// likelyProvider returns the provider whose clients read a refusal, and its path. It
-// is that of the token, else the one that the path names, else the only one, else
-// nil.
+// likelyProvider returns the provider whose clients read a refusal, and the request's
+// path there. It is the token's provider, else the one in the path, else the only one,
+// else nil.
 func (h *Handler) likelyProvider(c *call, r *http.Request) (*Provider, string) {
 	path := r.URL.Path
 	if h.endpoint {
@@ -252,8 +252,8 @@ func (h *Handler) likelyProvider(c *call, r *http.Request) (*Provider, string) {
 	return nil, path
 }
 
-// write answers the request. The relay does so itself, instead of returning an error
-// to Caddy, because a site's HTML error page would break SDKs.
+// write answers the request. It does not return an error to Caddy, because a site's
+// HTML error page would break SDKs.
 func (f *refusal) write(w http.ResponseWriter) {
 	a, e := answers[f.code], f.error()
 	body := f.form.Body(e)
@@ -276,7 +276,7 @@ func (f *refusal) write(w http.ResponseWriter) {
 	_, _ = w.Write(body) // a client that is gone needs no answer
 }
 
-// error returns the refusal as clients read it.
+// error returns the refusal in the form that clients read.
 func (f *refusal) error() errorform.Error {
 	a := answers[f.code]
 	message := a.message
@@ -286,9 +286,9 @@ func (f *refusal) error() errorform.Error {
 	return errorform.Error{Status: a.status, Kind: a.kind, Code: f.code, Message: message}
 }
 
-// event returns the refusal as an event of a stream that had begun. OpenAI's SDKs
-// throw an event that has an error in it, Anthropic's one that is called error.
-// Google's skip an event that has a name, and throw an error as Google writes it.
+// event returns the refusal as an event of a stream that has begun. OpenAI's SDKs throw
+// on an event with an error in it, and Anthropic's on an event named error. Google's
+// skip named events, and throw on an error in Google's form.
 func (f *refusal) event(dialect string) []byte {
 	if dialect != "gemini" {
 		return fmt.Appendf(nil, "event: error\ndata: %s\n\n", f.form.Body(f.error()))
@@ -308,7 +308,7 @@ func (f *refusal) log(logger *zap.Logger, fields ...zap.Field) {
 	}
 }
 
-// preflight answers a browser that asks whether a page may send a request.
+// preflight answers a CORS preflight request.
 func preflight(c *call, r *http.Request) bool {
 	if !cors.Preflight(c.writer.Header(), r) {
 		return false
@@ -319,8 +319,8 @@ func preflight(c *call, r *http.Request) bool {
 	return true
 }
 
-// probe answers a tool that asks whether a server is there, before its first call. It
-// would take a refusal for a relay that is down.
+// probe answers a tool that checks for a server before its first call. The tool would
+// mistake a refusal for a relay that is down.
 func (h *Handler) probe(c *call, r *http.Request) bool {
 	if !prefix.Probe(r, h.Prefix) {
 		return false

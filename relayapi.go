@@ -8,26 +8,26 @@
 //	limitRate      counts against the operator's rate limits (limits.go)
 //	findToken      empties every place that could hold a token (internal/carrier)
 //	checkProtocol  refuses TLS early data, CONNECT and the like
-//	openToken      opens the token: what it permits (tokens.go)
+//	openToken      opens the token, which yields its permit (tokens.go)
 //	checkRequest   checks prefix, path, method, address and origin (package grant)
 //	takeSlot       takes a slot of limits.concurrency and registers the call (call.go)
 //	findBudgets    finds the limits in tokens and dollars (meter.go)
-//	readBody       reads a short body, or one that is looked into (body.go)
+//	readBody       buffers a short body, or one to search for the model (body.go)
 //	checkModels    checks the models that the request names (models.go)
 //	countRate      counts against limits.rpm (limits.go)
-//	decideTarget   decides what is sent where, with which key
+//	decideTarget   sets method, path and key of the request to send
 //	bound          bounds what a call under a budget can cost (meter.go)
 //	charge         counts the call durably (package tokenstore)
 //	outlive        lets the usage be read to its end when the client leaves
 //
-// The request then goes to the next handler, Caddy's reverse_proxy. It asks
-// Upstreams where to connect, and hands the request to Transport (transport.go),
-// which adds the real key last of all (package internal/realkey). The answer is
-// cleaned on its way back (answer.go, socket.go), and its usage is read. The handler
-// then settles the call.
+// The request then goes to the next handler, Caddy's reverse_proxy. It asks Upstreams
+// where to connect, and hands the request to Transport (transport.go), which adds the
+// real key last of all (package internal/realkey). Transport cleans the answer on its
+// way back and reads its usage (answer.go, socket.go). The handler then settles the
+// call.
 //
-// The call in the request's context joins the steps (call.go). What outlives a reload
-// is in shared.go.
+// The steps share the call in the request's context (call.go). Everything that outlives
+// a reload is in shared.go.
 package relayapi
 
 import (
@@ -69,13 +69,13 @@ func init() {
 }
 
 // App is a relay: its keys, the issuers that may mint tokens for it, the providers that
-// it forwards to, and the ledger of what was used.
+// it forwards to, and the ledger of usage.
 //
 // With an empty configuration it keeps everything in Caddy's data directory, makes
 // its keys at first start, lets only its own issuer mint, and configures every
 // provider preset whose environment variable is set.
 type App struct {
-	// Where the ledger is kept.
+	// The database of the ledger.
 	Store *store.Config `json:"store,omitempty"`
 
 	// PEM files (PKCS#8, P-256) of the keys that tokens are encrypted to. The first
@@ -97,7 +97,7 @@ type App struct {
 	// How much tokens, subjects and issuers may use, whatever the tokens say.
 	Limits []Limit `json:"limits,omitempty"`
 
-	// How many requests the relay looks at, whatever tokens they carry.
+	// How many requests the relay accepts, whatever tokens they carry.
 	RateLimits []RateLimit `json:"rate_limits,omitempty"`
 
 	// Prices of models that override or extend the embedded price list, which
@@ -108,8 +108,8 @@ type App struct {
 	// The relay hides the usage from clients that did not ask. Default: false.
 	MeterAlways bool `json:"meter_always,omitempty"`
 
-	// Where warnings are sent when 80 % and 100 % of a limit are used. Default: nowhere;
-	// they are logged, and emitted as the event `relayapi_limit_warning`.
+	// The receiver of warnings when 80 % and 100 % of a limit are used. Default: none;
+	// warnings are only logged and emitted as the event `relayapi_limit_warning`.
 	Notify *notify.Config `json:"notify,omitempty"`
 
 	// The APIs that tokens may name. Default: every preset whose environment
@@ -124,8 +124,8 @@ type App struct {
 	signers map[string]*eccrypto.PublicKey // of the configured issuers
 	finder  *login.Finder                  // of the logins
 	ledger  *ledger                        // acquired by Start
-	relay   atomic.Pointer[relay]          // nil until Start is through
-	started chan struct{}                  // closed then
+	relay   atomic.Pointer[relay]          // nil until Start has finished
+	started chan struct{}                  // closed when Start has finished
 	events  *caddyevents.App
 	unwarn  func() // stops the delivery of warnings; nil means that Start has not begun it
 }
@@ -143,7 +143,7 @@ type relay struct {
 	limits  atomic.Pointer[limits.Rules]
 }
 
-// ModelPrice is what a model costs.
+// ModelPrice is the price of a model.
 type ModelPrice struct {
 	// The name of a configured provider.
 	Provider string `json:"provider"`
@@ -151,12 +151,12 @@ type ModelPrice struct {
 	// The name of the model, or a pattern with `*` for any text.
 	Model string `json:"model"`
 
-	// US dollars by what is billed, as decimal strings, e.g. `input` and `output` for
-	// a million tokens. `caddy relayapi prices --json` lists all kinds and units.
+	// Prices in US dollars by kind, as decimal strings, e.g. `input` and `output` for a
+	// million tokens. `caddy relayapi prices --json` lists all kinds and units.
 	USD map[string]string `json:"usd"`
 }
 
-// check returns what is wrong with a price.
+// check returns an error if the price is invalid.
 func (p ModelPrice) check() error {
 	table, err := price.Default()
 	if err == nil {
@@ -330,7 +330,7 @@ func (a *App) logins() map[string]*Issuer {
 	return found
 }
 
-// mintsAt reports whether a page of an origin may mint for the users of a login.
+// mintsAt reports whether a page of an origin may mint for users of a login.
 func (a *App) mintsAt(origin string) bool {
 	for _, issuer := range a.logins() {
 		for i := -1; i < len(issuer.Login.Plans); i++ {
@@ -342,8 +342,8 @@ func (a *App) mintsAt(origin string) bool {
 	return false
 }
 
-// checkLogins refuses two issuers whose tokens nobody could tell apart, and makes the finder
-// of the others.
+// checkLogins refuses issuers with the same login, whose tokens would be
+// indistinguishable, and makes the finder.
 func (a *App) checkLogins() error {
 	holders := make(map[string]string) // by the login's issuer
 	verifiers := make(map[string]*login.Verifier)
@@ -390,8 +390,8 @@ func (a *App) Start() error {
 	return nil
 }
 
-// startWarnings delivers warnings about limits. Handlers of events are known when all apps
-// have started.
+// startWarnings starts the delivery of warnings about limits. Event handlers are known
+// only when all apps have started.
 func (a *App) startWarnings() {
 	n := &notify.Notifier{
 		Store: a.ledger, Config: a.Notify, Logger: a.logger.Named("limits"),
@@ -404,8 +404,8 @@ func (a *App) startWarnings() {
 	a.unwarn = n.Start()
 }
 
-// newRelay makes the running state. The lock of the store is held, so nobody else makes
-// keys beside it.
+// newRelay makes the running state. The caller holds the lock of the store, so no other
+// process makes keys beside it.
 func (a *App) newRelay() (*relay, error) {
 	dir := filepath.Dir(a.Store.Path)
 	keys := a.keys

@@ -32,7 +32,7 @@ type pooledStore struct {
 	guesses   *ratelimit.Limiter[netip.Prefix] // wrong secrets of issuers, by client
 	exchanges *ratelimit.Limiter[string]       // tokens minted for users of logins, by subject
 	logins    sync.Map                         // the latest *login.Verifier, by issuer
-	bodies    bodies.Budget                    // of bodies and messages that are looked into
+	bodies    bodies.Budget                    // of buffered bodies and messages
 
 	unwatch     func() // ends its metrics
 	heartbeats  adminapi.Heartbeats
@@ -98,8 +98,8 @@ func acquireLedger(ctx context.Context, config *store.Config, logger *zap.Logger
 	return &ledger{pooledStore: uses.Value.(*pooledStore), uses: uses, logger: logger}, nil
 }
 
-// startLogin starts a verifier with the keys that the config before has fetched. The
-// login provider may be away during the reload.
+// startLogin starts a verifier with the keys of the previous config, because the login
+// provider may be down during the reload.
 func (s *pooledStore) startLogin(ctx context.Context, name string, v *login.Verifier) {
 	if former, ok := s.logins.Swap(name, v); ok {
 		v.Inherit(former.(*login.Verifier))
@@ -114,7 +114,7 @@ func (l *ledger) shareOf(p *permit) bodies.Share { return l.bodies.ShareOf(&p.bo
 // closed.
 func (l *ledger) hold() bool { return l.uses.Take() }
 
-// release gives up one hold, and the store with the last one.
+// release releases one hold. The last one releases the store.
 func (l *ledger) release() {
 	if err := l.uses.Release(); err != nil {
 		l.logger.Error("closing the store", zap.Error(err))

@@ -14,9 +14,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// tapConn is the tap of a WebSocket. reverse_proxy reads from it what the provider
-// says, and writes to it what the client says. If the relay ends the call, it tells
-// the client why in a close frame.
+// tapConn is the tap of a WebSocket. reverse_proxy reads the provider's messages from
+// it, and writes the client's messages to it. If the relay ends the call, tapConn sends
+// the reason to the client in a close frame.
 type tapConn struct {
 	*tap
 	conn io.ReadWriteCloser // to the provider
@@ -25,8 +25,8 @@ type tapConn struct {
 	closing  sync.Once
 	leaving  sync.Once
 	left     chan struct{} // closed when the client has closed its side
-	said     ws.Tracker    // of what the provider says
-	holdsKey bool          // the provider said the key
+	said     ws.Tracker    // of the provider's messages
+	holdsKey bool          // a message of the provider holds the key
 	parting  bool          // the close frame is being sent
 	farewell []byte        // the rest of it
 }
@@ -75,7 +75,7 @@ func (h *Handler) meterSocket(c *call, r *http.Request, request *dialect.Request
 	return nil
 }
 
-// nameModel notes the model that a message on a WebSocket names, if messages do that.
+// nameModel records the model in a WebSocket message, if messages name models.
 func (c *call) nameModel(path string, message []byte, names bool) error {
 	models, named, err := c.permit.provider.dialect.ReadMessageOn(path, message)
 	if names && named && len(models) > 0 {
@@ -84,8 +84,8 @@ func (c *call) nameModel(path string, message []byte, names bool) error {
 	return err
 }
 
-// checkMessageCost returns a check of what the client says on a WebSocket under a
-// budget. It reserves what each message can cost.
+// checkMessageCost returns a check of the client's messages on a WebSocket under a
+// budget. It reserves the most that each message can cost.
 func (c *call) checkMessageCost(path string, names bool) func(message []byte) ([]byte, error) {
 	return func(message []byte) ([]byte, error) {
 		if err := c.nameModel(path, message, names); err != nil {
@@ -99,7 +99,7 @@ func (c *call) checkMessageCost(path string, names bool) func(message []byte) ([
 	}
 }
 
-// account charges what a WebSocket's responses cost to the budgets of its call.
+// account charges the responses on a WebSocket to the budgets of its call.
 type account struct {
 	h *Handler
 	c *call
@@ -129,14 +129,13 @@ func (a account) Observe(b metering.Bill) {
 // End implements [metering.Account].
 func (a account) End(why error) { a.c.end(unquoted(why)) }
 
-// afterFarewell is how long a client may take to answer a close frame. If its
-// connection were closed at once, it could lose the frame.
+// afterFarewell is how long a client may take to answer a close frame. Closing its
+// connection at once could lose the frame.
 const afterFarewell = 500 * time.Millisecond
 
 var errKeyInMessage = errors.New("relayapi: a message of the provider's holds the key")
 
-// Read returns what the provider says, and a close frame after it if the relay ends
-// the call.
+// Read returns the provider's messages, and a close frame if the relay ends the call.
 func (c *tapConn) Read(p []byte) (int, error) {
 	if c.parting {
 		return c.part(p)
@@ -146,8 +145,8 @@ func (c *tapConn) Read(p []byte) (int, error) {
 	n, err := c.tap.Read(p)
 	c.said.Follow(p[:n])
 	if c.holdsKey {
-		// What was read does not pass. The client is told why only where a frame can
-		// begin.
+		// The relay drops what it has read. It can tell the client why only where a
+		// frame can begin.
 		c.call.end(refuse(codeAnswerWithheld, "a message of the provider's holds the key"))
 		n, err = 0, errKeyInMessage
 	} else {
@@ -177,7 +176,7 @@ func (c *tapConn) part(p []byte) (int, error) {
 	return 0, ended(c.ctx)
 }
 
-// Write passes on what the client says, as far as its token permits it.
+// Write passes on the client's messages, as far as its token permits.
 func (c *tapConn) Write(p []byte) (int, error) {
 	c.writing.Lock() // reverse_proxy writes a close frame of its own when it is unloaded
 	defer c.writing.Unlock()
@@ -200,7 +199,7 @@ func (c *tapConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// refusedMessage turns an error of a guard into a refusal.
+// refusedMessage turns an error of the guard into a refusal.
 func refusedMessage(err error) *refusal {
 	var refused *refusal
 	switch {
@@ -214,7 +213,7 @@ func refusedMessage(err error) *refusal {
 	return refuse(codeInvalidRequest, err.Error())
 }
 
-// CloseWrite passes a half-close on, where the connection knows one.
+// CloseWrite passes on a half-close, if the connection supports it.
 func (c *tapConn) CloseWrite() error {
 	c.leaving.Do(func() { close(c.left) })
 	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {

@@ -26,8 +26,8 @@ import (
 // tokenCacheSize bounds the memory for opened tokens, about 1 KiB each.
 const tokenCacheSize = 100_000
 
-// tokenCache opens tokens and remembers what verified. A 2Q cache keeps tokens in
-// use even when many others are sent once and never again.
+// tokenCache opens tokens and remembers those that verified. It is a 2Q cache, which
+// keeps tokens in use even when many others are sent only once.
 type tokenCache struct {
 	opener    *eccrypto.Opener
 	issuers   map[string]grant.Issuer
@@ -39,14 +39,14 @@ type tokenCache struct {
 	turns     ratelimit.Turns[netip.Prefix]
 }
 
-// Refusals are remembered, so that a bad token that is sent again and again is not
-// opened each time.
+// The cache remembers refusals too, so that it does not open a bad token each time it
+// is sent.
 const (
 	refusedFor   = 30 * time.Second
 	refusedCount = 4096
 )
 
-// refusedToken is why a token was refused, and until when that is remembered.
+// refusedToken is the refusal of a token, and when the cache forgets it.
 type refusedToken struct {
 	why   *grant.Denial
 	until time.Time
@@ -61,7 +61,7 @@ type permit struct {
 
 	plan   int           // of the login's user; -1 means none
 	holder limits.Holder // of the counters that its calls count on
-	paceID string        // of its rate and its calls at once
+	paceID string        // key of its rate and concurrency
 	stats  *metrics.Caller
 
 	bodies atomic.Int64 // memory of its calls' bodies, in bytes
@@ -79,9 +79,9 @@ func newTokenCache(opener *eccrypto.Opener, issuers map[string]grant.Issuer, log
 	return &tokenCache{opener: opener, issuers: issuers, logins: logins, finder: finder, providers: providers, cache: cache, refused: refused}, nil
 }
 
-// open returns what the token of a client permits. Whether the token is in force and
-// permits a request is asked of the grant each time, cached or not. The provider is the
-// one that the request's path names; the token of a login names none itself.
+// open returns the permit of a client's token. The caller checks with its grant at each
+// request whether the token is in force and permits the request. provider is the
+// provider in the request's path, because a login token names none.
 func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provider string) (*permit, error) {
 	sum := sumOf(token)
 	if isLogin(token) {
@@ -103,7 +103,7 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 		return nil, err
 	}
 	defer done()
-	if p, ok := c.cache.Get(sum); ok { // it was opened meanwhile
+	if p, ok := c.cache.Get(sum); ok { // another call has opened it meanwhile
 		return p, nil
 	}
 
@@ -120,14 +120,14 @@ func (c *tokenCache) open(ctx context.Context, client netip.Prefix, token, provi
 	return p, nil
 }
 
-// sumOf returns the hash of a token. Few are so long that they are copied to the heap.
+// sumOf returns the hash of a token. Only very long tokens are copied to the heap.
 func sumOf(token string) [sha256.Size]byte {
 	var room [2 << 10]byte
 	return sha256.Sum256(append(room[:0], token...))
 }
 
-// compile opens a token, cached or not. Its error is a *grant.Denial or that of ctx.
-// It returns claims that verified even when it denies them.
+// compile opens a token, cached or not. Its error is a *grant.Denial or that of ctx. It
+// returns verified claims even when it denies them.
 func (c *tokenCache) compile(ctx context.Context, token, provider string) (*permit, *grant.Claims, error) {
 	if isLogin(token) {
 		return c.compileLogin(ctx, token, provider)
@@ -174,7 +174,7 @@ func (c *tokenCache) compile(ctx context.Context, token, provider string) (*perm
 	return p, claims, nil
 }
 
-// permit binds claims to the issuer and the provider that they name.
+// permit binds claims to their issuer and their provider.
 func (c *tokenCache) permit(claims *grant.Claims, issuer grant.Issuer, keyID string) (p *permit, err error) {
 	p = &permit{provider: c.providers[claims.Provider]}
 	var routes *grant.Routes
@@ -190,15 +190,15 @@ func (c *tokenCache) permit(claims *grant.Claims, issuer grant.Issuer, keyID str
 	return p, nil
 }
 
-// anyProvider stands for the provider of a login's token that is not sent to any.
+// anyProvider stands for the provider of a login token that is not sent to a provider.
 const anyProvider = "*"
 
-// isLogin reports whether a token is one of a login: a signed token, with two dots, and
-// not an encrypted one.
+// isLogin reports whether a token is a login token: it is signed and so has two dots,
+// unlike an encrypted one.
 func isLogin(token string) bool { return strings.Count(token, ".") == 2 }
 
-// userGrant returns what an issuer grants a user of its login under a plan, and how much
-// the user may use.
+// userGrant returns the grants of an issuer for a user of its login under a plan, and
+// the user's limits.
 func (c *tokenCache) userGrant(name string, plan int) (grant.Issuer, []tokenstore.Limit) {
 	perUser, rates, allow := c.logins[name].Login.plan(plan, c.logins[name])
 	may := c.issuers[name]
@@ -206,12 +206,12 @@ func (c *tokenCache) userGrant(name string, plan int) (grant.Issuer, []tokenstor
 	return may, storedLimits(perUser)
 }
 
-// compileLogin verifies the token of a login. There is one identity in the ledger for
-// each user and provider, and not one for each token.
+// compileLogin verifies a login token. The ledger has one identity for each user and
+// provider, not one for each token.
 func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (*permit, *grant.Claims, error) {
 	name, found := c.finder.Find(token)
 	if !found {
-		return nil, nil, &grant.Denial{Reason: grant.Invalid, Rule: "no issuer has the login that this token is of"}
+		return nil, nil, &grant.Denial{Reason: grant.Invalid, Rule: "no issuer has the login of this token"}
 	}
 	issuer := c.logins[name]
 	user, err := issuer.Login.verifier.Verify(ctx, token, time.Now())
@@ -252,12 +252,12 @@ func (c *tokenCache) compileLogin(ctx context.Context, token, provider string) (
 	p.token = &tokenstore.Token{
 		Issuer: name, ID: p.ID, Subject: p.Subject, Provider: provider, Fingerprint: sha256.Sum256([]byte("login")),
 		Permits:  adminapi.DescribePermits(claims, p.Grant, issuer.Login.verifier.RuleID(user.Rule)),
-		IssuedAt: user.IssuedAt, ExpiresAt: last, // a stream may outlive the login's token until then
+		IssuedAt: user.IssuedAt, ExpiresAt: last, // a stream may outlive the login token until then
 	}
 	return p, claims, nil
 }
 
-// keyless is the refusal of a token without a key for a provider without one.
+// keyless refuses a token without a key for a provider without one.
 func keyless(provider string) error {
 	return &grant.Denial{Reason: grant.NoProvider, Rule: "the relay has no key for provider " + provider + ", and the token carries none"}
 }

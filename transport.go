@@ -57,9 +57,9 @@ type Transport struct {
 	h2c bool // calls to providers over http share a connection
 }
 
-// idleConns is how many idle connections to a provider are kept by default. Caddy's
-// 32 is for upstreams next door. With more calls at once than that, every answer
-// closes a connection and every call opens one.
+// idleConns is how many idle connections to each provider the relay keeps by default.
+// Caddy's default of 32 suits upstreams nearby. With more concurrent calls than that,
+// every answer closes a connection and every call opens one.
 const idleConns = 256
 
 // CaddyModule returns the Caddy module information.
@@ -81,7 +81,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// check refuses settings that a relay cannot have.
+// check refuses settings that do not fit a relay.
 func (t *Transport) check() error {
 	switch {
 	case t.TLS != nil && t.TLS.ServerName != "":
@@ -118,7 +118,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("relayapi: a call that may have reached its provider is not sent again")
 	}
 	if headers.Method(r) != c.target.method || r.URL.Path != c.target.path || r.URL.RawPath != c.target.rawPath {
-		// Only a config that was not written as a Caddyfile can do this.
+		// Only a JSON config can do this, not a Caddyfile.
 		return nil, errors.New("relayapi: the request was rewritten after its token was checked")
 	}
 	if why := ended(c); why != nil {
@@ -136,7 +136,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, c.target.key.MaskError(err)
 	}
-	defer c.releaseBody() // it is not sent again
+	defer c.releaseBody() // the request is never sent again
 	c.closeAfterNoContent(res)
 	c.held.client.KeepConnection()
 	return c.incoming(r.Context(), c.asked(r), res)
@@ -156,18 +156,18 @@ func (c *call) outgoing(r *http.Request) *http.Request {
 	case bodies.None(r):
 	case c.held.body != nil:
 		c.outcome.bytesIn.Store(int64(len(c.held.body.Bytes())))
-		delete(out.Header, "Expect") // there is nothing to wait for
+		delete(out.Header, "Expect") // the relay does not wait for 100 Continue
 	case c.held.client.Untouched():
-		// It streams. reverse_proxy's wrappers around it race when an answer comes
-		// while the body is still read. If reverse_proxy has buffered it, the
-		// wrappers hold what was read. The server closes it.
+		// The body streams. reverse_proxy's wrappers around it race if an answer
+		// arrives while the body is still being read. If reverse_proxy has buffered it,
+		// the wrappers hold what was read. The server closes it.
 		out.Body = io.NopCloser(&c.held.client)
 	}
 	return out
 }
 
-// sign signs the request, if that is what the provider wants instead of a key. After
-// that, nothing of it may change.
+// sign signs the request, if the provider wants a signature instead of a key. After
+// that, the request must not change.
 func (c *call) sign(r, out *http.Request) (err error) {
 	switch {
 	case !c.target.key.Signs():
@@ -182,10 +182,10 @@ func (c *call) sign(r, out *http.Request) (err error) {
 	return err
 }
 
-// once makes a request one that the standard library sends again only if nothing of
-// it was written, or if the provider said over HTTP/2 that it did not process it
-// (RFC 9113, section 8.7). By itself, the standard library replays requests without a
-// body by their method, and those with a body if it can get that again.
+// once makes the standard library send a request again only if nothing of it was
+// written, or if the provider said over HTTP/2 that it did not process it (RFC 9113,
+// section 8.7). By default, the standard library replays idempotent requests without a
+// body, and requests whose body it can get again.
 func (t *Transport) once(c *call, out *http.Request) *http.Request {
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { c.gotConn(info, t.h2c) }}
 	out = out.WithContext(&retraced{out.Context(), trace})
@@ -194,7 +194,7 @@ func (t *Transport) once(c *call, out *http.Request) *http.Request {
 	switch {
 	case replayed && bodies.None(out):
 		out.Body, out.GetBody = bodies.Empty{}, nil
-		out.TransferEncoding = []string{"identity"} // or it is read for a while, to see whether it is empty
+		out.TransferEncoding = []string{"identity"} // otherwise net/http waits for the body, to see whether it is empty
 	case !bodies.None(out) && c.held.body != nil:
 		body := c.held.body
 		out.Body = body.Outgoing(smallBody)
@@ -205,8 +205,8 @@ func (t *Transport) once(c *call, out *http.Request) *http.Request {
 	return out
 }
 
-// retraced is a context in which our client trace replaces reverse_proxy's. That
-// would pass the provider's 1xx headers on to the client uncleaned.
+// retraced is a context in which our client trace replaces reverse_proxy's, which would
+// pass the provider's 1xx headers to the client uncleaned.
 type retraced struct {
 	context.Context
 	trace *httptrace.ClientTrace
@@ -221,14 +221,14 @@ func (c *retraced) Value(key any) any {
 	return value
 }
 
-// settleTime is how long a connection to a provider over HTTP/1.1 rests between two
-// calls. If the provider sent more than its answer, the standard library finds that
-// in the meantime and closes the connection. Without the pause, the next call might
-// take it for its own answer.
+// settleTime is how long an HTTP/1.1 connection to a provider rests between two calls.
+// If the provider sent more than its answer, the standard library notices that
+// meanwhile and closes the connection. Without the pause, the next call might read the
+// excess as its own answer.
 const settleTime = 500 * time.Microsecond
 
-// gotConn asks once more whether the call may be made. It may have waited for its
-// connection, and nothing of it has been written yet.
+// gotConn checks once more whether the call may be made. The call may have waited for
+// its connection, and nothing of it has been written yet.
 func (c *call) gotConn(info httptrace.GotConnInfo, h2c bool) {
 	if c.exclusive(info.Conn, h2c) {
 		c.outcome.conn = info.Conn
@@ -246,15 +246,15 @@ func (c *call) gotConn(info httptrace.GotConnInfo, h2c bool) {
 		return
 	}
 
-	// Over HTTP/2 and HTTP/3, the standard library looks at the context before it
-	// writes. Over HTTP/1.1 it does not.
+	// Over HTTP/2 and HTTP/3, the standard library checks the context before it writes.
+	// Over HTTP/1.1 it does not.
 	if c.outcome.conn != nil {
 		c.outcome.conn.Close()
 	}
 }
 
-// exclusive reports whether a connection to the provider has one call at a time:
-// whether it speaks HTTP/1.1.
+// exclusive reports whether a connection to the provider carries one call at a time, as
+// over HTTP/1.1.
 func (c *call) exclusive(conn net.Conn, h2c bool) bool {
 	if secure, ok := conn.(*tls.Conn); ok {
 		return secure.ConnectionState().NegotiatedProtocol != "h2"

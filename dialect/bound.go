@@ -273,13 +273,13 @@ func readTier(b *bounder, m member) error {
 	return err
 }
 
-// text returns the text value of a field.
+// text returns the string in a field.
 func (b *bounder) text(m member) (string, error) {
 	switch {
 	case b.form:
 		return string(m.value), nil
 	case m.value[0] != '"':
-		return "", unbounded(m.name, "it must be a text")
+		return "", unbounded(m.name, "it must be a string")
 	}
 	text, err := unquote(m.value)
 	if err != nil {
@@ -301,7 +301,7 @@ func onlyFalse(_ *bounder, m member) error {
 	return nil
 }
 
-// only returns a check that refuses all texts but these. It accepts lists of them.
+// only returns a check that accepts only these strings, and lists of them.
 func only(texts ...string) check {
 	return func(b *bounder, m member) error {
 		values := [][]byte{m.value}

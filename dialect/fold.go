@@ -13,7 +13,7 @@ func (c *counts) usage(f *answerForm) Usage {
 	return u
 }
 
-// input is the input of all modalities.
+// input is the input in all modalities.
 type input struct {
 	total   int64 // without the two below
 	read    int64 // cache reads within the total

@@ -165,7 +165,7 @@ func (r *reader) top(name string, value []byte, at int) error {
 	case !container && !other:
 		return r.readEvent(name, folded, value)
 	case w.role&isMerged != 0 && kind == '"':
-		return unclear("field %q: it is a text, which some gateways parse as an object; write an object, or remove it", quotable(name))
+		return unclear("field %q: it is a string, which some gateways parse as an object; write an object, or remove it", quotable(name))
 	case bytes.Count(value, []byte{','}) > maxValues:
 		return unclear("field %q: it has more than %d values; send fewer", quotable(name), maxValues)
 	}
@@ -229,7 +229,7 @@ func standsFor(name string) error {
 // primary reads the name of the requested model.
 func (r *reader) primary(name string, value []byte, at int) error {
 	if value[0] != '"' {
-		return unclear("field %q: it is not a text; write the model's name in quotes", quotable(name))
+		return unclear("field %q: it is not a string; write the model's name in quotes", quotable(name))
 	}
 	model, err := r.text(value)
 	if err != nil {

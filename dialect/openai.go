@@ -49,10 +49,10 @@ var openai = &Dialect{
 // reasoning from completion_tokens but not from the total.
 //
 // OpenRouter reports the cost in USD
-// (https://openrouter.ai/docs/use-cases/usage-accounting), which is its fee alone
-// where the caller's own key pays for the rest. Perplexity tells it in an object
-// (https://docs.perplexity.ai/api-reference/chat-completions-post), and xAI in
-// ticks of 10⁻¹⁰ USD (https://docs.x.ai/developers/cost-tracking).
+// (https://openrouter.ai/docs/use-cases/usage-accounting), which is its fee alone where
+// the caller's own key pays for the rest. Perplexity reports it in an object
+// (https://docs.perplexity.ai/api-reference/chat-completions-post), and xAI in ticks of
+// 10⁻¹⁰ USD (https://docs.x.ai/developers/cost-tracking).
 var openaiUsage = []usageMember{
 	{"prompt_tokens", promptTokens},
 	{"input_tokens", inputTokens},

@@ -19,7 +19,7 @@ var routes = []route{
 	{"/responses/input_tokens", freeForm, freeBounds},
 	{"/embeddings", chatForm, embeddingBounds},
 	{"/ocr", chatForm, nil},
-	{"/moderations", chatForm, embeddingBounds}, // Mistral tells tokens; OpenAI's are free
+	{"/moderations", chatForm, embeddingBounds}, // Mistral reports tokens; OpenAI's are free
 	{"/classifications", chatForm, nil},
 	{"/images/generations", imagesForm, imageBounds},
 	{"/images/edits", imagesForm, editBounds},
@@ -97,8 +97,8 @@ var (
 	anyRoute    = route{form: anyForm}
 )
 
-// AnswersUnnamed reports whether the answer to a request tells its usage but not the
-// model that served it. The request's model then has to be known to price it.
+// AnswersUnnamed reports whether the answer to a request has its usage but not the
+// model that served it. The request must then name the model for a price to be known.
 func (d *Dialect) AnswersUnnamed(r *Request) bool {
 	row := d.routeOf(r)
 	if row == nil {
@@ -111,8 +111,8 @@ func (d *Dialect) AnswersUnnamed(r *Request) bool {
 	return false
 }
 
-// Specific reports whether a request's route is one of those that the package knows,
-// and not any route of an unknown API.
+// Specific reports whether the package knows a request's route, as opposed to a route
+// of an unknown API.
 func (d *Dialect) Specific(r *Request) bool {
 	row := d.routeOf(r)
 	return row != nil && row != &anyRoute && !row.form.free

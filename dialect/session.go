@@ -199,7 +199,7 @@ func (s *Session) update(b *bounder, members []member) error {
 	return s.transcribe(transcription)
 }
 
-// turns records whether the provider responds without a request.
+// turns records whether the provider may respond without a request.
 func (s *Session) turns(detection []byte) {
 	switch {
 	case detection == nil:

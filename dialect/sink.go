@@ -30,7 +30,7 @@ type sink struct {
 	performed int64 // hosted searches
 	fresh     bool  // whether the current message has usage
 	failed    bool
-	cut       bool // whether an error came after the usage, which is not the last then
+	cut       bool // whether an error came after the usage, so that the usage may be incomplete
 	done      bool
 	finished  bool // whether a candidate of Gemini's is finished
 	several   bool // whether there are more of them, each of which finishes by itself

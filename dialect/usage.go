@@ -48,8 +48,8 @@ type Reading struct {
 	// Failed reports whether the body contains an error, whatever the status.
 	Failed bool
 
-	// Done reports whether the answer was complete, and Usage all of it. An error
-	// after the usage leaves open what was used in between.
+	// Done reports whether the answer was complete, and Usage all of it. After an error
+	// that follows the usage, later usage is unknown.
 	Done bool
 }
 

@@ -18,7 +18,7 @@ type Table struct {
 	providers map[string]*provider
 }
 
-// provider is the models of a provider.
+// provider has the models of a provider.
 type provider struct {
 	page     string
 	fallback []string // providers whose models this one offers at the same price
@@ -28,7 +28,7 @@ type provider struct {
 	own      []*model          // the operator's, the last one first
 }
 
-// model is the prices of a model over time.
+// model has the prices of a model over time.
 type model struct {
 	id       string
 	page     string // "" means the provider's

@@ -9,8 +9,8 @@ import (
 
 // Bounds of a lease, and what happens to an idle one.
 const (
-	maxAhead   = 64                     // calls that a grant covers beyond those that wait
-	aheadShare = 100                    // a grant goes ahead by at most the limit divided by this
+	maxAhead   = 64                     // calls that a grant covers beyond those that are waiting
+	aheadShare = 100                    // a grant leases ahead at most the limit divided by this
 	idleAfter  = time.Minute            // an unused lease is returned after this time
 	forgetPast = 2 * time.Minute        // an unused account is forgotten after this time
 	believeFor = 100 * time.Millisecond // how long the count of the latest grant is trusted
@@ -52,8 +52,8 @@ func newAccount(c Counter, w *writer, seq uint64, now time.Time) *account {
 	}
 }
 
-// share returns how much of the remainder may be granted ahead of need. With
-// little left, a crash must lose little.
+// share returns how much of the remainder may be granted ahead of need. When little is
+// left, a crash must lose little.
 func share(ahead, remaining int64) int64 { return min(ahead, remaining/8) }
 
 // sum adds without overflow: amounts come from requests.
@@ -92,8 +92,8 @@ func (a *account) take(units int64, now time.Time) {
 	a.reserve(units)
 }
 
-// low reports whether to ask for more ahead of need. The first grant leaves
-// nothing, and then it is not known yet whether more will be needed.
+// low reports whether to ask for more ahead of need. It is false after the first grant,
+// which leaves nothing: more may never be needed.
 func (a *account) low() bool { return 0 < a.lease && a.lease <= a.ahead/2 }
 
 // slow reports whether a low lease lasts until the next sweep, because it took
@@ -201,8 +201,8 @@ func (a *account) overrun(units int64, now time.Time) {
 	}
 }
 
-// owes reports whether something must be made durable although no call waits for it:
-// an overrun, or what other processes are to be told.
+// owes reports whether something must be made durable although no call waits for it: an
+// overrun, or spending that other processes must see.
 func (a *account) owes() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -210,8 +210,8 @@ func (a *account) owes() bool {
 	return a.lease < 0 || a.tells()
 }
 
-// sweep returns the lease of an idle account, and reports whether the account can
-// be forgotten. An overrun that is still owed is asked for again.
+// sweep returns the lease of an idle account, and reports whether the account can be
+// forgotten. It requests an overrun that is still owed again.
 func (a *account) sweep(now time.Time) (forget bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -10,12 +10,12 @@ import (
 // birthGrace is how far an issuer's clock may be behind the store's.
 const birthGrace = 60 * time.Second
 
-// Admit makes the token known at its first use and charges a call, all or
-// nothing. It takes the cost from the token's own limits, which are
-// [Token.Limits] unless the operator has overridden them, and it takes the other
-// charges, which name their limits. A unit without a limit is not counted for the
-// token. When Admit returns nil, all charges are durable. A known token without
-// charges needs no durable step, nor do charges that a lease covers.
+// Admit records the token at its first use and charges a call, all or nothing. It takes
+// the cost from the token's own limits, which are [Token.Limits] unless the operator
+// has overridden them, and it takes the other charges, which name their limits. A unit
+// without a limit is not counted for the token. When Admit returns nil, all charges are
+// durable. A known token without charges needs no durable step, nor do charges that a
+// lease covers.
 //
 // The result is what was charged: others and the charges on the token's own
 // counters, appended to it. Pass it to [Ledger.Settle].
@@ -35,7 +35,7 @@ func (l *Ledger) Admit(ctx context.Context, t *Token, cost Amounts, others []Cha
 		return nil, unavailable(err)
 	}
 
-	var learned *learning // nil: the token was known so far
+	var learned *learning // nil: the token is known
 	var room [4]claim     // more are rare and allocated
 	for first := true; ; first = false {
 		r, known, err := l.record(t)
@@ -106,9 +106,9 @@ func (l *Ledger) claim(claims []claim, t *Token, charges []Charge) []claim {
 	return claims
 }
 
-// tryTake takes all claims if every lease has enough and no token is to be
-// learned. Otherwise it asks for what is missing and sets what to wait for. first
-// means that the call has not waited yet, so that a failed commit is not its own.
+// tryTake takes all claims if every lease has enough and the token is known. Otherwise
+// it asks for the missing units and sets the channels to wait for. first means that the
+// call has not waited yet, so that a failed commit is not its own.
 func (l *Ledger) tryTake(claims []claim, learn *learning, first bool) (taken bool, err error) {
 	now := l.now()
 	l.lockAll(claims)
@@ -241,7 +241,7 @@ func sortClaims(claims []claim) {
 }
 
 // wait waits for all grants that were asked for, and for the token to be known.
-// Looking again after the first grant would ask twice for the others.
+// Retrying after the first grant would ask twice for the others.
 func (l *Ledger) wait(ctx context.Context, claims []claim, learn *learning) (err error) {
 	for i := 0; i <= len(claims) && err == nil; i++ {
 		var granted <-chan struct{}

@@ -28,12 +28,12 @@ var ErrInUse = errors.New("the store is in use: stop the relays that use it firs
 const copyPage = 700
 
 // Copy copies a whole store to an empty one, from SQLite to PostgreSQL, back, or
-// between two of a kind. No relay may use either. progress, if not nil, is told of
-// rows done, and of how many there are.
+// between two of a kind. No relay may use either. progress, if not nil, is called with
+// the number of rows done and of all rows.
 //
-// A copy that was interrupted is completed by doing it again: what is equal already
-// is only compared. Until then the target cannot be opened. When the copy is
-// complete, use one of the two: each would permit what the other has counted since.
+// Repeat an interrupted copy to complete it: rows that are equal already are only
+// compared. Until then, the target cannot be opened. After a complete copy, use only
+// one of the two: each would permit what the other has counted since.
 func Copy(ctx context.Context, from, to Place, progress func(done, all int64)) (rows int64, err error) {
 	source, err := openSource(ctx, from)
 	if err != nil {
@@ -78,7 +78,7 @@ type openedPlace struct {
 	close  func() error
 }
 
-// openPlace opens a store so that nobody else can.
+// openPlace opens a store exclusively.
 func openPlace(ctx context.Context, p Place) (*openedPlace, error) {
 	switch {
 	case (p.Path == "") == (p.DSN == ""):
@@ -95,8 +95,8 @@ func openPlace(ctx context.Context, p Place) (*openedPlace, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.maxOffline = math.MaxInt64 // nobody follows changes
-	db.timeout = 0                // no call waits, and to sum up the usage of years may take minutes
+	db.maxOffline = math.MaxInt64 // no process follows changes
+	db.timeout = 0                // no call waits, and summing up the usage of years may take minutes
 	if err := cmp.Or(db.start(ctx), db.ready()); err != nil {
 		return nil, errors.Join(err, db.close())
 	}
@@ -132,8 +132,8 @@ func openSource(ctx context.Context, from Place) (*openedPlace, error) {
 	return p, nil
 }
 
-// freeze keeps everybody from writing until p is closed: a relay that has lost its
-// connection for a moment is not seen.
+// freeze keeps every process from writing until p is closed, because a relay that has
+// briefly lost its connection holds no lock.
 func (p *openedPlace) freeze(ctx context.Context) error {
 	if p.writer == nil {
 		return nil // the lock beside the file does
@@ -159,8 +159,8 @@ func (s *tables) unfinished() (bool, error) {
 	return n > 0, err
 }
 
-// begin marks an empty store as the target of a copy. A store that is that already
-// stays it, if the source is of the same birth.
+// begin marks an empty store as the target of a copy. It accepts a target of an earlier
+// copy if the source has the same birth.
 func (p *openedPlace) begin(source *openedPlace) error {
 	var filled int64
 	for _, t := range transfers {
@@ -189,7 +189,7 @@ func (p *openedPlace) begin(source *openedPlace) error {
 	return err
 }
 
-// copying is a copy that is under way.
+// copying is a copy in progress.
 type copying struct {
 	source, target *tables
 	done, all      int64
@@ -240,7 +240,7 @@ func (t transfer) names(n int) string {
 	return strings.Join(all, ", ")
 }
 
-// between is the condition for rows after a key, up to and including another.
+// between returns the condition for rows after a key, up to and including another.
 func (t transfer) between(after, last []any) (condition string, args []any) {
 	condition = "1 = 1"
 	if t.table == "meta" {
@@ -281,7 +281,7 @@ func (t transfer) page(ctx context.Context, from *tables, after []any) (all [][]
 	return all, rows.Err()
 }
 
-// replace puts a page in the place of what is between two keys.
+// replace replaces the rows between two keys with a page.
 func (t transfer) replace(into *tables, after, last []any, page [][]any) error {
 	return into.inTx(func(tx *sql.Tx) error {
 		condition, args := t.between(after, last)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Scope says whose use is counted.
+// Scope is the kind of holder whose usage is counted.
 type Scope string
 
 // The scopes.
@@ -17,7 +17,7 @@ const (
 	ScopeAll     Scope = "all" // only for revocations
 )
 
-// Unit says what is counted.
+// Unit is the unit of a count.
 type Unit string
 
 // The units.
@@ -88,7 +88,7 @@ func (l Limits) override(o Limits) Limits {
 	return l
 }
 
-// Counter names a count: whose use, of what, since when.
+// Counter identifies a count by its holder, its unit and its window.
 type Counter struct {
 	Scope Scope
 	ID    string
@@ -127,7 +127,7 @@ func (c Counter) check() error {
 	return nil
 }
 
-// Charge is an amount on a counter, with the limit in force.
+// Charge adds an amount to a counter, under the limit in force.
 type Charge struct {
 	Counter Counter
 

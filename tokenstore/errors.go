@@ -12,8 +12,8 @@ var (
 	// ErrConflict means that the token's identity belongs to another token.
 	ErrConflict = errors.New("tokenstore: another token with other claims has the same issuer and id")
 
-	// ErrPredates means that a limited token was issued before the store existed,
-	// so that nobody knows what it used.
+	// ErrPredates means that a limited token was issued before the store existed, so
+	// that its earlier usage is unknown.
 	ErrPredates = errors.New("tokenstore: the token was issued before this store existed")
 
 	// ErrRevoked means that the token was revoked.
@@ -30,8 +30,7 @@ var (
 	// used here, or a limit that is not set.
 	ErrUnknown = errors.New("tokenstore: not found")
 
-	// ErrUnavailable means that the store could not do what it was asked. Nothing
-	// was admitted.
+	// ErrUnavailable means that the store failed. Nothing was admitted.
 	ErrUnavailable = errors.New("tokenstore: store unavailable")
 
 	// ErrLocked means that the store is in use.
@@ -43,20 +42,19 @@ var (
 	// ErrOrphanedLog means that a store's file is missing and its log is not.
 	ErrOrphanedLog = errors.New("tokenstore: the store is missing, but its log exists")
 
-	// ErrWorldWritable means that anybody on the machine could change the counts.
+	// ErrWorldWritable means that every user of the machine could change the counts.
 	ErrWorldWritable = errors.New("tokenstore: the store's file is world-writable")
 
-	// ErrFailover means that the PostgreSQL server is not the one that the store was
-	// on, or was restored from a backup. It may lack what was counted last, see
-	// [AcceptFailover].
-	ErrFailover = errors.New("tokenstore: the database failed over to another server or was restored, and may lack what was counted last")
+	// ErrFailover means that the PostgreSQL server is not the one on record, or was
+	// restored from a backup. It may lack the last counts, see [AcceptFailover].
+	ErrFailover = errors.New("tokenstore: the database failed over to another server or was restored, and may lack the last counts")
 
 	// ErrFsyncOff means that the PostgreSQL server forgets commits when it crashes.
 	ErrFsyncOff = errors.New("tokenstore: the PostgreSQL server runs with fsync = off, so a crash would lose counts; set fsync = on")
 
 	// ErrCopying means that the store is being copied, or that a copy into it was
 	// interrupted, see [Copy].
-	ErrCopying = errors.New("tokenstore: the store is being copied, or a copy into it was interrupted; wait for it, or copy again")
+	ErrCopying = errors.New("tokenstore: the store is being copied, or a copy into it was interrupted; wait for the copy, or repeat it")
 
 	errOffline = errors.New("no contact with the database")
 
@@ -77,7 +75,7 @@ func (e *ExhaustedError) Error() string {
 // Unwrap makes every ExhaustedError an [ErrExhausted].
 func (e *ExhaustedError) Unwrap() error { return ErrExhausted }
 
-// unavailable is an [ErrUnavailable] that says why.
+// unavailable returns an [ErrUnavailable] with its cause.
 func unavailable(cause error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, cause)
 }

@@ -79,8 +79,8 @@ func protect(path string) error {
 }
 
 // checkLog refuses a store that is missing or empty while its write-ahead log exists.
-// SQLite would remove the log, and with it what was counted last, in case the file is
-// put back.
+// SQLite would remove the log, and with it the last counts, so that putting the file
+// back would not help.
 func checkLog(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {

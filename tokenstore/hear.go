@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// hear applies what other processes have changed, and returns what matches the
-// tokens that may not be used any more, or nil. Leases of counters whose limit has
-// changed are returned: they were granted under the former limit, and the count that
-// this process knows is not that of all.
+// hear applies the changes of other processes. It returns a function that matches the
+// tokens that must no longer be used, or nil. It returns the leases of counters whose
+// limit has changed: they were granted under the former limit, and this process does
+// not know the count of all processes.
 func (l *Ledger) hear(events []event) (matches func(*Token) bool, err error) {
 	l.writer.flushing.Lock() // no grant of the former limit is published afterwards
 	defer l.writer.flushing.Unlock()
@@ -63,7 +63,7 @@ func (e event) limits(c Counter) bool {
 	return c.Scope == e.scope && c.Unit == e.unit && (e.id == "" || c.ID == e.id)
 }
 
-// tokenChanged makes the next call of a token ask what is in force for it.
+// tokenChanged makes the next call of a token read its record again.
 func (l *Ledger) tokenChanged(i identity) {
 	l.known.forget(i)
 	l.giveUp(func(c Counter) bool {
@@ -82,8 +82,8 @@ func (l *Ledger) reloadLimits() error {
 	return nil
 }
 
-// reload reads everything that memory has of the database. Revocations that are in
-// memory only are kept: it is safer to refuse too much until the next start.
+// reload reads everything that memory caches of the database. It keeps revocations that
+// only memory has, because it is safer to refuse too much until the next start.
 func (l *Ledger) reload() (matches func(*Token) bool, err error) {
 	revoked, err := l.db.revocations()
 	if err != nil {
@@ -117,9 +117,9 @@ func (l *Ledger) giveUp(which func(Counter) bool) {
 	l.empty(which, func(a *account) { a.sendBack(a.lease) })
 }
 
-// discard drops all leases and everything that is to be returned, because the
-// database that granted them is gone. Overruns stay owed. With the database that
-// begin puts in its place, everything is read again.
+// discard drops all leases and all queued returns, because the database that granted
+// them is gone. Overruns stay owed. begin switches to the new database, from which
+// everything is read again.
 func (l *Ledger) discard(begin func()) (matches func(*Token) bool, err error) {
 	l.writer.flushing.Lock()
 	defer l.writer.flushing.Unlock()

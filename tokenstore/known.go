@@ -9,10 +9,10 @@ import (
 // knownSize bounds the memory for known tokens to some tens of megabytes.
 const knownSize = 1 << 17
 
-// known caches what the store holds of the tokens in use, so that a token without
-// charges costs no read and no write. The cache is 2Q: a flood of tokens that are
-// used once does not evict those in daily use. An entry is a copy of a committed
-// row and enters only after the commit.
+// known caches the store's records of the tokens in use, so that a token without
+// charges costs no read and no write. The cache is 2Q: a flood of tokens that are used
+// once does not evict those in daily use. An entry is a copy of a committed row and
+// enters only after the commit.
 type known struct {
 	cache   *lru.TwoQueueCache[identity, record]
 	changes atomic.Int64 // how often entries were invalidated
@@ -70,7 +70,7 @@ func (k *known) find(t *Token) (r record, covered bool, err error) {
 
 func (k *known) add(t *Token, r record) { k.cache.Add(identity{t.Issuer, t.ID}, r) }
 
-// forget invalidates what is cached of a token.
+// forget invalidates the cached record of a token.
 func (k *known) forget(id identity) {
 	k.cache.Remove(id)
 	k.changes.Add(1)

@@ -26,7 +26,7 @@ type Ledger struct {
 	revoked      atomic.Pointer[revocations]
 	limits       atomic.Pointer[LimitSet]
 	longest      atomic.Int64 // longest lifetime of a token in seconds; 0: not known
-	pruned       atomic.Int64 // tokens that expired by then are forgotten; unix seconds
+	pruned       atomic.Int64 // tokens that expired by then are pruned; unix seconds
 	observations observations
 
 	shared  *Shared // nil: the store serves one process
@@ -35,11 +35,11 @@ type Ledger struct {
 	done    chan struct{} // closed by Close
 	running sync.WaitGroup
 
-	down    atomic.Pointer[error] // why nothing is admitted any more; nil: it is
+	down    atomic.Pointer[error] // why nothing is admitted any more; nil: the ledger works
 	commits atomic.Int64          // time of the latest that succeeded, unix nanoseconds; 0: none yet
 	failing atomic.Pointer[error] // why the last commit failed; nil: it succeeded
 
-	onCommit atomic.Pointer[func(time.Duration, error)] // nil: nobody watches
+	onCommit atomic.Pointer[func(time.Duration, error)] // nil: no observer
 	closer   sync.Once
 	closed   error
 }
@@ -94,7 +94,7 @@ type backend interface {
 	claimWarnings(n int, now, until time.Time) ([]Warning, error)
 	settleWarning(w Warning, next time.Time) error
 
-	// For what other processes change.
+	// For changes of other processes.
 	disabled() (map[identity]bool, error)
 	// revokedBefore returns the time of one revocation, or 0 if it is not there.
 	revokedBefore(scope Scope, issuer, id string) (seconds int64, err error)
@@ -107,7 +107,7 @@ type backend interface {
 // errBroken means that the database must not be used again before a restart.
 var errBroken = errors.New("closed until restart")
 
-// openLedger reads what memory must know from the start, and starts the ledger.
+// openLedger reads the state that memory caches, and starts the ledger.
 func openLedger(db backend, now func() time.Time) (_ *Ledger, err error) {
 	defer func() {
 		if err != nil {
@@ -208,8 +208,8 @@ func (l *Ledger) shard(c Counter) *shard {
 	return &l.accounts[maphash.Comparable(l.seed, c)%uint64(len(l.accounts))]
 }
 
-// Used returns how much of a counter is used. What other processes have leased counts
-// as used.
+// Used returns how much of a counter is used. The leases of other processes count as
+// used.
 func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, unavailable(err)
@@ -221,7 +221,7 @@ func (l *Ledger) Used(ctx context.Context, c Counter) (int64, error) {
 		return 0, unavailable(err)
 	}
 
-	l.writer.flushing.Lock() // so that no grant comes between the two numbers
+	l.writer.flushing.Lock() // so that no grant happens between the two reads
 	defer l.writer.flushing.Unlock()
 	a := l.lock(c)
 	defer a.mu.Unlock()
@@ -242,7 +242,7 @@ func (l *Ledger) Close() error {
 		close(l.done)
 		l.running.Wait()
 
-		l.flush() // nobody waits any more, but overruns may be owed
+		l.flush() // no call waits any more, but overruns may be owed
 		for i := range l.accounts {
 			l.sweepShard(&l.accounts[i], l.now().Add(2*forgetPast))
 		}
@@ -254,7 +254,8 @@ func (l *Ledger) Close() error {
 	return l.closed
 }
 
-// LastCommit returns when the ledger last committed; zero means not since it was opened.
+// LastCommit returns the time of the last commit; zero means none since the ledger was
+// opened.
 func (l *Ledger) LastCommit() time.Time {
 	if n := l.commits.Load(); n != 0 {
 		return time.Unix(0, n)

@@ -39,8 +39,8 @@ func (s *LimitSet) with(limit Limit, remove bool) *LimitSet {
 // Limits returns the limits that are set. Do not change the slice.
 func (l *Ledger) Limits() LimitSet { return *l.limits.Load() }
 
-// SetLimit sets a limit and replaces the one with the same key. It acts on the
-// next call.
+// SetLimit sets a limit and replaces the one with the same key. It applies from the
+// next call on.
 func (l *Ledger) SetLimit(ctx context.Context, limit Limit) error {
 	if !slices.Contains(Units[:], limit.Unit) {
 		return fmt.Errorf("unit %q of a limit: must be one of %v", limit.Unit, Units)

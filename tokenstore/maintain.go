@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Summary is what a check of a store finds.
+// Summary is the result of a check of a store.
 type Summary struct {
-	Damage      []string  `json:"damage,omitempty"` // what SQLite found; empty: nothing
+	Damage      []string  `json:"damage,omitempty"` // as SQLite reports it; empty: none
 	Schema      int64     `json:"schema"`
 	Birth       time.Time `json:"birth"`
 	Tokens      int64     `json:"tokens"`
@@ -44,7 +44,7 @@ func Check(ctx context.Context, path string) (s Summary, err error) {
 	return s, nil
 }
 
-// damage returns what SQLite finds wrong with a store.
+// damage returns the damage that SQLite finds in a store.
 func damage(ctx context.Context, db *sql.DB) (found []string, err error) {
 	rows, err := db.QueryContext(ctx, `PRAGMA integrity_check`)
 	if err != nil {
@@ -64,7 +64,7 @@ func damage(ctx context.Context, db *sql.DB) (found []string, err error) {
 	return found, rows.Err()
 }
 
-// Backup copies a store to a new file, as it is at one moment. The relay may keep
+// Backup copies a consistent snapshot of a store to a new file. The relay may keep
 // running.
 func Backup(ctx context.Context, path, to string) (err error) {
 	db, err := openReadOnly(path)
@@ -73,7 +73,7 @@ func Backup(ctx context.Context, path, to string) (err error) {
 	}
 	defer db.Close()
 
-	// SQLite accepts an empty file. Made here, it is unreadable for others.
+	// SQLite accepts an empty file. Creating it here makes it unreadable for others.
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("making backup: %w", err)
@@ -96,7 +96,7 @@ func Backup(ctx context.Context, path, to string) (err error) {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// openReadOnly opens a store beside the relay that may be using it.
+// openReadOnly opens a store that a relay may be using.
 func openReadOnly(path string) (*sql.DB, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
@@ -108,9 +108,8 @@ func openReadOnly(path string) (*sql.DB, error) {
 	return sql.Open("sqlite", fileURL(path, url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}}))
 }
 
-// AcceptIssuedSince makes the store charge limited tokens that were issued since a
-// time before its birth. The operator vouches that what they used elsewhere does not
-// matter.
+// AcceptIssuedSince makes the store charge limited tokens that were issued since a time
+// before its birth. The operator vouches that their earlier usage does not matter.
 func (l *Ledger) AcceptIssuedSince(ctx context.Context, t time.Time) error {
 	if birth := l.Birth(); t.After(birth) {
 		return fmt.Errorf("time %s: the store already accepts tokens issued since %s", t.UTC().Format(time.RFC3339), birth.UTC().Format(time.RFC3339))

@@ -13,7 +13,7 @@ import (
 //go:embed migrations/*/*.sql
 var migrationFiles embed.FS
 
-// migrations returns what brings the tables of a database up to date.
+// migrations returns the migrations of a database.
 func migrations(db *sql.DB, dialect goose.Dialect) (*goose.Provider, error) {
 	dir := map[goose.Dialect]string{goose.DialectSQLite3: "migrations/sqlite", goose.DialectPostgres: "migrations/postgres"}[dialect]
 	files, err := fs.Sub(migrationFiles, dir)

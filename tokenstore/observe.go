@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// OnCommit has f called after each commit, with how long it took. f must return
-// soon, because grants wait for it. Call OnCommit at most once.
+// OnCommit sets a function that is called after each commit, with its duration. f must
+// return soon, because grants wait for it. Call OnCommit at most once.
 func (l *Ledger) OnCommit(f func(took time.Duration, err error)) { l.onCommit.Store(&f) }
 
-// timed commits a batch, and tells how long that took.
+// timed commits a batch, and reports the duration.
 func (l *Ledger) timed(b *batch) error {
 	f := l.onCommit.Load()
 	if f == nil {
@@ -34,7 +34,7 @@ type Leases struct {
 // Leases returns the leases in hand by unit. It looks at all counters in use.
 func (l *Ledger) Leases() map[Unit]Leases {
 	all := make(map[Unit]Leases, len(Units))
-	var accounts []*account // of one shard; calls find their accounts meanwhile
+	var accounts []*account // of one shard at a time, so that calls can find their accounts meanwhile
 	for i := range l.accounts {
 		s := &l.accounts[i]
 		accounts = accounts[:0]
@@ -69,8 +69,8 @@ func (l *Ledger) Size() (bytes int64, err error) {
 	return bytes, nil
 }
 
-// size implements [backend]. It asks the file system: SQLite has one connection, for
-// which calls would wait.
+// size implements [backend]. It asks the file system, because a query would block the
+// calls that wait for SQLite's one connection.
 func (s *sqliteDB) size() (bytes int64, err error) {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		info, err := os.Stat(s.path + suffix)
@@ -92,7 +92,7 @@ const measureTables = `
 		('meta', 'tokens', 'counters', 'revocations', 'limits', 'usage', 'state', 'changes', 'rates', 'slots', 'goose_db_version',
 		'warnings', 'usage_days', 'heartbeats')`
 
-// sizeTimeout bounds how long the size may take: whoever asks for it, asks often.
+// sizeTimeout bounds a query for the size. Metrics repeat it at each scrape.
 const sizeTimeout = time.Second
 
 // size implements [backend].

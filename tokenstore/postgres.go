@@ -17,7 +17,7 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// PostgresConfig says how to open a store on PostgreSQL.
+// PostgresConfig configures a store on PostgreSQL.
 type PostgresConfig struct {
 	// DSN is a connection string of libpq: a URL or "host=… user=… dbname=…". The
 	// store uses the first schema of its search_path.
@@ -27,9 +27,9 @@ type PostgresConfig struct {
 	// database. It also bounds how late a revocation takes effect. Default: 5s.
 	MaxOffline time.Duration
 
-	// Changed, if not nil, is called after tokens were revoked or disabled, here or
-	// by another process. matches reports whether a token is one of them. Changed must
-	// return soon: meanwhile this process hears of no other change.
+	// Changed, if not nil, is called after tokens were revoked or disabled, here or by
+	// another process. matches reports whether a token is one of them. Changed must
+	// return soon, because this process applies no other change meanwhile.
 	Changed func(matches func(*Token) bool)
 }
 
@@ -38,7 +38,7 @@ const (
 	minOffline     = time.Second
 	commitTimeout  = 5 * time.Second  // of a commit of the writer; calls wait for it
 	changeTimeout  = 20 * time.Second // of any other operation
-	connections    = 4                // beside those of the writer and the follower
+	connections    = 4                // besides those of the writer and the follower
 )
 
 // Advisory locks. Their second number is a hash of the schema.
@@ -50,13 +50,12 @@ const (
 // postgresDB is a database that several processes share.
 //
 // Why limits hold. Each process leases from the same counters, so the durable count
-// includes the leases of all. A grant locks its rows and is sized by the durable
-// count, and it is published after its commit, which synchronous_commit makes
-// durable. Hence for each counter the sum of what all processes served ≤ durable ≤
-// the limit in force when the last unit was granted. When a limit is lowered, each
-// process returns its leases as soon as it hears of it: within a second, or within
-// MaxOffline while it has no contact. What it serves until then was granted under the
-// former limit.
+// includes the leases of all. A grant locks its rows and is sized by the durable count,
+// and it is published after its commit, which synchronous_commit makes durable. Hence
+// for each counter the sum of what all processes served ≤ durable ≤ the limit in force
+// when the last unit was granted. When a limit is lowered, each process returns its
+// leases as soon as it hears of it: within a second, or within MaxOffline while it has
+// no contact. The calls that it serves until then were granted under the former limit.
 //
 // Nothing is sent twice. database/sql retries an operation only if the driver
 // reports that nothing was sent, and never a statement within a transaction; pgx
@@ -72,11 +71,11 @@ type postgresDB struct {
 	opened  time.Time
 	contact atomic.Int64 // start of the latest successful poll, since opened
 	trouble atomic.Pointer[error]
-	moved   atomic.Bool // the server is not the one that the store was on
+	moved   atomic.Bool // the server is not the one on record
 	seen    int64       // number of the latest change that was applied; of the follower
 
 	mu     sync.Mutex
-	server server // the one that the leases are from
+	server server // the server that granted the leases
 }
 
 // OpenPostgres opens the store in a PostgreSQL database and makes its tables if they
@@ -156,7 +155,7 @@ func (p *postgresDB) pool(size int) *sql.DB {
 	return db
 }
 
-// start makes the tables and reads what is needed before the first call.
+// start makes the tables and reads the state that the first call needs.
 func (p *postgresDB) start(ctx context.Context) error {
 	if err := p.migrate(ctx); err != nil {
 		return err
@@ -214,8 +213,8 @@ func (p *postgresDB) recognize(ctx context.Context) error {
 	})
 }
 
-// inOneTx makes changes in one transaction. Without contact it fails at once: grants
-// would wait meanwhile, and so would a shutdown.
+// inOneTx makes changes in one transaction. Without contact, it fails at once, because
+// grants and a shutdown would wait for it.
 func (p *postgresDB) inOneTx(changes func(*sql.Tx) error) error {
 	if err := p.ready(); errors.Is(err, errOffline) {
 		return err
@@ -255,8 +254,7 @@ func bindPostgres(query string) string {
 	return b.String()
 }
 
-// met records contact with the database: everything that had changed by begin is
-// known here.
+// met records contact with the database: this process knows every change before begin.
 func (p *postgresDB) met(begin time.Time) {
 	p.contact.Store(int64(begin.Sub(p.opened)))
 	p.trouble.Store(nil)

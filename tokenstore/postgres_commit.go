@@ -62,8 +62,8 @@ func (p *postgresDB) commit(b *batch) error {
 // try implements [backend].
 func (p *postgresDB) try() error { return p.commit(new(batch)) }
 
-// onWriter calls do with the writer's connection, if that goes to the server that the
-// leases are from. A connection on which something failed is closed, and whatever
+// onWriter calls do with the writer's connection, if it goes to the server that granted
+// the leases. A connection on which something failed is closed, and whatever
 // transaction it was in ends with it.
 func (p *postgresDB) onWriter(do func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
@@ -88,8 +88,8 @@ func (p *postgresDB) onWriter(do func(context.Context, *pgx.Conn) error) error {
 	return failed
 }
 
-// checkServer refuses a connection to another server than the one that the leases are
-// from. A return there could subtract units that its counters never had.
+// checkServer refuses a connection to a server that did not grant the leases. A return
+// there could subtract units that its counters never had.
 func (p *postgresDB) checkServer(conn *pgx.Conn) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,10 +101,10 @@ func (p *postgresDB) checkServer(conn *pgx.Conn) error {
 	return nil
 }
 
-// count is what the row of a counter has.
+// count is the contents of a counter's row.
 type count struct {
 	used    int64
-	unspent int64 // of it, leased or reserved by some process
+	unspent int64 // the part of used that some process has leased or reserved
 }
 
 // key is a counter as the tables have it.
@@ -142,7 +142,7 @@ func (b *batch) keys() (all, granted []key) {
 }
 
 // lockRows begins the transaction, makes tokens known, and locks the counters. It
-// returns what is durable on each that exists.
+// returns the durable counts of those that exist.
 func (p *postgresDB) lockRows(ctx context.Context, conn *pgx.Conn, b *batch) (map[key]count, error) {
 	all, granted := b.keys()
 	counts := make(map[key]count, len(all))
@@ -167,7 +167,7 @@ func (p *postgresDB) lockRows(ctx context.Context, conn *pgx.Conn, b *batch) (ma
 	return counts, conn.SendBatch(ctx, out).Close()
 }
 
-// queueTokens queues what makes tokens known, in the order of their keys.
+// queueTokens queues the statements that make tokens known, in the order of their keys.
 func (p *postgresDB) queueTokens(out *pgx.Batch, b *batch) {
 	tokens := slices.SortedStableFunc(slices.Values(b.tokens), func(a, b *knowing) int {
 		return cmp.Or(cmp.Compare(a.token.Issuer, b.token.Issuer), cmp.Compare(a.token.ID, b.token.ID))
@@ -190,8 +190,8 @@ func (p *postgresDB) queueTokens(out *pgx.Batch, b *batch) {
 	}
 }
 
-// decide applies returns and sizes grants by what is durable. It returns the counters
-// that change.
+// decide applies returns and sizes grants by the durable counts. It returns the
+// counters that change.
 func (b *batch) decide(counts map[key]count) map[key]count {
 	changed := make(map[key]count)
 	b.applyOverrides()

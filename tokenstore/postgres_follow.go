@@ -9,15 +9,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// How a process hears of changes. NOTIFY wakes it at once. It also looks by itself,
-// because a notification may be lost: a pooler does not pass it on, and a broken
-// connection may not show for a while. One change has one number, and numbers are
-// in the order of commits, because each is taken under the lock of one row. So a
-// process that knows the latest number it has seen misses nothing.
+// How a process learns of changes. NOTIFY wakes it at once. It also polls, because a
+// notification may be lost: a pooler does not pass it on, and a broken connection may
+// go unnoticed for a while. Each change has a number, and numbers are in the order of
+// commits, because each is taken under the lock of one row. So a process that remembers
+// the latest number it has seen misses nothing.
 const (
 	channel       = "relayapi_changes"
 	pollEvery     = 400 * time.Millisecond
-	followTimeout = 2 * time.Second // of connecting, and of one poll
+	followTimeout = 2 * time.Second // for connecting, and for one poll
 	retryEvery    = 200 * time.Millisecond
 	keptChanges   = 10_000 // a process that lags further behind reads everything again
 )
@@ -40,8 +40,8 @@ func announce(tx *sql.Tx, e event) error {
 	return err
 }
 
-// follow applies changes to the ledger until it is closed, at first with a connection
-// that listens already.
+// follow applies changes to the ledger until the ledger is closed. It begins with a
+// connection that is already listening.
 func (p *postgresDB) follow(l *Ledger, conn *pgx.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -130,7 +130,7 @@ func use(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// poll applies what has changed.
+// poll applies new changes.
 func (p *postgresDB) poll(ctx context.Context, conn *pgx.Conn, l *Ledger) error {
 	ctx, cancel := context.WithTimeout(ctx, followTimeout)
 	defer cancel()
@@ -143,7 +143,7 @@ func (p *postgresDB) poll(ctx context.Context, conn *pgx.Conn, l *Ledger) error 
 	p.mu.Unlock()
 
 	switch current := serverOf(conn); {
-	case current != recorded: // a failover that nobody has accepted
+	case current != recorded: // a failover that no operator has accepted
 		p.moved.Store(true)
 		return nil
 	case current != leasedFrom || p.moved.Load():
@@ -183,8 +183,8 @@ func readEvents(ctx context.Context, conn *pgx.Conn, after, through int64) (even
 	return events, int64(len(events)) == through-after, err
 }
 
-// adopt goes on with a server that an operator has accepted after a failover. The
-// leases are dropped and not returned, because the server may not know of them.
+// adopt switches to a server that an operator has accepted after a failover. The leases
+// are dropped and not returned, because the server may not know of them.
 func (p *postgresDB) adopt(current server, latest int64, l *Ledger) error {
 	matches, err := l.discard(func() {
 		p.mu.Lock()

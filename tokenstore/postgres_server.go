@@ -13,17 +13,17 @@ import (
 // is restored.
 //
 // A failover may have lost grants. Unless replication is synchronous, a commit is
-// reported before the standby has it. Units that were granted in the last moments are
-// then served, and not counted on the new server, so a limit could be passed without
-// anybody noticing. The same holds for a restored backup. Therefore nothing is granted
-// on another server than the one on record until an operator accepts it.
+// reported before the standby has it. Units granted in the last moments are then served
+// but not counted on the new server, so a limit could be exceeded unnoticed. The same
+// holds for a restored backup. Therefore a server that is not the one on record grants
+// nothing until an operator accepts it.
 //
 // The former primary must be fenced: a relay that still reaches it cannot know that
 // there is another one.
 type server struct{ system, timeline int64 }
 
-// serverKey is where a connection keeps the server that it goes to. This cannot
-// change while it lives, because a connection to a standby is refused.
+// serverKey is the key under which a connection keeps its server. The server cannot
+// change while the connection lives, because connections to a standby are refused.
 const serverKey = "relayapi server"
 
 func serverOf(conn *pgx.Conn) server {
@@ -65,10 +65,10 @@ func readState(ctx context.Context, conn *pgx.Conn) (recorded server, change int
 	return recorded, change, nil
 }
 
-// AcceptFailover puts the store's present server on record, so that the relays that
-// use it admit calls again. Who accepts says that it does not matter what the former
-// server counted last: calls of its last moments may be admitted again, and
-// revocations and limits that were set then may be gone.
+// AcceptFailover puts the store's present server on record, so that the relays that use
+// it admit calls again. The operator thereby accepts the loss of the former server's
+// last changes: calls of its last moments may be admitted again, and revocations and
+// limits of those moments may be lost.
 func AcceptFailover(ctx context.Context, dsn string) (err error) {
 	defer func() {
 		if err != nil {

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// When tokens are pruned, and how long other things are kept.
+// Intervals of pruning, and how long other data is kept.
 const (
 	pruneEvery   = time.Hour
 	pruneGrace   = 24 * time.Hour // a clock may be wrong by this much
 	clockJump    = time.Hour      // a clock that moves this far between two looks has jumped
-	pruneSuspend = 24 * time.Hour // after a jump: whoever set the clock may set it again
+	pruneSuspend = 24 * time.Hour // after a jump, because the clock may be set back again
 
 	// Counters of a window are kept for two months after it began. After the same
 	// time, usage by day is merged over the tokens of a subject.
@@ -23,7 +23,8 @@ const (
 	revocationGrace = 365 * 24 * time.Hour
 )
 
-// LongestTTL sets how long tokens live at most. The longest of several calls counts.
+// LongestTTL sets the longest lifetime of tokens. The longest value of several calls
+// wins.
 func (l *Ledger) LongestTTL(d time.Duration) {
 	for seconds := int64(d / time.Second); ; {
 		if have := l.longest.Load(); have >= seconds || l.longest.CompareAndSwap(have, seconds) {
@@ -32,11 +33,11 @@ func (l *Ledger) LongestTTL(d time.Duration) {
 	}
 }
 
-// Prune removes tokens that expired before a time, with their counters, and
-// counters of windows that began two months before it, each with its warnings. If the clock is turned back
-// afterwards, these tokens are refused, because what they used is forgotten. A
-// refresh of a token that is still valid counts anew. Revocations are kept. Usage by
-// day is kept, but after two months no longer by token.
+// Prune removes tokens that expired before a time, with their counters, and counters of
+// windows that began two months before it, each with its warnings. If the clock is
+// turned back afterwards, these tokens are refused, because their usage was removed. A
+// refresh of such a token that is still valid counts from zero. Revocations are kept.
+// Usage by day is kept, but after two months no longer by token.
 func (l *Ledger) Prune(ctx context.Context, before time.Time) (removed int64, err error) {
 	err = l.change(ctx, func() error {
 		if removed, err = l.db.prune(before); err != nil {
@@ -49,13 +50,13 @@ func (l *Ledger) Prune(ctx context.Context, before time.Time) (removed int64, er
 	return removed, err
 }
 
-// pruneThrough removes what no token can need that is valid after a time. What a
-// token used counts for its refreshes, and a refresh that was minted as the token
-// expired lives as long as any token may. The same holds for revocations.
+// pruneThrough removes the records that no token valid after a time can need. A token's
+// usage counts for its refreshes, and a refresh that was minted as the token expired
+// lives as long as any token may. The same holds for revocations.
 func (l *Ledger) pruneThrough(ctx context.Context, t time.Time) error {
 	longest := time.Duration(l.longest.Load()) * time.Second
 	if longest == 0 {
-		return nil // nobody has said how long tokens live
+		return nil // the longest lifetime is unknown
 	}
 
 	_, err := l.Prune(ctx, t.Add(-longest))
@@ -71,7 +72,7 @@ func (l *Ledger) pruneRevocations(ctx context.Context, before time.Time) error {
 		}
 		left, err := l.db.revocations()
 		if err != nil {
-			return fmt.Errorf("reading revocations: %w", err) // memory has more of them, which are still true
+			return fmt.Errorf("reading revocations: %w", err) // memory keeps the pruned ones too, which is harmless
 		}
 		l.revoked.Store(new(revocations).with(left...))
 		return nil
@@ -79,7 +80,7 @@ func (l *Ledger) pruneRevocations(ctx context.Context, before time.Time) error {
 }
 
 // pruner decides when to prune. It is careful, because a clock that is wrong for a
-// minute would make it forget what tokens used.
+// minute would make it remove usage that still counts.
 type pruner struct {
 	last time.Time // when it last looked
 	next time.Time

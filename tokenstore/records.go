@@ -27,8 +27,8 @@ type Record struct {
 	TokensLimit  *int64 `json:"tokens_limit,omitempty"`
 	NanoUSDLimit *int64 `json:"nanousd_limit,omitempty"`
 
-	// ClaimedCalls is the limit in the claims; 0 means none. nil means that the
-	// token was last made known by a version that did not keep it.
+	// ClaimedCalls is the limit in the claims; 0 means none. nil means that only an
+	// older version, which did not record it, has seen the token.
 	ClaimedCalls *int64 `json:"claimed_calls,omitempty"`
 	// ClaimedTokens and ClaimedNanoUSD are likewise; 0 means none.
 	ClaimedTokens  int64 `json:"claimed_tokens,omitzero"`
@@ -102,7 +102,7 @@ type Filter struct {
 	Limit    int    // records per page, at most 1000; 0 means 100
 }
 
-// Page is a part of a list. Next is the cursor of the next page; empty means that
+// Page is one page of a list. Next is the cursor of the next page; empty means that
 // there is none.
 type Page struct {
 	Records []Record `json:"tokens"`
@@ -143,12 +143,12 @@ func (l *Ledger) Tokens(ctx context.Context, f Filter) (Page, error) {
 // are revoked are found in 0.4 s ([BenchmarkTokens]); reading all records took 12 s.
 const (
 	chunk     = 2000
-	mostLooks = 200_000 // at what a status depends on
+	mostLooks = 200_000 // at the data that a status depends on
 	mostReads = maxPage // of whole records
 )
 
-// tokensByStatus lists tokens of one status. It reads the records only of those that may
-// have it, because they can be few of many.
+// tokensByStatus lists tokens of one status. It reads only the records that may have
+// the status, because they can be few of many.
 func (l *Ledger) tokensByStatus(ctx context.Context, f Filter) (page Page, err error) {
 	for looks, reads := 0, 0; ; {
 		if err := ctx.Err(); err != nil {
@@ -201,7 +201,7 @@ func (l *Ledger) read(page *Page, f Filter) (full bool, err error) {
 	return l.fill(page, records, f)
 }
 
-// standing is what the database knows of a token's status.
+// standing is the data in the database that a token's status depends on.
 type standing struct {
 	Token
 	disabled bool
@@ -264,7 +264,7 @@ func (l *Ledger) Token(ctx context.Context, issuer, id string) (Record, error) {
 	return r, nil
 }
 
-// complete fills in what the database does not know: the leases and the status.
+// complete adds what only memory knows: the leases and the status.
 func (l *Ledger) complete(r *Record) {
 	for u, counted := range map[Unit]*int64{UnitCalls: &r.CallsCounted, UnitTokens: &r.TokensCounted, UnitNanoUSD: &r.NanoUSDCounted} {
 		*counted = max(0, *counted-l.leased(tokenCounter(r.Issuer, r.ID, u))) // the lease may be of a later grant
@@ -274,7 +274,7 @@ func (l *Ledger) complete(r *Record) {
 	r.Status = l.status(t, r.Status == Disabled)
 }
 
-// Change is what an operator changes of a token.
+// Change is an operator's change of a token.
 type Change struct {
 	Disabled *bool   // nil leaves it
 	Label    *string // nil leaves it
@@ -297,7 +297,7 @@ func (c *Change) check() error {
 	return nil
 }
 
-// Update changes a token. It acts on the next request.
+// Update changes a token. The change applies from the next request on.
 func (l *Ledger) Update(ctx context.Context, issuer, id string, c Change) (Record, error) {
 	if err := c.check(); err != nil {
 		return Record{}, err

@@ -48,7 +48,8 @@ func (r *revocations) match(t *Token) bool {
 		len(r.issuers) > 0 && t.IssuedAt.Before(r.issuers[t.Issuer])
 }
 
-// with returns r and more. The later of two revocations for the same wins.
+// with returns r and more. Of two revocations with the same scope and id, the later one
+// wins.
 func (r *revocations) with(more ...Revocation) *revocations {
 	n := &revocations{
 		tokens: make(map[identity]time.Time), subjects: make(map[identity]time.Time),
@@ -81,8 +82,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Revoke revokes tokens. When it returns nil, that is durable, and no matching
-// token is admitted any more.
+// Revoke revokes tokens. When it returns nil, the revocation is durable, and no
+// matching token is admitted any more.
 func (l *Ledger) Revoke(ctx context.Context, r Revocation) error {
 	return l.change(ctx, func() error {
 		if err := l.db.revoke(r, l.now()); err != nil {

@@ -1,15 +1,15 @@
 package tokenstore
 
-// Settle settles what [Ledger.Admit] charged with what the call used. It refunds
-// what was reserved and not used. It charges what was used beyond the reservation:
-// such an overrun may pass the limit, because the provider bills it all the same.
-// The zero Amounts refund the whole call.
+// Settle corrects the charges of [Ledger.Admit] to the call's actual usage. It refunds
+// units that were reserved and not used. It charges an overrun, the usage beyond the
+// reservation, even past the limit, because the provider bills it all the same. The
+// zero Amounts refund the whole call.
 //
-// Call Settle at most once for each charge, because a second refund would grant
-// units twice. Call it for every charge on a budget, because what is not settled counts as
-// reserved and not as spent, see [Warning]. Refunded units return to the lease, and from there to the database
-// when the lease is idle. If the limit was lowered since, they go to the database,
-// because they may be more than the lower limit permits.
+// Call Settle at most once for each charge, because a second refund would grant units
+// twice. Call it for every charge on a budget: until then, the charge counts as
+// reserved and not as spent, see [Warning]. Refunded units return to the lease, and
+// from there to the database when the lease is idle. If the limit was lowered since,
+// they go to the database, because they may be more than the lower limit permits.
 func (l *Ledger) Settle(charges []Charge, used Amounts) error {
 	if err := used.check(); err != nil {
 		return unavailable(err)

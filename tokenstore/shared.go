@@ -12,8 +12,8 @@ import (
 )
 
 // Shared counts what the processes of a store share besides its counters: rates, and
-// calls that are under way. It keeps no history: a crash of the database forgets
-// both, and so does a failover. It also keeps heartbeats, which a crash does not forget.
+// calls under way. A crash or a failover of the database loses both. It also keeps
+// heartbeats, which survive a crash.
 //
 // Its methods fail while there is no contact with the database. Limit each process by
 // itself then; that lasts for MaxOffline at most.
@@ -26,8 +26,8 @@ type Shared struct {
 	dirty chan *slotLease
 }
 
-// Shared returns what the processes of a store share, or nil if the store serves a
-// single process, which counts by itself.
+// Shared returns the shared counts of a store's processes, or nil if the store serves a
+// single process.
 func (l *Ledger) Shared() *Shared { return l.shared }
 
 func newShared(db *postgresDB) *Shared {
@@ -75,9 +75,9 @@ func (k *keyed[T]) each(do func(*T) (remove bool)) {
 	}
 }
 
-// onKey runs a query for one key, alone among all processes, and reads its one row.
-// It takes one round trip. The commit does not wait for the disk: who crashes forgets
-// these counts anyway.
+// onKey runs a query for one key, alone among all processes, and reads its one row. It
+// takes one round trip. The commit does not wait for the disk, because a crash may lose
+// these counts.
 func (s *Shared) onKey(ctx context.Context, key string, into []any, query string, args ...any) error {
 	if err := s.db.ready(); err != nil {
 		return unavailable(err)
@@ -129,8 +129,8 @@ func (s *Shared) run(done <-chan struct{}) {
 	}
 }
 
-// pushAll stores what the database does not know yet. If that fails, the rest waits
-// for the next time.
+// pushAll stores changes that the database does not have yet. If that fails, the rest
+// waits for the next time.
 func (s *Shared) pushAll(done <-chan struct{}) {
 	var failed error
 	s.slots.each(func(l *slotLease) (gone bool) {
@@ -146,8 +146,8 @@ func (s *Shared) pushAll(done <-chan struct{}) {
 	})
 }
 
-// clean removes rows that nobody asks for any more. Rows that others are about to
-// change are left for the next time.
+// clean removes rows that are no longer needed. It leaves rows that others are changing
+// for the next time.
 func (s *Shared) clean() {
 	ctx, cancel := context.WithTimeout(context.Background(), sharedTimeout)
 	defer cancel()

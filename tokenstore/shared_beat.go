@@ -7,19 +7,19 @@ import (
 )
 
 const (
-	claimFor  = 2 * time.Second // a process that took a silent token has so long to revoke it
-	keptBeats = 48 * time.Hour  // after its end, a row is of no use to anybody
+	claimFor  = 2 * time.Second // how long a process that took a silent token has to revoke it
+	keptBeats = 48 * time.Hour  // how long a row is kept after its time has ended
 )
 
-// serverNow is the server's clock in milliseconds, so that the clocks of the processes do
-// not matter.
+// serverNow is the server's clock in milliseconds. It makes the clocks of the processes
+// irrelevant.
 const serverNow = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
 
 // Silent is a token whose heartbeats have stopped.
 type Silent struct{ Issuer, ID string }
 
-// Beat gives a token time until its next heartbeat, whichever process gets that. It
-// reports false if some process has found the time over before this one.
+// Beat extends the time of a token until its next heartbeat, whichever process receives
+// that. It reports false if some process has already found the time over.
 func (s *Shared) Beat(ctx context.Context, issuer, id string, ttl time.Duration) (alive bool, err error) {
 	err = s.beats(ctx, func(ctx context.Context) error {
 		result, err := s.db.db.ExecContext(ctx, `
@@ -42,7 +42,8 @@ func (s *Shared) Reachable(ctx context.Context) error {
 }
 
 // TakeSilent returns tokens whose time is over. Each is returned to one process, which
-// calls [Shared.Silenced] when it has revoked it; if it does not soon, another gets it.
+// must call [Shared.Silenced] once it has revoked the token. Otherwise another process
+// soon gets it.
 func (s *Shared) TakeSilent(ctx context.Context) (all []Silent, err error) {
 	err = s.beats(ctx, func(ctx context.Context) error {
 		rows, err := s.db.db.QueryContext(ctx, `
@@ -66,8 +67,8 @@ func (s *Shared) TakeSilent(ctx context.Context) (all []Silent, err error) {
 	return all, err
 }
 
-// Silenced notes that a token is revoked, so that a later heartbeat does not bring it
-// back.
+// Silenced records that a token is revoked, so that a later heartbeat does not revive
+// it.
 func (s *Shared) Silenced(ctx context.Context, issuer, id string) error {
 	return s.beats(ctx, func(ctx context.Context) error {
 		_, err := s.db.db.ExecContext(ctx, `UPDATE heartbeats SET revoked = TRUE WHERE issuer = $1 AND id = $2`, issuer, id)
@@ -83,7 +84,7 @@ func (s *Shared) ForgetBeats(ctx context.Context, issuer, id string) error {
 	})
 }
 
-// beats runs a statement about heartbeats, in time.
+// beats runs a statement about heartbeats, with a timeout.
 func (s *Shared) beats(ctx context.Context, run func(context.Context) error) error {
 	if err := s.db.ready(); err != nil {
 		return unavailable(err)

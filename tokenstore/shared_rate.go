@@ -12,7 +12,7 @@ const (
 	rateShare    = 20          // a lease is at most the limit divided by this
 )
 
-// rateLease is what this process may take of a key's rate without asking.
+// rateLease is the part of a key's rate that this process may use without asking.
 type rateLease struct {
 	mu      sync.Mutex
 	left    int64
@@ -22,20 +22,20 @@ type rateLease struct {
 	refused time.Time // latest is a refusal that is believed until then
 }
 
-// Rate is how a key stands after [Shared.TakeRate].
+// Rate is the state of a key after [Shared.TakeRate].
 type Rate struct {
 	Taken bool
 	Used  int64         // events of the last minute, in all processes
-	Reset time.Duration // until the oldest of them does not count any more
+	Reset time.Duration // until the oldest of them no longer counts
 }
 
 // TakeRate counts one event of a key, unless all processes together have reached a
 // limit per minute.
 //
-// The count is approximate in two ways. A process leases events ahead for a second:
-// up to 64, and a twentieth of the limit. Those that it does not use count all the
-// same, so busy keys may get that much less. And an event counts from when it was
-// leased, up to two seconds before it was taken: the limit holds for any 58 seconds.
+// The count is approximate in two ways. A process leases events ahead for a second: up
+// to 64, and a twentieth of the limit. Unused ones count too, so busy keys may get that
+// much less. And an event counts from when it was leased, up to two seconds before it
+// was taken: the limit holds for any 58 seconds.
 func (s *Shared) TakeRate(ctx context.Context, key string, limit int64) (Rate, error) {
 	l := s.rates.get(key, func() *rateLease { return new(rateLease) })
 	l.mu.Lock() // calls of one key that need a lease share it
@@ -51,7 +51,7 @@ func (s *Shared) TakeRate(ctx context.Context, key string, limit int64) (Rate, e
 	}
 
 	if now.After(l.until.Add(rateLeaseFor)) {
-		l.ahead = 0 // seldom used
+		l.ahead = 0 // the key is rarely used
 	}
 	var granted, used, reset int64
 	err := s.onKey(ctx, key, []any{&granted, &used, &reset}, takeRate, key, limit, 1+l.ahead)
@@ -75,8 +75,8 @@ func (l *rateLease) forget() bool {
 	return time.Since(l.until) > rateWindow*time.Second
 }
 
-// takeRate adds to the present second what the last minute leaves. It goes by the
-// server's clock, so that those of the processes do not matter.
+// takeRate adds events to the present second, as far as the last minute leaves room. It
+// uses the server's clock, so that the clocks of the processes do not matter.
 const takeRate = `
 	WITH clock AS (SELECT floor(extract(epoch FROM clock_timestamp()))::bigint AS now),
 	gone AS (DELETE FROM rates USING clock WHERE key = $1 AND second <= now - 60),

@@ -48,7 +48,7 @@ func (s *Shared) TakeSlot(ctx context.Context, key string, limit int64) (*Slot, 
 
 	l.limit, l.used = limit, time.Now()
 	if l.used.Sub(l.stored) > slotsExpire {
-		l.held = 0 // others may have them
+		l.held = 0 // they have expired, and others may have taken them
 	}
 	if l.inUse < min(l.held, limit) {
 		l.inUse++
@@ -91,18 +91,18 @@ func (slot *Slot) Release() {
 		select {
 		case slot.shared.dirty <- l:
 			l.queued = true
-		default: // it is stored within a second
+		default: // run stores it within a second
 		}
 	})
 }
 
-// store asks for so many slots and sets how many are held. Those that are given up
-// leave memory first. The caller holds the lock.
+// store asks for a number of slots and sets how many are held. Slots to give up leave
+// memory first. The caller holds the lock.
 func (l *slotLease) store(ctx context.Context, s *Shared, want int64) error {
 	l.held = min(l.held, want)
 	begin := time.Now()
 	var held int64
-	// What is in use is kept, even if others took it when it had expired.
+	// Slots in use are kept, even if others took them after they had expired.
 	err := s.onKey(ctx, l.key, []any{&held}, storeSlots, l.key, s.node, want, l.limit, l.inUse, int64(slotsExpire/time.Second))
 	if l.failed = err != nil; l.failed {
 		return err
@@ -111,7 +111,7 @@ func (l *slotLease) store(ctx context.Context, s *Shared, want int64) error {
 	return nil
 }
 
-// push stores how many slots are held, if that has changed or was long ago. gone
+// push stores the number of held slots if it has changed or was stored long ago. gone
 // means that the key can be forgotten.
 func (l *slotLease) push(s *Shared) (gone bool, err error) {
 	l.mu.Lock()
@@ -123,14 +123,14 @@ func (l *slotLease) push(s *Shared) (gone bool, err error) {
 	}
 	l.queued = false
 	if want < l.held || l.failed || l.held > 0 && time.Since(l.stored) > slotsRenew {
-		err = l.store(context.Background(), s, want) // if it fails it is tried again in a second
+		err = l.store(context.Background(), s, want) // a failure is retried in a second
 	}
 	l.gone = l.held+l.inUse == 0 && !l.failed && time.Since(l.used) > slotsExpire
 	return l.gone, err
 }
 
-// storeSlots sets how many slots a process holds: as many as it wants, if the others
-// leave them.
+// storeSlots sets how many slots a process holds: at most as many as it wants, and as
+// the others leave.
 const storeSlots = `
 	WITH clock AS (SELECT floor(extract(epoch FROM clock_timestamp()))::bigint AS now),
 	others AS (SELECT coalesce(sum(held), 0)::bigint AS held FROM slots, clock WHERE key = $1 AND node <> $2 AND expires > now),

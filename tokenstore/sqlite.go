@@ -23,8 +23,8 @@ type sqliteDB struct {
 	stmts statements
 	lock  *flock.Flock
 	path  string
-	file  os.FileInfo // what path was when it was opened
-	log   os.FileInfo // and its write-ahead log
+	file  os.FileInfo // the file at path when the store was opened
+	log   os.FileInfo // its write-ahead log
 }
 
 // OpenSQLite opens the store at path. It makes the file, its directory and its tables
@@ -73,17 +73,17 @@ func openDB(ctx context.Context, path string, now func() time.Time) (_ *sqliteDB
 	return s, nil
 }
 
-// noRoom adds advice to an error that a full disk causes. Opening needs room, for
-// example for the index of a log that a crash has left: 8 bytes a page.
+// noRoom adds advice to an error that a full disk may have caused. Opening needs disk
+// space, for example for the index of a log that a crash has left: 8 bytes a page.
 func noRoom(cause error) error {
 	var e *sqlite.Error
 	if errors.As(cause, &e) && (e.Code() == sqlite3.SQLITE_FULL || e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE) {
-		return fmt.Errorf("%w; is the disk full? A store needs 40 MB for its log", cause)
+		return fmt.Errorf("%w; if the disk is full, free some space: a store needs 40 MB for its log", cause)
 	}
 	return cause
 }
 
-// connect opens the database and reads what is needed before the first call.
+// connect opens the database and reads the state that the first call needs.
 func (s *sqliteDB) connect(ctx context.Context, path string) error {
 	db, err := sql.Open("sqlite", dsn(path))
 	if err != nil {
@@ -94,7 +94,8 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 	db.SetMaxOpenConns(1)
 	s.db = db
 
-	// Reports read beside the writer. On its connection, calls would wait for them.
+	// Reports have a connection of their own. On the writer's, calls would wait for
+	// them.
 	if s.reader, err = openReadOnly(path); err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (s *sqliteDB) connect(ctx context.Context, path string) error {
 // it reads stays true while it writes.
 func dsn(path string) string {
 	return fileURL(path, url.Values{
-		"mode":          {"rw"}, // never make a file: protect did, with its mode
+		"mode":          {"rw"}, // never creates the file: protect has, with its mode
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
 		"_foreign_keys": {"on"},
@@ -147,11 +148,11 @@ func fileURL(path string, options url.Values) string {
 	return u.String()
 }
 
-// close moves everything into the one file and lets others open it.
+// close moves the log into the database file and releases the lock.
 func (s *sqliteDB) close() error {
 	// SQLite does this by itself when the last connection closes, but it only
 	// tries, and not at all while another process is reading.
-	err := s.reader.Close() // it could keep the log
+	err := s.reader.Close() // it could keep the log from being removed
 	_, checkpoint := s.db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
 	return errors.Join(err, checkpoint, s.stmts.close(), s.release())
 }
@@ -203,7 +204,7 @@ func (s *sqliteDB) write(changes func(*sql.Tx) error) error {
 		return failed(fmt.Errorf("committing: %w", err))
 	}
 
-	return s.present() // otherwise it was committed to a file that nobody will read
+	return s.present() // otherwise the commit went to a file that no restart will open
 }
 
 // present checks that the open files are still those that a restart would open.

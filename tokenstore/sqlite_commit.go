@@ -65,14 +65,14 @@ func claimed(limit *int64) int64 {
 	return *limit
 }
 
-// place is where the row of a counter was found last, and what it held. It saves a
-// lookup, and is trusted only if it is still true.
+// place is the last known row of a counter, and its contents. It saves a lookup, and is
+// verified before use.
 type place struct {
 	row  int64 // its number; 0: not known
 	used int64
 }
 
-// grant adds to every counter what it may have, up to what was asked.
+// grant adds the requested units to every counter, as far as its limit permits.
 func (s *sqliteDB) grant(tx *sql.Tx, b *batch) error {
 	stmts := granting{tx.Stmt(s.stmts.findUsed), tx.Stmt(s.stmts.addUsed), tx.Stmt(s.stmts.addUsedAt)}
 	for _, g := range b.grants {

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// A row that exists changes only its times, and only if it is of the same
-	// token. If no row changed, it is of another one. The claimed limits are the
-	// same in both rows, unless an earlier version left them out.
+	// An existing row changes only its times, and only if it is of the same token.
+	// If no row changed, it is of another one. The claimed limits are the same in
+	// both rows, unless an earlier version left them out.
 	knowToken = `
 		INSERT INTO tokens (issuer, id, subject, provider, fingerprint, issued_at, expires_at, first_seen,
 			claimed_calls, claimed_tokens, claimed_nanousd, permits)

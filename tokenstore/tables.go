@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// tables is what both databases do with the same statements. They are written for
-// SQLite; bind translates them.
+// tables has the operations for which both databases use the same statements. They are
+// written for SQLite; bind translates them.
 type tables struct {
 	db      *sql.DB
-	reader  *sql.DB // of what takes long; nil means db
+	reader  *sql.DB // for long queries; nil means db
 	bind    func(query string) string
 	timeout time.Duration // of one operation; 0: none
 	now     func() time.Time
@@ -35,7 +35,7 @@ type tables struct {
 	announce func(*sql.Tx, event) error
 }
 
-// event is a change that other processes must hear of.
+// event is a change that other processes must apply.
 type event struct {
 	kind       string
 	scope      Scope
@@ -75,8 +75,8 @@ func (s *tables) context() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), s.timeout)
 }
 
-// exec runs one statement in a transaction, together with what announces it, and
-// returns how many rows it changed.
+// exec runs one statement in a transaction, announces it, and returns the number of
+// changed rows.
 func (s *tables) exec(e event, query string, args ...any) (rows int64, err error) {
 	err = s.inTx(func(tx *sql.Tx) error {
 		result, err := tx.Exec(s.bind(query), args...)
@@ -203,7 +203,8 @@ var (
 		VALUES (?, ?, ?, ?` + strings.Repeat(", ?", len(usageColumns)) + `)
 		ON CONFLICT (day, issuer, provider, model) DO UPDATE SET ` + eachUsage("%[1]s = usage_days.%[1]s + excluded.%[1]s")
 
-	// sumDays makes the sums of usage anew, for a store whose usage came by other ways.
+	// sumDays recomputes the sums of usage, for a store whose usage was imported or
+	// copied.
 	sumDays = `
 		INSERT INTO usage_days (day, issuer, provider, model, ` + eachUsage("%s") + `)
 		SELECT day, issuer, provider, model, ` + eachUsage("sum(%s)") + ` FROM usage GROUP BY day, issuer, provider, model`
@@ -442,7 +443,7 @@ func addDays(add *sql.Stmt, seen []*observation) error {
 	return nil
 }
 
-// resum makes the sums of usage anew.
+// resum recomputes the sums of usage.
 func resum(ctx context.Context, tx *sql.Tx) error {
 	for _, query := range []string{`DELETE FROM usage_days`, sumDays} {
 		if _, err := tx.ExecContext(ctx, query); err != nil {
@@ -545,9 +546,9 @@ func (s *tables) prune(before time.Time) (removed int64, err error) {
 	return removed, err
 }
 
-// pruneRevocations implements [backend]. A revocation of a single token holds
-// whenever the token was issued. Other processes need not hear of it: they revoke
-// more, and prune by themselves.
+// pruneRevocations implements [backend]. A revocation of a single token applies
+// whenever the token was issued. Other processes need not learn of it: they keep more
+// revocations, and prune their own.
 func (s *tables) pruneRevocations(before time.Time) error {
 	_, err := s.exec(event{}, `DELETE FROM revocations WHERE made_at < ?1 AND (before < ?1 OR scope = 'token')`, before.Unix())
 	return err

@@ -28,8 +28,8 @@ func (l *Ledger) LimitsOf(ctx context.Context, t *Token) (Limits, error) {
 	return t.Limits.override(stored.Override()), nil
 }
 
-// Refusal returns why the token would be refused before it is charged: an error
-// of [Ledger.Admit], or nil. It writes nothing. It cannot tell whether a token is
+// Refusal returns why the token would be refused before it is charged: an error of
+// [Ledger.Admit], or nil. It writes nothing. It does not know whether a token is
 // disabled that was not used since the store was opened.
 func (l *Ledger) Refusal(t *Token) error {
 	_, _, err := l.record(t)
@@ -62,9 +62,9 @@ func (l *Ledger) record(t *Token) (r record, known bool, err error) {
 	return r, true, nil
 }
 
-// change makes a change that must not happen during a commit of the writer, which
-// would publish what was true before. Once begun it runs to its end whatever
-// becomes of ctx, so that the database and memory agree.
+// change makes a change that must not happen during a commit of the writer, which would
+// publish the former state. Once begun, it ignores the end of ctx, so that the database
+// and memory agree.
 func (l *Ledger) change(ctx context.Context, do func() error) error {
 	if err := l.stopped(); err != nil {
 		return err

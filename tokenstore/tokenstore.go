@@ -4,11 +4,11 @@
 //
 // [OpenSQLite] opens a store in a file, for one process, and [OpenPostgres] opens one
 // in a database, for several. Both keep the same contract. For each call,
-// [Ledger.Admit] makes the token known, applies its limits and charges the call, all
-// or nothing. When the call is over, [Ledger.Settle] refunds what it did not use and
+// [Ledger.Admit] makes the token known, applies its limits and charges the call, all or
+// nothing. When the call is over, [Ledger.Settle] refunds what it did not use and
 // [Ledger.Observe] records statistics. The remaining methods are for the operator:
-// [Ledger.Update], [Ledger.Revoke] and [Ledger.SetLimit] change what is permitted,
-// and [Ledger.Tokens] and [Ledger.UsageReport] show what was used.
+// [Ledger.Update], [Ledger.Revoke] and [Ledger.SetLimit] change what is permitted, and
+// [Ledger.Tokens] and [Ledger.UsageReport] report usage.
 //
 //	charges, err := ledger.Admit(ctx, token, tokenstore.Amounts{Calls: 1, NanoUSD: bound}, others)
 //	if err != nil {
@@ -79,9 +79,8 @@ import (
 	"time"
 )
 
-// Token is what the ledger knows of a token: never the token itself, never a key.
-// Use one Token for all calls with the same token, because it caches what the
-// ledger looked up.
+// Token is the ledger's view of a token: never the token itself, never a key. Use one
+// Token for all calls with the same token, because it caches what the ledger looked up.
 type Token struct {
 	// Issuer and ID are the identity (iss, jti). Counts belong to it.
 	Issuer, ID string

@@ -115,7 +115,7 @@ func TestTortureFullDisk(t *testing.T) {
 		_ = again.Close()
 	}
 	_, err = openSQLite(context.Background(), filepath.Join(dir, "new.db"), atNoon)
-	if err == nil || !strings.Contains(err.Error(), "is the disk full?") {
+	if err == nil || !strings.Contains(err.Error(), "if the disk is full") {
 		t.Errorf("making a store: %v; want to be told that the disk is full", err)
 	}
 	if err := os.Remove(filler); err != nil {

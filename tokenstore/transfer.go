@@ -77,20 +77,20 @@ type footer struct {
 	Rows int64  `json:"rows"`
 }
 
-// Export writes all of a store as JSON lines, as it is at one moment. The relay
-// that uses it may go on meanwhile. progress, if not nil, is told of rows done,
-// and of how many there are.
+// Export writes a consistent snapshot of a whole store as JSON lines. The relay may
+// keep running. progress, if not nil, is called with the number of rows done and of all
+// rows.
 func Export(ctx context.Context, path string, w io.Writer, progress func(done, all int64)) (rows int64, err error) {
 	db, err := openReadOnly(path)
 	if err != nil {
 		return 0, err
 	}
 	defer db.Close()
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one moment
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // a snapshot
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback() // it has only read
+	defer tx.Rollback() // nothing was written
 	h := header{Format: transferFormat, Version: transferVersion}
 	for _, t := range transfers {
 		var n int64
@@ -147,12 +147,12 @@ func exportTable(ctx context.Context, tx *sql.Tx, kind, table string, columns []
 	return rows.Err()
 }
 
-// ErrNotEmpty means that a store to import into holds something already. Counts of
-// one token from two stores cannot be made one.
-var ErrNotEmpty = errors.New("the store is not new: import into one that is not there yet")
+// ErrNotEmpty means that a store to import into is not empty. The counts of two stores
+// cannot be merged.
+var ErrNotEmpty = errors.New("the store is not empty; import into a file that does not exist yet")
 
-// Import fills a new store with what was exported, or leaves it as it was. The
-// lines' errors tell their numbers.
+// Import fills a new store from an export, or leaves it unchanged. Errors name the
+// number of the line.
 func Import(ctx context.Context, path string, r io.Reader, progress func(done, all int64)) (rows int64, err error) {
 	db, err := openDB(ctx, path, time.Now)
 	if err != nil {
@@ -180,7 +180,7 @@ func Import(ctx context.Context, path string, r io.Reader, progress func(done, a
 	}
 	var born bool
 	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'birth')`).Scan(&born); err != nil || !born {
-		return rows, errors.Join(err, errors.New("the export does not say when its store was made"))
+		return rows, errors.Join(err, errors.New("the export does not have the birth of its store"))
 	}
 	if err := resum(ctx, tx); err != nil {
 		return rows, err
@@ -196,7 +196,7 @@ func importLines(ctx context.Context, tx *sql.Tx, r io.Reader, progress func(don
 	lines.Buffer(nil, maxLine)
 	var h header
 	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &h) != nil || h.Format != transferFormat {
-		return 0, errors.Join(lines.Err(), errors.New("line 1: this is no export of a store"))
+		return 0, errors.Join(lines.Err(), errors.New("line 1: not an export of a store"))
 	}
 	if h.Version < 1 || h.Version > transferVersion {
 		return 0, fmt.Errorf("line 1: the export has version %d, this program reads up to %d", h.Version, transferVersion)
@@ -226,7 +226,7 @@ func importLine(ctx context.Context, tx *sql.Tx, data []byte, version int) error
 		return errors.New("is not a JSON object")
 	}
 	var kind string
-	_ = json.Unmarshal(line["kind"], &kind) // what is no text is no kind
+	_ = json.Unmarshal(line["kind"], &kind) // a value that is not a string is an unknown kind
 	for _, t := range transfers {
 		if t.kind != kind {
 			continue
@@ -249,10 +249,10 @@ func importLine(ctx context.Context, tx *sql.Tx, data []byte, version int) error
 			strings.Repeat(", ?", len(names)-1)+")", values...)
 		return err
 	}
-	return errors.New("is of no kind that this program knows")
+	return errors.New("has an unknown kind")
 }
 
-// upgrade adds to a line of an earlier version what it lacks.
+// upgrade adds the members that a line of an earlier version lacks.
 func upgrade(kind string, line map[string]json.RawMessage, columns []column, version int) {
 	if kind == "limit" && version == 1 { // of calls, the only unit
 		line["amount"] = line["calls"]
@@ -276,7 +276,7 @@ func (c column) parse(data json.RawMessage) (any, error) {
 		if json.Unmarshal(data, &s) == nil && s != nil {
 			return *s, nil
 		}
-		return nil, errors.New("is not a text")
+		return nil, errors.New("is not a string")
 	case c.kind == 'b':
 		var b []byte
 		if json.Unmarshal(data, &b) == nil && b != nil {

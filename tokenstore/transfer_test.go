@@ -131,23 +131,23 @@ func TestImportRefuses(t *testing.T) {
 		lines []string
 		says  string
 	}{
-		"nothing":              {nil, "line 1: this is no export"},
-		"something else":       {[]string{"{}\n"}, "line 1: this is no export"},
+		"nothing":              {nil, "line 1: not an export"},
+		"something else":       {[]string{"{}\n"}, "line 1: not an export"},
 		"a later version":      {edit(`"version":3`, `"version":4`), "line 1: the export has version 4"},
 		"cut short":            {good[:len(good)-1], "cut short"},
 		"a line less":          {slices.Delete(slices.Clone(good), 3, 4), "rows"},
 		"more after the end":   {append(slices.Clone(good), good[2]), "something after it"},
 		"a line twice":         {slices.Insert(slices.Clone(good), 2, good[1]), "line 3"},
-		"an unknown kind":      {edit(`"kind":"counter"`, `"kind":"count"`), "of no kind"},
+		"an unknown kind":      {edit(`"kind":"counter"`, `"kind":"count"`), "an unknown kind"},
 		"an unknown member":    {edit(`"used":`, `"spent":`), "used of a counter is missing"},
 		"a member more":        {edit(`"used":`, `"x":1,"used":`), "a counter has 5 members"},
 		"a negative count":     {edit(`"used":`, `"used":-`), "used of a counter is not a whole number"},
 		"a fraction":           {edit(`"used":`, `"used":0.`), "used of a counter is not a whole number"},
 		"a count as text":      {edit(`"window_start":0`, `"window_start":"0"`), "not a whole number"},
-		"a text as number":     {edit(`"unit":"calls"`, `"unit":1`), "unit of a counter is not a text"},
-		"a null":               {edit(`"unit":"calls"`, `"unit":null`), "unit of a counter is not a text"},
+		"a text as number":     {edit(`"unit":"calls"`, `"unit":1`), "unit of a counter is not a string"},
+		"a null":               {edit(`"unit":"calls"`, `"unit":null`), "unit of a counter is not a string"},
 		"a short fingerprint":  {edit(`"fingerprint":"`, `"fingerprint":"AAAA`), "line"},
-		"a birth that is lost": {edit(`"key":"birth"`, `"key":"death"`), "when its store was made"},
+		"a birth that is lost": {edit(`"key":"birth"`, `"key":"death"`), "the birth of its store"},
 		"no JSON":              {edit(`{"`, `{`), "line 1"},
 	} {
 		t.Run(name, func(t *testing.T) {

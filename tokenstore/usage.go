@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Usage is what one call or many calls used. Kinds of tokens are disjoint, except
-// that Reasoning is part of Output.
+// Usage is the usage of one or more calls. Kinds of tokens are disjoint, except that
+// Reasoning is part of Output.
 type Usage struct {
 	Calls          int64         `json:"calls"`           // that reached the provider
 	Succeeded      int64         `json:"succeeded"`       // answered with a status below 400
@@ -83,9 +83,9 @@ func (u *Usage) into() (fields []any, done func()) {
 	return append(fields, &micros), func() { u.Duration = time.Duration(micros) * time.Microsecond }
 }
 
-// Statistics are written behind so that no call waits for them, and flushed before
-// lists and reports: a crash loses only those of the last seconds. They are written
-// in pieces, because grants wait while a piece is written.
+// Statistics are flushed in the background, so that no call waits for them, and before
+// lists and reports. A crash loses only those of the last seconds. They are written in
+// pieces, because grants wait while a piece is written.
 const (
 	usageEvery = 15 * time.Second
 	usagePiece = 16      // observations
@@ -93,7 +93,7 @@ const (
 	otherModel = "other" // the model of a longer name
 )
 
-// observations is what was used since the last flush.
+// observations is the usage since the last flush.
 type observations struct {
 	mu    sync.Mutex
 	seen  map[observed]*observation
@@ -116,9 +116,9 @@ type observation struct {
 	usage Usage
 }
 
-// Observe records what a call used. The model is empty if it is not known. It must
-// be a name that the provider knows, not whatever a caller sent: each name makes a
-// row of its own.
+// Observe records the usage of a call. The model is empty if it is unknown. It must be
+// a name that the provider knows, not one that a caller made up, because each name gets
+// a row of its own.
 func (l *Ledger) Observe(t *Token, model string, u Usage) {
 	if len(model) > maxModel {
 		model = otherModel
@@ -153,7 +153,7 @@ func (o *observations) count() int {
 	return len(o.order)
 }
 
-// drain takes the oldest, at most n.
+// drain removes the oldest observations, at most n.
 func (o *observations) drain(n int) []*observation {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -170,9 +170,9 @@ func (o *observations) drain(n int) []*observation {
 	return drained
 }
 
-// writeUsage makes what was observed durable. What cannot be written is kept for
-// the next time. Written behind, it rests after each piece for as long as that
-// took, until the ledger is closed: calls and streams need the processor too.
+// writeUsage flushes the observations. It keeps those that it cannot write for the next
+// time. In the background, it pauses after each piece for as long as that took, because
+// calls and streams need the processor too.
 func (l *Ledger) writeUsage(behind bool) error {
 	for left := l.observations.count(); left > 0; left -= usagePiece {
 		if err := l.stopped(); errors.Is(err, errBroken) {
@@ -212,7 +212,7 @@ func (l *Ledger) writePiece(n int) error {
 	return nil
 }
 
-// Dimension is what a usage report can be grouped by.
+// Dimension is a dimension that a usage report can be grouped by.
 type Dimension string
 
 // The dimensions.
@@ -236,7 +236,7 @@ func (d Dimension) column() string {
 	return string(d)
 }
 
-// UsageRow is what was used, by the dimensions of a report. The others are empty.
+// UsageRow is usage by the dimensions of a report. The other dimensions are empty.
 type UsageRow struct {
 	Day      string `json:"day"` // as 2006-01-02, UTC
 	Provider string `json:"provider"`
@@ -256,8 +256,8 @@ type UsageFilter struct {
 	// subject. Grouping by token includes its issuer.
 	By []Dimension
 
-	// Top sorts the rows by what was used of a unit, the most first, before it
-	// sorts them by their dimensions. Default: by their dimensions only.
+	// Top sorts the rows by usage in a unit, the largest first, and then by their
+	// dimensions. Default: by their dimensions only.
 	Top Unit
 	// Limit is how many rows the report has at most. 0 means all.
 	Limit int
@@ -268,7 +268,7 @@ func (f *UsageFilter) detailed(by []Dimension) bool {
 	return f.Subject != "" || f.Token != "" || slices.Contains(by, BySubject) || slices.Contains(by, ByToken)
 }
 
-// order returns what the rows are sorted by before their dimensions.
+// order returns the columns to sort rows by before their dimensions.
 func (f *UsageFilter) order() string {
 	calls, tokens, cost := "sum(calls) DESC, ", "sum("+strings.Join(tokenColumns[:], " + ")+") DESC, ", "sum(cost) DESC, "
 	switch f.Top {
@@ -276,7 +276,7 @@ func (f *UsageFilter) order() string {
 		return calls
 	case UnitTokens:
 		return tokens + calls
-	case UnitNanoUSD: // of some calls the price is not known
+	case UnitNanoUSD: // some calls have no known price
 		return cost + tokens + calls
 	}
 	return ""

@@ -14,16 +14,16 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// Warning says that most or all of a limit is spent. Each is raised once for a
-// counter, and with it its window, for a limit and a threshold, by whichever process
-// notices first. A limit that is changed is another limit. A warning waits until
-// somebody has delivered it, also over a crash.
+// Warning says that most or all of a limit is spent. It is raised once for each
+// counter, which includes its window, and for each limit and threshold, by the process
+// that notices first. A changed limit is another limit. A warning is kept until it is
+// delivered, even over a crash.
 //
 // The warning at 80 % is raised when that much is spent. The one at 100 % is raised
-// when all is spent, or when the limit refuses a call although nothing is reserved:
-// what is left of a budget may be too little for any call. Then at least 80 % is
-// spent. A process that is killed in the moment between raises the warning at the
-// next call on the counter.
+// when all is spent, or when the limit refuses a call although nothing is reserved,
+// because the rest of a budget may be too little for any call. Then at least 80 % is
+// spent. If the process is killed before it raises a due warning, the next call on the
+// counter raises it.
 type Warning struct {
 	Counter   Counter
 	Limit     int64
@@ -31,10 +31,10 @@ type Warning struct {
 	Used      int64 // spent when the warning was raised
 
 	RaisedAt time.Time // to the second
-	Attempts int       // to deliver it that were made before
+	Attempts int       // earlier attempts to deliver it
 }
 
-// warned is what makes two warnings one.
+// warned identifies a warning.
 type warned struct {
 	Counter
 	limit     int64
@@ -56,13 +56,13 @@ type alarms struct {
 	wake   chan struct{}
 	raised chan struct{} // receives after warnings were made durable
 
-	raising sync.Mutex // held from draining what is due until it is durable
+	raising sync.Mutex // held from draining due warnings until they are durable
 
 	mu  sync.Mutex
 	due []Warning
 
-	// seen are the warnings that are due or durable, the latest of them. It saves
-	// asking the database about each refused call.
+	// seen has the latest warnings that are due or durable. It saves a query for each
+	// refused call.
 	seen *lru.Cache[warned, struct{}]
 }
 
@@ -76,7 +76,7 @@ func newAlarms() *alarms {
 	return &alarms{wake: make(chan struct{}, 1), raised: make(chan struct{}, 1), seen: seen}
 }
 
-// add queues a warning. It waits for nothing, because a call may wait for it.
+// add queues a warning. It never blocks, because a call may wait for it.
 func (a *alarms) add(w Warning) {
 	if seen, _ := a.seen.ContainsOrAdd(w.key(), struct{}{}); seen {
 		return
@@ -96,16 +96,16 @@ func (a *alarms) drain() []Warning {
 	return due
 }
 
-// nudge wakes whoever waits on a channel with room for one.
+// nudge wakes the receiver of a channel with a buffer of one.
 func nudge(wake chan<- struct{}) {
 	select {
 	case wake <- struct{}{}:
-	default: // it will look anyway
+	default: // a wake-up is already pending
 	}
 }
 
-// raise makes warnings durable until the ledger is closed. The sweep wakes it to try
-// again what failed.
+// raise makes warnings durable until the ledger is closed. The sweep wakes it to retry
+// after a failure.
 func (l *Ledger) raise() {
 	for {
 		select {
@@ -125,7 +125,7 @@ func (l *Ledger) raiseDue() {
 	if len(due) == 0 {
 		return
 	}
-	slices.SortFunc(due, compareWarnings) // the order of all processes, so that none waits for another in a circle
+	slices.SortFunc(due, compareWarnings) // all processes use this order, which prevents deadlocks
 
 	raised, err := l.db.raise(due, l.now())
 	if err != nil {
@@ -145,13 +145,13 @@ func compareWarnings(a, b Warning) int {
 }
 
 // WarningsRaised returns a channel that receives after this process has raised
-// warnings. It receives for one of several who wait, and not for warnings of other
-// processes, so ask [Ledger.ClaimWarnings] now and then as well.
+// warnings. Only one of several receivers gets each signal, and other processes'
+// warnings send none, so also poll [Ledger.ClaimWarnings].
 func (l *Ledger) WarningsRaised() <-chan struct{} { return l.writer.alarms.raised }
 
-// ClaimWarnings returns warnings that wait for delivery, at most n, those first that nobody has tried to deliver.
-// Nobody else gets them for as long as the claim lasts. Call [Ledger.SettleWarning]
-// for each: otherwise it waits again when the claim ends.
+// ClaimWarnings returns at most n warnings that wait for delivery, untried ones first.
+// No other caller gets them while the claim lasts. Call [Ledger.SettleWarning] for
+// each, or it becomes due again when the claim ends.
 func (l *Ledger) ClaimWarnings(ctx context.Context, n int, lasts time.Duration) ([]Warning, error) {
 	if err := l.stopped(); err != nil {
 		return nil, err
@@ -169,8 +169,8 @@ func (l *Ledger) ClaimWarnings(ctx context.Context, n int, lasts time.Duration) 
 	return claimed, nil
 }
 
-// SettleWarning ends a claim after an attempt to deliver a warning. It waits until a
-// time then; zero means that nothing more is to be done. It has no effect if another
+// SettleWarning ends a claim after an attempt to deliver a warning. next is the time of
+// the next attempt; zero means that the warning is done. It has no effect if another
 // process has made an attempt since.
 func (l *Ledger) SettleWarning(w Warning, next time.Time) error {
 	if err := l.stopped(); err != nil {
@@ -254,8 +254,8 @@ func scanWarning(row scanner) (w Warning, err error) {
 	return w, err
 }
 
-// endClaims makes all warnings due that wait. Whoever claimed some is gone when a
-// process opens a store of its own.
+// endClaims makes all waiting warnings due. A store for one process is opened only when
+// the process that claimed them is gone.
 func (s *tables) endClaims() error {
 	now := s.now().Unix()
 	_, err := s.exec(event{}, `UPDATE warnings SET due_at = ? WHERE due_at > ?`, now, now)

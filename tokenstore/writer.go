@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// writer is the queue of what is to be made durable. One goroutine drains it:
-// whatever arrives during one commit shares the next, so the number of commits
-// follows the disk and not the calls.
+// writer is the queue of changes to make durable. One goroutine drains it. Changes that
+// arrive during one commit share the next, so the number of commits depends on the disk
+// and not on the calls.
 type writer struct {
 	wake     chan struct{}
 	flushing sync.Mutex // held from draining the queue to publishing the outcome
@@ -24,7 +24,7 @@ type writer struct {
 	queue
 }
 
-// learning is a token that is to be made known.
+// learning is a token to be made known.
 type learning struct {
 	token  *Token
 	done   chan error // receives the outcome once
@@ -33,7 +33,7 @@ type learning struct {
 
 func newLearning(t *Token) *learning { return &learning{token: t, done: make(chan error, 1)} }
 
-// batch is what one commit makes durable.
+// batch is the set of changes that one commit makes durable.
 type batch struct {
 	tokens  []*knowing
 	returns []Charge // applied first, so that returned units can be granted
@@ -80,7 +80,7 @@ type grant struct {
 	done        chan struct{} // closed when the outcome is published; nil: nobody waits
 }
 
-// size returns how much is granted when some units are used.
+// size returns the number of units to grant when used units are counted.
 func (g *grant) size(used int64) int64 {
 	owed := min(g.owed, math.MaxInt64-used)
 	remaining := max(0, g.limit-used-owed)
@@ -149,7 +149,7 @@ func (w *writer) returning(c Counter) (units int64) {
 
 func (w *writer) signal() { nudge(w.wake) }
 
-// queue is what goes into one batch.
+// queue is the contents of one batch.
 type queue struct {
 	number   uint64
 	accounts []*account
@@ -180,13 +180,13 @@ func (l *Ledger) write() {
 	}
 }
 
-// flush commits what is queued and publishes the outcome.
+// flush commits the queue and publishes the outcome.
 func (l *Ledger) flush() {
 	l.writer.flushing.Lock()
 	defer l.writer.flushing.Unlock()
 
 	q := l.writer.drain()
-	if errors.Is(l.stopped(), errClosed) { // nobody waits: a grant would be lost
+	if errors.Is(l.stopped(), errClosed) { // no call waits, and a grant would be lost
 		q.learning = nil
 		q.accounts = slices.DeleteFunc(q.accounts, func(a *account) bool { return !a.owes() })
 	}
@@ -220,8 +220,9 @@ func (q *queue) batch() *batch {
 	return b
 }
 
-// commit makes a batch durable. It refuses what arrived during a commit that broke
-// the store: the next commit might succeed, on pages that the kernel dropped.
+// commit makes a batch durable. It refuses a batch that arrived during a commit that
+// broke the store, because the next commit might succeed on pages that the kernel
+// dropped.
 func (l *Ledger) commit(b *batch) error {
 	if errors.Is(l.stopped(), errBroken) {
 		return errBroken
@@ -231,7 +232,7 @@ func (l *Ledger) commit(b *batch) error {
 	return err
 }
 
-// note records how a commit ended.
+// note records the outcome of a commit.
 func (l *Ledger) note(err error) {
 	if err == nil {
 		l.failing.Store(nil)
@@ -244,7 +245,8 @@ func (l *Ledger) note(err error) {
 	}
 }
 
-// request returns what the account asks for now. It may ask again afterwards.
+// request returns the grant that the account asks for now. The account may ask again
+// afterwards.
 func (a *account) request() *grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -302,7 +304,7 @@ func (l *Ledger) sweep() {
 		nudge(l.writer.alarms.wake)
 		if now := l.now(); now.Sub(flushed).Abs() >= usageEvery {
 			flushed = now
-			_ = l.writeUsage(true) // what failed is tried again
+			_ = l.writeUsage(true) // a failure is retried
 		}
 	}
 }

@@ -65,7 +65,7 @@ func (o Object) Text() (map[string]string, error) {
 	for name, value := range o {
 		token, err := jsontext.NewDecoder(bytes.NewReader(value)).ReadToken()
 		if err != nil || token.Kind() != '"' {
-			return nil, fmt.Errorf("%s must be a text", name)
+			return nil, fmt.Errorf("%s must be a string", name)
 		}
 		texts[name] = token.String()
 	}
