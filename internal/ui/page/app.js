@@ -1,4 +1,4 @@
-// The page as a whole: what is shown when, and the dialogs.
+// The page as a whole: its views and its dialogs.
 import { ask, byId, day, el } from './dom.js'
 import { onUsage, showUsage } from './usage.js'
 import { showCalls } from './calls.js'
@@ -6,7 +6,7 @@ import { showBudgets } from './budgets.js'
 import { showTokens, startTokens } from './tokens.js'
 
 const every = 10_000 // milliseconds between updates of the page
-const oftener = 2_000 // of the calls under way
+const oftener = 2_000 // milliseconds between updates of the calls
 
 const message = byId('message')
 function say(text, bad = false) {
@@ -15,7 +15,7 @@ function say(text, bad = false) {
 }
 const failed = (error) => say(error.message, true)
 
-// show loads parts of the page. One that fails does not keep the others from loading.
+// show loads parts of the page. If one fails, the others still load.
 async function show(...parts) {
   const results = await Promise.allSettled(parts.map((part) => part()))
   const wrong = results.find(({ status }) => status === 'rejected')
@@ -41,8 +41,8 @@ function openDialog(id) {
   return form
 }
 
-// onSubmit sends what a dialog says. The dialog closes if that succeeds, and else shows
-// why not.
+// onSubmit sends the values of a dialog. The dialog closes on success, and shows the
+// error otherwise.
 function onSubmit(id, send) {
   const form = byId(id).querySelector('form')
   form.addEventListener('submit', async (event) => {
@@ -65,7 +65,7 @@ const text = (form, name) => form.elements[name].value.trim()
 const nameOf = ({ issuer, id }) => `${issuer}/${id}`
 const ended = (n) => (n ? `, and ended ${n} ${n === 1 ? 'call' : 'calls'}` : '')
 
-// draft returns the claims that the dialog for minting says, without those left empty.
+// draft returns the claims in the minting dialog, without empty ones.
 function draft(form) {
   const claims = { provider: text(form, 'provider') }
   if (text(form, 'subject')) claims.sub = text(form, 'subject')
@@ -94,7 +94,7 @@ byId('minted').addEventListener('close', () => { byId('minted-token').value = ''
 byId('copy').addEventListener('click', async () => {
   byId('minted-token').select()
   await navigator.clipboard.writeText(byId('minted-token').value)
-    .then(() => { byId('copy').textContent = 'Copied' }, () => {}) // it is selected, if the browser does not permit this
+    .then(() => { byId('copy').textContent = 'Copied' }, () => {}) // if the browser does not permit this, the text is still selected
 })
 
 let chosen // the record or call that a dialog is about
@@ -174,7 +174,7 @@ for (const button of document.querySelectorAll('[data-closes]')) button.addEvent
 startTokens({ change, revoke, failed })
 onUsage(() => show(showUsage))
 
-// repeat shows something again and again. It waits for one time to end before the next.
+// repeat calls a function periodically. It waits for one call to end before the next.
 async function repeat(what, after) {
   if (!document.hidden && !document.querySelector('dialog[open]')) await what()
   setTimeout(repeat, after, what, after)

@@ -2,7 +2,7 @@
 import { amount, ask, byId, day, el, fill, minute, quantity } from './dom.js'
 
 const fullest = 3 // holders that are shown for a limit of each subject, issuer or token
-const unselectable = 20 // rows more, because each issuer may have one without subject or token
+const unselectable = 20 // extra rows, because each issuer may have one without subject or token
 
 // meter shows how full a limit is.
 export function meter({ unit, amount: limit, used, ends }) {
@@ -14,7 +14,7 @@ export function meter({ unit, amount: limit, used, ends }) {
 
 const unitOf = (limit) => ['usd', 'tokens', 'calls'].find((unit) => limit[unit] != null) ?? limit.unit
 
-// holderOf returns whom a limit is for; null means all in its scope.
+// holderOf returns the holder of a limit; null means all in its scope.
 function holderOf({ scope, issuer, subject, id }) {
   if (!issuer) return null
   return scope === 'token' ? { issuer, id } : scope === 'subject' ? { issuer, subject } : { issuer }
@@ -27,7 +27,7 @@ const nameOf = (holder) => Object.values(holder).join('/')
 export async function showBudgets(remove) {
   const { limits } = await ask('GET', 'limits')
   const paint = (uses) => fill(byId('limits'), limits.map((limit, i) => row(limit, uses[i], remove)), 'No limit is set besides those in tokens')
-  if (!painted) paint(limits.map(() => [])) // finding the fullest may take a while
+  if (!painted) paint(limits.map(() => [])) // finding the fullest limits may take a while
   painted = true
   const find = finder()
   paint(await Promise.all(limits.map(find)))
@@ -51,14 +51,14 @@ function row(limit, uses, remove) {
       }, 'Remove')))
 }
 
-// rankings has who used the most. To rank very many takes a while, so a ranking is kept for
-// some times as long as that.
+// rankings caches the holders with the most usage. Ranking very many takes long, so a
+// ranking is kept for a multiple of that time.
 const rankings = new Map()
 const rest = 20
 
-// finder returns a function that finds how full a limit is for its holder, or for those
-// who used most of it. Tokens' records have that to the unit: usage only tells whose to
-// look at.
+// finder returns a function that finds how full a limit is for its holder, or for the
+// holders that used most of it. Usage only selects the holders: the exact amounts are in
+// the records of tokens.
 function finder() {
   const cached = (load) => {
     const known = new Map()
@@ -104,7 +104,7 @@ const pick = (scope, { issuer, subject = '', token }) =>
 // 30 days.
 const start = (per) => (per === 'day' ? day() : per === 'month' ? `${day().slice(0, 8)}01` : day(30))
 
-// inForce returns a limit as it is for a token. It is undefined if another overrides it.
+// inForce returns a limit as it applies to a token, or undefined if another overrides it.
 function inForce(record, limit, unit) {
   return record?.limits?.find((use) => use.scope === limit.scope && use.unit === unit &&
     (use.per ?? '') === (limit.per ?? '') && String(use.amount) === String(limit[unit] ?? limit.amount))

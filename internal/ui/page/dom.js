@@ -65,7 +65,7 @@ export function dollars(amount) {
 export const quantity = (unit, value) => (unit === 'usd' ? dollars(nano(value)) : count(value))
 export const amount = (unit, value) => quantity(unit, value) + (unit === 'usd' ? '' : ` ${value === 1 ? unit.slice(0, -1) : unit}`)
 
-// A kind of tokens that is part of another is left out: reasoning is part of output.
+// Reasoning is left out, because it is part of output.
 const kinds = ['input', 'cache_read', 'cache_write', 'cache_write_hour', 'output', 'audio_input', 'audio_output', 'image_input', 'image_output']
 
 // amounts returns calls, tokens and cost of a row or of a token's usage.

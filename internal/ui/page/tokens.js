@@ -1,4 +1,4 @@
-// The list of tokens: search, pages, and what can be done with one.
+// The list of tokens: search, pages, and actions.
 import { amounts, ask, byId, count, dollars, el, fill, minute } from './dom.js'
 import { meter } from './budgets.js'
 
@@ -10,8 +10,8 @@ let next = ''
 let act = {}
 let latest = 0
 
-// startTokens names what the buttons of a token do: { change(record), revoke(record) },
-// and failed(error) for what goes wrong between.
+// startTokens sets the actions of a token's buttons, { change(record), revoke(record) },
+// and failed(error), which shows errors of loading.
 export function startTokens(actions) {
   act = actions
   form.addEventListener('submit', (event) => {
@@ -23,8 +23,8 @@ export function startTokens(actions) {
 }
 
 let turning = false
-// turn moves to another page. It does nothing while that loads: a second click would
-// leave a page out.
+// turn moves to another page. It does nothing while a page loads: a second click would
+// skip a page.
 async function turn(move) {
   if (turning) return
   turning = true

@@ -15,11 +15,11 @@ byId('plots').append(...metrics.map(({ plot }) => plot.figure))
 const form = byId('usage-form')
 form.addEventListener('change', () => form.dispatchEvent(new Event('shown')))
 
-// onUsage calls back when the operator selects other usage.
+// onUsage sets a callback for when the operator changes the selection.
 export const onUsage = (callback) => form.addEventListener('shown', callback)
 
 let latest = 0
-// showUsage loads and draws what is selected.
+// showUsage loads and draws the selected usage.
 export async function showUsage() {
   const mine = ++latest
   const by = form.elements.by.value
@@ -28,7 +28,7 @@ export async function showUsage() {
   byId('usage').setAttribute('aria-busy', 'true')
   try {
     const series = await load(by, days)
-    if (mine !== latest) return // something else was selected meanwhile
+    if (mine !== latest) return // the selection has changed meanwhile
     drawPlots(days, series)
     drawSums(series)
   } finally {
@@ -37,7 +37,7 @@ export async function showUsage() {
 }
 
 // load returns the largest series and the rest, each with the amounts of all days. The
-// relay ranks subjects, of which there may be very many.
+// relay ranks subjects, because there may be very many.
 async function load(by, days) {
   const range = { from: days[0], to: days.at(-1) }
   const report = async (query) => (await ask('GET', 'usage', { ...range, ...query })).usage
