@@ -33,7 +33,7 @@ func init() {
 //	DELETE /relayapi/tokens/{issuer}/{id}  revokes it, also before it is used
 //	PUT    /relayapi/tokens/{issuer}/{id}/heartbeat  revokes it unless another heartbeat comes in time
 //	POST   /relayapi/revocations           revokes the tokens of a subject, of an issuer, or all
-//	GET    /relayapi/calls                 lists the calls under way at this relay
+//	GET    /relayapi/calls                 lists the calls in flight at this relay
 //	DELETE /relayapi/calls/{id}            ends one
 //	GET    /relayapi/limits                lists the operator's limits
 //	PUT    /relayapi/limits                sets one in calls, tokens or usd, for all or for one
@@ -44,7 +44,7 @@ func init() {
 //	POST   /relayapi/inspect               shows the claims of a token and whether it is accepted; the body is the token
 //
 // Amounts of dollars are decimal strings. Lowering a limit to the used amount or below
-// ends the calls under way that it counts.
+// ends the calls in flight that it counts.
 //
 // A path without {issuer} means the relay's own issuer. Whoever reaches the admin
 // endpoint can mint.
@@ -446,7 +446,7 @@ func (r *adminRequest) endOwn(i adminapi.Identity, change tokenstore.Change) (en
 	return ended, nil
 }
 
-// endSpent ends the calls under way that a lowered limit no longer permits: those that
+// endSpent ends the calls in flight that a lowered limit no longer permits: those that
 // are charged on a counter that has reached it, and all calls if the limit is 0. limitOf
 // returns the limit of a token; nil means that it has not changed.
 func (r *adminRequest) endSpent(limit tokenstore.Limit, limitOf func(*permit) *int64) (ended int, err error) {
@@ -535,7 +535,7 @@ func adminRevokeMany(r *adminRequest) (any, error) {
 	return r.revoke(answer, rev)
 }
 
-// revoke makes a revocation durable, and then ends the calls under way. A call that
+// revoke makes a revocation durable, and then ends the calls in flight. A call that
 // arrives in between is refused or found, because it is registered before it asks the
 // ledger.
 func (r *adminRequest) revoke(answer adminapi.Revoked, rev tokenstore.Revocation) (any, error) {
@@ -545,7 +545,7 @@ func (r *adminRequest) revoke(answer adminapi.Revoked, rev tokenstore.Revocation
 	answer.Ended = r.relay.ledger.live.end(endRevoked, rev.Matches)
 	if _, ok := r.app.grants[rev.Issuer]; !ok && rev.Scope != tokenstore.ScopeAll {
 		// Not refused, because an issuer that was removed from the config may have
-		// calls under way.
+		// calls in flight.
 		answer.Note = fmt.Sprintf("the config has no issuer %s", rev.Issuer)
 	} else if rev.Scope == tokenstore.ScopeSubject && rev.ID != "" {
 		namesakes := tokenstore.Filter{Subject: rev.ID, Status: tokenstore.Active, Limit: adminapi.MaxPage}

@@ -237,7 +237,7 @@ func TestAdminCalls_ListsAndEndsOne(t *testing.T) {
 	}
 	gone := func() bool { w, _ := admin(t, "DELETE", "/relayapi/calls/"+ids[0], ""); return w.Code == 404 }
 	if !eventually(gone) {
-		t.Error("the call is still under way")
+		t.Error("the call is still in flight")
 	}
 	if _, answer := admin(t, "GET", "/relayapi/calls", ""); answer["total"] != 1.0 {
 		t.Errorf("the other call was ended too: %v", answer)
@@ -341,7 +341,7 @@ func TestAdminRevokedIsForGood(t *testing.T) {
 	}
 }
 
-// Each way to take a token back ends the calls that are under way with it, and
+// Each way to take a token back ends the calls that are in flight with it, and
 // no others.
 func TestAdminEndsCalls(t *testing.T) {
 	tests := []struct {

@@ -191,7 +191,7 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// live holds the calls under way on one store, whichever config admitted them, so that
+// live holds the calls in flight on one store, whichever config admitted them, so that
 // they end with their tokens.
 type live struct{ registry.Set[*call] }
 

@@ -380,7 +380,7 @@ var budgetRuns = flag.Int("budget.runs", 1, "how often TestBudget_HoldsAcrossKil
 
 // A budget of $1.00 is never exceeded by what the provider bills, and mostly used, however
 // clients leave, the provider fails and the relay is killed. What a kill loses is at most
-// what the calls under way had reserved.
+// what the calls in flight had reserved.
 func TestBudget_HoldsAcrossKills(t *testing.T) {
 	slow(t)
 	for run := range *budgetRuns {
@@ -416,7 +416,7 @@ func TestBudget_HoldsAcrossKills(t *testing.T) {
 		n.ready()
 		token := r.mint(dollars("1"), id(fmt.Sprint("t", run)))
 
-		const callers, most = 16, 16 * (200*inputNano + 500*outputNano) // what the calls under way may have reserved
+		const callers, most = 16, 16 * (200*inputNano + 500*outputNano) // what the calls in flight may have reserved
 		kills := int64(0)
 		ctx, stop := context.WithCancel(t.Context())
 		var group sync.WaitGroup

@@ -150,7 +150,7 @@ func TestAnswersAreNotMixed(t *testing.T) {
 	if n := up.conns.Load(); n > clients*each*9/10 {
 		t.Errorf("%d calls took %d connections", clients*each, n)
 	}
-	// What was idle is closed with its config, and what was under way when it ends.
+	// What was idle is closed with its config, and what was in flight when it ends.
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}

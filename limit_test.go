@@ -148,7 +148,7 @@ func TestChangesActAtOnce(t *testing.T) {
 	}
 }
 
-// A revocation ends what is under way, and says so where nothing was answered.
+// A revocation ends what is in flight, and says so where nothing was answered.
 func TestRevocationEndsCalls(t *testing.T) {
 	started := make(chan struct{}, 2)
 	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {

@@ -253,7 +253,7 @@ func wantSameSums(t *testing.T, series map[string]float64, store string) {
 	}
 }
 
-// Calls are told apart while they are under way.
+// Calls are told apart while they are in flight.
 func TestMetrics_TellWhatIsInFlight(t *testing.T) {
 	goOn := make(chan struct{})
 	var once sync.Once

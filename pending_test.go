@@ -102,7 +102,7 @@ func TestCall_ThatEndedIsNotSent(t *testing.T) {
 				return n
 			}
 			if !eventually(func() bool { return under() == calls }) {
-				t.Fatalf("%d of %d calls are under way", under(), calls)
+				t.Fatalf("%d of %d calls are in flight", under(), calls)
 			}
 			ledger.live.end([]*refusal{endRevoked, endExpired}[round%2], func(t *tokenstore.Token) bool { return t.ID == name })
 			for _, p := range held {

@@ -477,7 +477,7 @@ func (a *App) running(ctx context.Context) *relay {
 // finish need the ledger until Cleanup.
 func (a *App) Stop() error { return nil }
 
-// Cleanup releases the store, if Start acquired it. Requests under way keep it open
+// Cleanup releases the store, if Start acquired it. Requests in flight keep it open
 // until the last of them has settled.
 func (a *App) Cleanup() error {
 	if a.unwarn != nil {

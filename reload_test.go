@@ -342,7 +342,7 @@ func reloadsUnderLoad(t *testing.T, http2 bool) {
 			}
 		})
 	}
-	for i := range reloads { // while calls are under way: after each further part of the longest limit
+	for i := range reloads { // while calls are in flight: after each further part of the longest limit
 		for admitted[3].Load() < limits[3]*int64(i+1)/(reloads+1) && !t.Failed() {
 			time.Sleep(time.Millisecond)
 		}

@@ -176,7 +176,7 @@ func endToken(t *testing.T, code string) {
 	ledger.live.end(endRevoked, r.Matches)
 }
 
-// endCall ends the only call under way through the admin API.
+// endCall ends the only call in flight through the admin API.
 func endCall(t *testing.T) {
 	t.Helper()
 	_, list := admin(t, "GET", "/relayapi/calls", "")

@@ -244,7 +244,7 @@ func TestNotify_OneOfSeveralRelaysWarns(t *testing.T) {
 		t.Error("no warnings")
 	}
 	for _, n := range c.nodes {
-		_ = n.cmd.Process.Signal(os.Interrupt) // what is under way is sent before they end
+		_ = n.cmd.Process.Signal(os.Interrupt) // what is in flight is sent before they end
 		_ = n.cmd.Wait()
 	}
 	thresholds := make(map[int]int)

@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import { json, stream } from './provider.mjs'
 import { startRelay } from './relay.mjs'
 
-let paced // sends the next event of the stream that is under way
+let paced // sends the next event of the stream that is in flight
 
 const relay = await startRelay('openai', {
   answer(call, res) {

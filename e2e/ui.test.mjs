@@ -97,7 +97,7 @@ test('the page shows what was used', { timeout: 30_000 }, async () => {
   assert.equal(await page.locator('.readout').first().innerText(), `${today}: openai 1`)
 })
 
-test('a stream under way is shown, and ended', { timeout: 30_000 }, async () => {
+test('a stream in flight is shown, and ended', { timeout: 30_000 }, async () => {
   const live = page.locator('#live tbody tr')
   await live.getByText('No calls').waitFor()
   const streaming = await relay.mint({ sub: hostile })

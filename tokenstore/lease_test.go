@@ -391,7 +391,7 @@ func TestReturnLeavesMemoryFirst(t *testing.T) {
 	sweepAll(l, c.now().Add(idleAfter))
 	<-reached
 	if lease, _ := leased(l, counterOf("a")); lease != 0 || f.durable(counterOf("a")) != 3 {
-		t.Errorf("%d leased, %d durable while the return is under way", lease, f.durable(counterOf("a")))
+		t.Errorf("%d leased, %d durable while the return is in flight", lease, f.durable(counterOf("a")))
 	}
 	open()
 	l.flush()
@@ -486,7 +486,7 @@ func TestIdleLeaseGoesBackAndTheAccountIsForgotten(t *testing.T) {
 	wantRefused(t, l, ErrExhausted, tok, tok.calls(1, 10))
 }
 
-// A grant that is under way when its account would be forgotten is not lost.
+// A grant that is in flight when its account would be forgotten is not lost.
 func TestForgettingLosesNoGrant(t *testing.T) {
 	l, f, c := newFake(t)
 	tok := newToken("a")
@@ -1263,7 +1263,7 @@ func contractLimitsThatChangeUnderLoad(t *testing.T, k kind) {
 			for _, l := range limits {
 				limit.Store(l)
 				time.Sleep(100 * time.Millisecond)
-				for range 3 { // now no call that brings an older limit is under way for long
+				for range 3 { // now no call that brings an older limit is in flight for long
 					n, err := s.db.used(counterOf("a"))
 					if err != nil || n > highest {
 						t.Errorf("%d durable, %v; the highest limit is %d", n, err, highest)

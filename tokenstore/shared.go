@@ -12,7 +12,7 @@ import (
 )
 
 // Shared counts what the processes of a store share besides its counters: rates, and
-// calls under way. A crash or a failover of the database loses both. It also keeps
+// calls in flight. A crash or a failover of the database loses both. It also keeps
 // heartbeats, which survive a crash.
 //
 // Its methods fail while there is no contact with the database. Limit each process by

@@ -27,7 +27,7 @@ type slotLease struct {
 	gone   bool // forgotten: look the key up again
 }
 
-// Slot is a place among the calls of a key that may be under way at once. Free it
+// Slot is a place among the calls of a key that may be in flight at once. Free it
 // with Release.
 type Slot struct {
 	shared *Shared
@@ -36,10 +36,10 @@ type Slot struct {
 }
 
 // TakeSlot takes a slot of a key, unless all processes together have as many calls
-// under way as the limit permits. Then it returns nil.
+// in flight as the limit permits. Then it returns nil.
 //
 // The number is exact, except that the slots of a process expire 30 seconds after it
-// was last in contact with the database, although its calls may still be under way.
+// was last in contact with the database, although its calls may still be in flight.
 // A slot is free for other processes a moment after Release, and within a second if
 // the limit is 8 or more.
 func (s *Shared) TakeSlot(ctx context.Context, key string, limit int64) (*Slot, error) {

@@ -115,7 +115,7 @@ func TestTakeSlot_HoldsAcrossProcesses(t *testing.T) {
 		}
 		wg.Wait()
 		if most.Load() > limit || taken.Load() == 0 {
-			t.Errorf("%d calls under way at once, the limit is %d; %d in all", most.Load(), limit, taken.Load())
+			t.Errorf("%d calls in flight at once, the limit is %d; %d in all", most.Load(), limit, taken.Load())
 		}
 		for _, s := range all { // all slots are free for any of them
 			var slots []*Slot

@@ -6,7 +6,7 @@ import (
 )
 
 // The spent part of a counter is less than its durable count. The count includes leased
-// units and the reservations of calls under way, most of which are refunded. Warnings
+// units and the reservations of calls in flight, most of which are refunded. Warnings
 // must not count these, so they are based on units that are spent for good:
 //
 //   - Calls are spent when they are admitted. One that is refunded, because its
@@ -25,13 +25,13 @@ import (
 var Thresholds = [...]int{80, 100}
 
 // refusedFor is how long a limit must refuse all calls before it counts as reached,
-// although calls under way may still refund some of it.
+// although calls in flight may still refund some of it.
 const refusedFor = time.Minute
 
 // spending is the part of an account that tracks spent units. The account's lock guards
 // it.
 type spending struct {
-	held    int64     // reserved by calls under way
+	held    int64     // reserved by calls in flight
 	base    int64     // spent units as of the latest commit
 	untold  int64     // spent units since
 	counted bool      // base is known
@@ -121,7 +121,7 @@ func (a *account) tells() bool { return a.writer.shared && a.untold != 0 }
 
 // refuse records that the limit refused a call. It raises the warning that the limit is
 // reached if all of it is spent, or if most of it is spent and it refuses calls. While
-// calls under way may refund their reservations, the latter counts only if it lasts.
+// calls in flight may refund their reservations, the latter counts only if it lasts.
 func (a *account) refuse(limit int64, now time.Time) {
 	if a.refused.IsZero() {
 		a.refused = now

@@ -79,7 +79,7 @@ type KeyRefusal struct {
 // Updated is a token after a change.
 type Updated struct {
 	Record
-	Ended int `json:"ended_calls"` // that were under way
+	Ended int `json:"ended_calls"` // that were in flight
 }
 
 // Revoked is the answer to a revocation.
@@ -89,7 +89,7 @@ type Revoked struct {
 	ID      string           `json:"id,omitempty"`
 	Subject *string          `json:"subject,omitempty"`
 	Before  time.Time        `json:"before,omitzero"` // tokens issued before it; zero for a single token
-	Ended   int              `json:"ended_calls"`     // that were under way
+	Ended   int              `json:"ended_calls"`     // that were in flight
 	Note    string           `json:"note,omitempty"`  // warns of a possible mistake
 }
 
@@ -103,7 +103,7 @@ type Limit struct {
 	Per  string `json:"per,omitempty"` // day or month; empty means no period
 	From string `json:"from"`          // config or admin
 
-	Ended int `json:"ended_calls,omitempty"` // that were under way and are not permitted any more
+	Ended int `json:"ended_calls,omitempty"` // that were in flight and are not permitted any more
 }
 
 // NewLimit returns a limit of the ledger or of the config as clients see it.

@@ -9,13 +9,13 @@ import (
 	"github.com/relayapi/caddy-relayapi/tokenstore"
 )
 
-// Calls are calls under way at one relay, the longest first. There are at most MaxPage.
+// Calls are calls in flight at one relay, the longest first. There are at most MaxPage.
 type Calls struct {
 	Calls []Call `json:"calls"`
-	Total int    `json:"total"` // of all that are under way
+	Total int    `json:"total"` // of all that are in flight
 }
 
-// Call is a call under way.
+// Call is a call in flight.
 type Call struct {
 	ID        string    `json:"id"`
 	Issuer    string    `json:"issuer"`
@@ -30,8 +30,8 @@ type Call struct {
 	BytesOut  int64     `json:"bytes_out"`        // passed on to the client
 }
 
-// ErrNoCall means that no call under way has an id.
-var ErrNoCall = errors.New("no call under way at this relay has this id; it may have ended, or run at another relay")
+// ErrNoCall means that no call in flight has an id.
+var ErrNoCall = errors.New("no call in flight at this relay has this id; it may have ended, or run at another relay")
 
 // maxName is the longest name of a model that is shown, in bytes.
 const maxName = 128

@@ -15,8 +15,8 @@ import (
 func callsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "calls",
-		Short: "Lists the calls under way, and ends one",
-		Long: `Lists the calls under way at the relay, the longest first. With --end, ends one of them
+		Short: "Lists the calls in flight, and ends one",
+		Long: `Lists the calls in flight at the relay, the longest first. With --end, ends one of them
 instead. The relay tells the client, as with a revocation, but the token stays valid.
 
 If several relays share a store, each lists only its own calls.`,

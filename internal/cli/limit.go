@@ -24,7 +24,7 @@ A limit is for each token, subject or issuer, or for one of them. It counts call
 tokens of models, or US dollars, per day or month (UTC), or without a period. A limit
 for one holder overrides a limit for all, which overrides the config.
 
-A limit of 0 puts its holder on hold and ends its calls under way. Lowering a limit to
+A limit of 0 puts its holder on hold and ends its calls in flight. Lowering a limit to
 the used amount or below ends the calls that it counts.`,
 		Example: `  caddy relayapi limit set --scope subject --usd 5.00 --per month
   caddy relayapi limit list`,
@@ -139,7 +139,7 @@ ends, it is charged its actual usage.`,
 // tellEnded prints how many calls a change has ended, if any.
 func tellEnded(cmd *cobra.Command, ended int) {
 	if ended > 0 {
-		fmt.Fprintln(cmd.ErrOrStderr(), "calls under way that were ended:", ended)
+		fmt.Fprintln(cmd.ErrOrStderr(), "calls in flight that were ended:", ended)
 	}
 }
 

@@ -27,7 +27,7 @@ func revokeCommand() *cobra.Command {
 		Use:   "revoke <id> | --subject <subject> | --all-of <issuer> | --all --before <time>",
 		Short: "Revokes tokens for good, and ends their calls",
 		Long: `Revokes tokens for good. When the command returns, the relay admits no more calls with
-them and has ended those under way. There are four ways:
+them and has ended those in flight. There are four ways:
 
   1. One token by its [issuer/]id, and everything that is minted with the same id
      later. This also works before the token is first used.
@@ -69,7 +69,7 @@ undone. To refuse a token for a while, use "token update --disable".`,
 		if r.Note != "" {
 			fmt.Fprintln(cmd.ErrOrStderr(), "note:", r.Note)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s; calls under way that were ended: %d\n", revokedWhat(r), r.Ended)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s; calls in flight that were ended: %d\n", revokedWhat(r), r.Ended)
 		return err
 	}
 	return cmd

@@ -170,7 +170,7 @@ starts now. --calls-from-claims, --tokens-from-claims and --usd-from-claims remo
 limit again. Lowering a limit to the used amount or below ends the token's calls under
 way.
 
---disable refuses the token until --enable, and ends its calls under way. To refuse
+--disable refuses the token until --enable, and ends its calls in flight. To refuse
 a token for good, use "revoke".`,
 		Example: `  caddy relayapi token update 3f9c --calls 500
   caddy relayapi token update 3f9c --usd 2.50 --tokens 1000000
@@ -209,7 +209,7 @@ a token for good, use "revoke".`,
 			return printJSON(cmd.OutOrStdout(), u)
 		}
 		if f.disable {
-			fmt.Fprintln(cmd.ErrOrStderr(), "calls under way that were ended:", u.Ended)
+			fmt.Fprintln(cmd.ErrOrStderr(), "calls in flight that were ended:", u.Ended)
 		} else {
 			tellEnded(cmd, u.Ended)
 		}

@@ -24,7 +24,7 @@ func uiCommand() *cobra.Command {
 		Use:   "ui",
 		Short: "Serves a page with usage, calls, budgets and tokens, for a browser on this machine",
 		Long: `Serves a page for the operator until the command is interrupted. The page shows calls,
-tokens and cost over time, and how full budgets are. It lists the calls under way and
+tokens and cost over time, and how full budgets are. It lists the calls in flight and
 ends them. It lists tokens, and mints, changes and revokes them.
 
 The command listens on loopback only and prints a link to standard output. The link

@@ -41,7 +41,7 @@ var families = map[string]Family{
 	"commit_duration_seconds":    {Type: "histogram", Help: "Time that a commit of the store takes."},
 	"time_to_first_byte_seconds": {Type: "histogram", Help: "Time from the connection to the provider until the first byte of the response body.", Labels: []string{"provider"}},
 
-	"in_flight":                     gauge("Calls under way: plain calls, event streams, and WebSockets.", "kind"),
+	"in_flight":                     gauge("Calls in flight: plain calls, event streams, and WebSockets.", "kind"),
 	"leases":                        gauge("Counters that have a lease in hand.", "unit"),
 	"leased_calls":                  gauge("Calls in all leases in hand."),
 	"leased_tokens":                 gauge("Tokens in all leases in hand."),

@@ -279,7 +279,7 @@ type Store interface {
 	OnCommit(func(took time.Duration, err error))
 }
 
-// InFlight is how many calls are under way, by kind.
+// InFlight is how many calls are in flight, by kind.
 type InFlight struct{ Calls, Streams, Sockets int }
 
 // Add adds a call.

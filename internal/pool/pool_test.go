@@ -46,7 +46,7 @@ func TestHold_StaysOpenForRequests(t *testing.T) {
 		t.Fatal("an open value is not held")
 	}
 	release(t, h)
-	wantClosed(t, "with a request under way", h, false)
+	wantClosed(t, "with a request in flight", h, false)
 	release(t, h)
 	wantClosed(t, "after the last request", h, true)
 	if h.Take() {

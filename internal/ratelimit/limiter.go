@@ -117,7 +117,7 @@ func (s *shard[K]) forgetOne() {
 	}
 }
 
-// Slot is a place among the calls of a key that may be under way at once.
+// Slot is a place among the calls of a key that may be in flight at once.
 type Slot[K comparable] struct {
 	*entry[K]
 	per time.Duration

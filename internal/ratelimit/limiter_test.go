@@ -85,7 +85,7 @@ func TestLimiter_ForgetsIdleKeysWithoutSlots(t *testing.T) {
 	}
 }
 
-// A full limiter never forgets how many calls of a key are under way.
+// A full limiter never forgets how many calls of a key are in flight.
 func TestLimiter_KeepsSlotsWhenFull(t *testing.T) {
 	l := New[int](time.Minute, 1)
 	now := beginning.Add(time.Hour)

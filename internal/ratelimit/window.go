@@ -2,7 +2,7 @@
 // calls of a token, wrong guesses at a secret.
 //
 // A [Window] is a sliding window. A [Limiter] holds one window for each key, in
-// bounded memory, and how many calls of the key are under way.
+// bounded memory, and how many calls of the key are in flight.
 package ratelimit
 
 import "time"

@@ -1,4 +1,4 @@
-// Package registry holds calls under way, so that they can be listed and ended.
+// Package registry holds calls in flight, so that they can be listed and ended.
 package registry
 
 import (

@@ -1,4 +1,4 @@
-// Package ui serves the operator's page: usage, calls under way, budgets and tokens.
+// Package ui serves the operator's page: usage, calls in flight, budgets and tokens.
 //
 // Caddy's admin endpoint refuses browsers, so the page has a listener of its own on
 // loopback. Three things keep others out:

@@ -1,10 +1,10 @@
-// Calls under way: streams, WebSockets, and calls without an answer so far.
+// Calls in flight: streams, WebSockets, and calls without an answer so far.
 import { ask, byId, count, el, fill, shortBytes } from './dom.js'
 
 const most = 50 // rows
 
 let latest = 0
-// showCalls loads and lists the calls under way. end(call) ends one.
+// showCalls loads and lists the calls in flight. end(call) ends one.
 export async function showCalls(end) {
   const mine = ++latest
   const { calls, total } = await ask('GET', 'calls')

@@ -1,6 +1,6 @@
 -- +goose Up
 
--- What processes hold of a counter: their leases, and what calls under way have reserved of a budget. All else is spent.
+-- What processes hold of a counter: their leases, and what calls in flight have reserved of a budget. All else is spent.
 ALTER TABLE counters ADD COLUMN unspent BIGINT NOT NULL DEFAULT 0;
 
 -- As in SQLite's schema 7.
