@@ -163,6 +163,34 @@ test('the SDK takes the token of the login, by a function that it calls for each
   await leave()
 })
 
+// RFC 8693, for what should not hold the token of the login, such as a worker.
+test('the page exchanges the token of the login for one of the relay, which counts on the same user', patience, async () => {
+  const { page, tokens, remaining, leave } = await open(relay)
+  await signIn(page, 'Bob')
+  const got = await page.evaluate(async ({ sdk, origin, token }) => {
+    const form = new URLSearchParams({
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token: token,
+      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+    })
+    const res = await fetch(`${origin}/mint`, { method: 'POST', body: form })
+    const { access_token, token_type, expires_in } = await res.json()
+    const { default: OpenAI } = await import(sdk)
+    const openai = new OpenAI({ baseURL: `${origin}/api/demo/v1`, apiKey: access_token, dangerouslyAllowBrowser: true })
+    const stream = await openai.chat.completions.create({ model: 'demo', messages: [{ role: 'user', content: 'Quick' }], stream: true })
+    const heard = []
+    for await (const chunk of stream) heard.push(chunk.choices[0].delta.content)
+    return { access_token, token_type, expires_in, heard }
+  }, { sdk: await onCDN('openai', 'index.mjs'), origin: relay.origin, token: await tokens[0] })
+  relay.hide(got.access_token)
+  assert.equal(got.access_token.split('.').length, 5, 'what was given is not encrypted')
+  assert.equal(got.token_type, 'Bearer')
+  assert.ok(got.expires_in > 0 && got.expires_in <= 3600, `it expires in ${got.expires_in} s`)
+  assert.deepEqual(got.heard, ['Answer 1'])
+  assert.deepEqual(remaining, ['40']) // of 50, after the 9 calls of the tests before
+  await leave()
+})
+
 test('a user who is revoked in mid-answer: the answer ends, and the page shows why', patience, async () => {
   const { page, leave } = await open(relay)
   await signIn(page, 'Bob')

@@ -110,8 +110,9 @@ export async function startExample(play, edit = (caddyfile) => caddyfile) {
   })
 }
 
-// startLoginExample runs examples/login as it is but for its ports, its key and how long its tokens
-// live. With a play, that is the provider of the model instead of its own.
+// startLoginExample runs examples/login as it is but for its ports, its key, how long its tokens live,
+// and that its users may exchange theirs at /mint. With a play, that is the provider of the model
+// instead of its own.
 export async function startLoginExample(play, life = '5m') {
   return start('openai', play ?? {}, ['examples/demo.key'], async (given) => {
     const [port, pagePort, , loginPort] = given.ports
@@ -125,7 +126,8 @@ export async function startLoginExample(play, life = '5m') {
       health: `http://localhost:${port}/api/demo/v1/models`, // which wants a token
       files: {
         'examples/login/index.html': await read('examples/login/index.html'),
-        Caddyfile: adapted(await read('examples/login/Caddyfile'), given, play),
+        Caddyfile: adapted(await read('examples/login/Caddyfile'), given, play)
+          .replace('providers demo', `providers demo\n\t\t\torigins ${page.slice(0, -1)}`).replace('prefix /api', 'prefix /api\n\t\tmint /mint'),
       },
     }
   })

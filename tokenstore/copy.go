@@ -100,7 +100,7 @@ func openPlace(ctx context.Context, p Place) (*openedPlace, error) {
 	if err := cmp.Or(db.start(ctx), db.ready()); err != nil {
 		return nil, errors.Join(err, db.close())
 	}
-	// The writer's connection is free for this. The lock ends with it.
+	// The writer's connection is free for this. The lock ends with it at the latest.
 	var free bool
 	err = db.writer.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1, hashtext(current_schema()))`, lockInUse).Scan(&free)
 	if err == nil && !free {
@@ -109,8 +109,17 @@ func openPlace(ctx context.Context, p Place) (*openedPlace, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.close())
 	}
-	return &openedPlace{&db.tables, db.writer, db.close}, nil
+	return &openedPlace{&db.tables, db.writer, func() error {
+		// The server may notice late that a connection is closed, and a relay may start now.
+		ctx, cancel := context.WithTimeout(context.Background(), unlockTime)
+		defer cancel()
+		_, _ = db.writer.ExecContext(ctx, `SELECT pg_advisory_unlock_all()`)
+		return db.close()
+	}}, nil
 }
+
+// unlockTime bounds how long it may take to release the lock of a store.
+const unlockTime = 5 * time.Second
 
 // openSource opens a complete store that exists.
 func openSource(ctx context.Context, from Place) (*openedPlace, error) {
@@ -138,16 +147,14 @@ func (p *openedPlace) freeze(ctx context.Context) error {
 	if p.writer == nil {
 		return nil // the lock beside the file does
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	closeAll := p.close
-	p.close = func() error {
-		cancel() // ends the transaction
-		return closeAll()
-	}
-
 	tx, err := p.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return err
+	}
+	closeAll := p.close
+	p.close = func() error {
+		_ = tx.Rollback() // it fails if ctx has ended it
+		return closeAll()
 	}
 	_, err = tx.ExecContext(ctx, `LOCK TABLE tokens, counters, usage, meta, revocations, limits, warnings IN SHARE MODE`)
 	return err
