@@ -197,7 +197,6 @@ func TestAnswer_KeyInMessage(t *testing.T) {
 		"in two frames": {"your key is " + realKey[:20], realKey[20:]},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("RELAYAPI_TEST_KEY", realKey)
 			up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 				if err != nil {

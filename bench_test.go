@@ -128,7 +128,6 @@ func pretend(r *http.Request, res *http.Response) error {
 
 func benchHandler(b *testing.B, options ...option) (h *Handler, mint func(edit func(*grant.Claims)) string) {
 	b.Helper()
-	b.Setenv("RELAYAPI_TEST_KEY", realKey)
 	r := &testRelay{t: b, dir: b.TempDir()}
 	r.relayKey, r.issuerKey = newKey(b), newKey(b)
 	r.writeKeys("relay", r.relayKey)

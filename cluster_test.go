@@ -34,13 +34,14 @@ type node struct {
 	port   string
 	cmd    *exec.Cmd
 	dir    string
+	env    []string // besides that of this process
 }
 
 // start starts the process. It serves a moment later.
 func (n *node) start() {
 	n.t.Helper()
 	n.cmd = exec.Command("caddy", "run", "--config", n.config, "--adapter", "caddyfile")
-	n.cmd.Env = append(os.Environ(), "HOME="+n.dir, "XDG_DATA_HOME="+n.dir, "XDG_CONFIG_HOME="+n.dir)
+	n.cmd.Env = append(append(os.Environ(), n.env...), "HOME="+n.dir, "XDG_DATA_HOME="+n.dir, "XDG_CONFIG_HOME="+n.dir)
 	log, err := os.OpenFile(filepath.Join(n.dir, "stderr"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		n.t.Fatal(err)
@@ -86,7 +87,7 @@ func startNode(t *testing.T, r *testRelay, name string, options ...option) *node
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, port: freePort(t), dir: dir, config: filepath.Join(dir, "Caddyfile")}
+	n := &node{t: t, port: freePort(t), dir: dir, config: filepath.Join(dir, "Caddyfile"), env: r.env}
 	own := func(c *testConfig) {
 		c.store, c.storage, c.logOutput, c.address = dir+"/relayapi.db", dir+"/caddy", "stderr", "http://127.0.0.1:"+n.port
 	}
@@ -130,7 +131,7 @@ func newCluster(t *testing.T, dsn string, respond http.HandlerFunc, options ...o
 	c := &cluster{up: newUpstream(t, respond)}
 	c.testRelay = newTestRelay(t)
 	c.writeKeys("signing", newKey(t))
-	t.Setenv("TEST_DSN", dsn)
+	c.env = []string{"TEST_DSN=" + dsn}
 	for i := range c.nodes {
 		c.nodes[i] = startNode(t, c.testRelay, fmt.Sprint(i), append([]option{
 			func(config *testConfig) { config.store, config.baseURL = "", c.up.URL },
@@ -176,6 +177,7 @@ func mustRun(t *testing.T, server *pgtest.Server) {
 // them and of their database.
 func TestCluster(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	server := pgtest.Faulty(t)
 	var mu sync.Mutex
 	served, billed := map[string]int64{}, map[string]int64{} // by subject, as the provider knows them
@@ -278,10 +280,11 @@ func TestCluster(t *testing.T) {
 // 5 seconds by default. Then it refuses, and recovers by itself.
 func TestCluster_ServesThroughAnOutage(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	server := pgtest.Faulty(t)
 	r := newTestRelay(t)
 	r.writeKeys("signing", newKey(t))
-	t.Setenv("TEST_DSN", server.NewSchema(t))
+	r.env = []string{"TEST_DSN=" + server.NewSchema(t)}
 	up := newUpstream(t, answerJSON(`{}`))
 	n := startNode(t, r, "alone", func(config *testConfig) { config.store, config.baseURL = "", up.URL },
 		inApp("store postgres {env.TEST_DSN}", "signing_key {dir}/signing.pem"))

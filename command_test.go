@@ -28,6 +28,7 @@ import (
 // TestMain puts a command `caddy` in the path of every test: this binary, run
 // as Caddy with the standard modules and this one.
 func TestMain(m *testing.M) {
+	os.Setenv("RELAYAPI_TEST_KEY", realKey) // of every config; the key of the provider
 	testscript.Main(m, map[string]func(){"caddy": caddycmd.Main})
 }
 
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) {
 //	HOME, XDG_*_HOME             directories below $WORK
 //	DATA                         where a relay keeps its store and keys by default
 func TestScript(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		Setup:               setupScript,

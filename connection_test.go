@@ -28,7 +28,6 @@ type bareProvider struct {
 // closes the connection when serve returns false.
 func newBareProvider(t *testing.T, serve func(conn net.Conn, r *http.Request, body string) bool) *bareProvider {
 	t.Helper()
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -395,12 +396,14 @@ func TestEndpoints(t *testing.T) {
 
 // A request that comes before the app has started is told to come again.
 func TestBeforeStart(t *testing.T) {
-	h := &Handler{app: new(App), carriers: new(App).carriers(), logger: nopLogger(), access: nopLogger()}
-	rec := newRecorder()
-	if err := h.ServeHTTP(rec, newServerRequest(t), nil); err != nil {
-		t.Fatal(err)
-	}
-	if rec.Code != 503 || rec.Header().Get("Retry-After") == "" || !strings.Contains(rec.Body.String(), "not_ready") {
-		t.Errorf("got %d %s", rec.Code, rec.Body)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := &Handler{app: new(App), carriers: new(App).carriers(), logger: nopLogger(), access: nopLogger()}
+		rec := newRecorder()
+		if err := h.ServeHTTP(rec, newServerRequest(t), nil); err != nil {
+			t.Fatal(err)
+		}
+		if rec.Code != 503 || rec.Header().Get("Retry-After") == "" || !strings.Contains(rec.Body.String(), "not_ready") {
+			t.Errorf("got %d %s", rec.Code, rec.Body)
+		}
+	})
 }

@@ -41,7 +41,8 @@ type testRelay struct {
 	issuerKey  *eccrypto.PrivateKey
 	client     *http.Client
 	canary     *canary
-	lastConfig string // the Caddyfile that was loaded last, not filled in
+	lastConfig string   // the Caddyfile that was loaded last, not filled in
+	env        []string // of its processes, see [startNode]
 }
 
 // newTestRelay prepares a relay's keys; load starts it.
@@ -347,7 +348,6 @@ type upstream struct {
 // newUpstream starts a provider; respond may be nil.
 func newUpstream(t *testing.T, respond http.HandlerFunc) *upstream {
 	t.Helper()
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	u := new(upstream)
 	u.Server = httptest.NewServer(u.record(respond))
 	t.Cleanup(func() {

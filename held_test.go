@@ -25,7 +25,6 @@ func newShare() bodies.Share {
 // The memory of a body is the next one's. Whatever becomes of a call, no provider may
 // receive a piece of another's body.
 func TestHeldBodiesAreNotMixed(t *testing.T) {
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	const clients, each = 8, 40
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch rand.IntN(4) {

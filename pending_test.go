@@ -55,7 +55,6 @@ func (p *pending) finish() (status int) {
 // counting is a provider that counts the calls that reach it.
 func counting(t *testing.T, http2 bool) (url string, calls *atomic.Int64) {
 	t.Helper()
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	calls = new(atomic.Int64)
 	up := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		calls.Add(1)

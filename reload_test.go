@@ -307,7 +307,7 @@ func reloadsUnderLoad(t *testing.T, http2 bool) {
 		MaxIdleConnsPerHost: clients, MaxConnsPerHost: connections,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: http2,
 	}
-	limits := []int64{1, 7, 100, 4_200, 0} // 0: not limited, for load until the end
+	limits := []int64{1, 7, 100, 2_100, 0} // 0: not limited, for load until the end
 	tokens := make([]string, len(limits))
 	admitted := make([]atomic.Int64, len(limits))
 	for i, limit := range limits {

@@ -30,7 +30,6 @@ type smuggler struct {
 
 func newSmuggler(t *testing.T, http2 bool) *smuggler {
 	t.Helper()
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	s := &smuggler{closed: make(chan struct{})}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	if http2 {

@@ -525,7 +525,6 @@ func TestAnswersWithoutBody(t *testing.T) {
 
 // The header and the body of a small call leave in one write: two cost more.
 func TestSmallCallIsOneWrite(t *testing.T) {
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

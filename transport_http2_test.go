@@ -92,7 +92,6 @@ func reset(conn net.Conn, received *atomic.Int64) {
 // Caddy does not use at present, sends such a request again and again
 // (https://go.dev/issue/47635).
 func TestNoReplayAfterAReset(t *testing.T) {
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	for over, transport := range map[string]string{"TLS": "tls_insecure_skip_verify", "h2c": "versions h2c"} {
 		for name, edits := range map[string][]func(*http.Request){
 			"short":                 {},

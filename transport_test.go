@@ -176,7 +176,6 @@ func staleProvider(t *testing.T, afterRequest bool) (address string, received fu
 // may have done the work: the request is not sent again, whatever its method
 // and its Idempotency-Key say.
 func TestNoReplayOnceWritten(t *testing.T) {
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	for _, edits := range [][]func(*http.Request){
 		{},
 		{header("Idempotency-Key", "k")},
@@ -202,7 +201,6 @@ func TestNoReplayOnceWritten(t *testing.T) {
 // On a pooled connection that the provider has closed, nothing was written and
 // another connection is made.
 func TestStaleConnectionIsReplaced(t *testing.T) {
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	address, received := staleProvider(t, false)
 	relay := startRelay(t, simple(address))
 	token := relay.mint(calls(10))
@@ -221,7 +219,6 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 // A provider over TLS gets its own name in SNI and Host, also when several
 // stand behind one relay.
 func TestSeveralProvidersOverTLS(t *testing.T) {
-	t.Setenv("RELAYAPI_TEST_KEY", realKey)
 	seen := make(chan string, 10)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		seen <- fmt.Sprint(r.TLS.ServerName, " ", r.Host, " ", r.Proto, " ", r.Header.Get("Authorization") == "Bearer "+realKey)
