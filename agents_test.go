@@ -170,7 +170,7 @@ var (
 // the paths and the keys. Everything streams: first the title, with a small model.
 var (
 	opencodeHeader = map[string]string{
-		"User-Agent":         "opencode/1.18.33 ai-sdk/provider-utils/4.0.66 runtime/bun/1.3.0",
+		"User-Agent":         "opencode/1.18.33 ai/6.0.326 ai-sdk/provider-utils/4.0.66 runtime/bun/1.3.0",
 		"X-Session-Affinity": "ses_6a1f", "X-Session-Id": "ses_6a1f",
 	}
 	opencodeAnthropic = plus(opencodeHeader, "Anthropic-Version", "2023-06-01",
@@ -194,7 +194,7 @@ var (
 // which sends it in the query. They add completions and embeddings.
 var (
 	continueSDK = map[string]string{
-		"Accept": "application/json", "User-Agent": "Continue-CLI/1.5.47", "X-Continue-Unique-Id": "c1",
+		"Accept": "application/json", "User-Agent": "OpenAI/JS 5.23.2",
 		"X-Stainless-Lang": "js", "X-Stainless-Package-Version": "5.23.2", "X-Stainless-Runtime": "node", "X-Stainless-Retry-Count": "0",
 	}
 	continueAnthropic = map[string]string{"Accept": "application/json", "Anthropic-Version": "2023-06-01"}
@@ -292,8 +292,9 @@ func wantAgentHeader(t *testing.T, got received, header map[string]string, token
 }
 
 // Codex opens a WebSocket before the first turn, offers compression, and says
-// response.create for each turn (codex-rs/codex-api/src/endpoint/responses_websocket.rs,
-// codex-rs/core/src/client.rs).
+// response.create for each turn, which continues the one before
+// (codex-rs/codex-api/src/endpoint/responses_websocket.rs, codex-rs/core/src/client.rs,
+// codex-rs/core/tests/suite/client_websockets.rs).
 func TestAgents_CodexWebSocket(t *testing.T) {
 	up := newUpstream(t, echo(t, make(chan error, 1)))
 	relay := startForAgents(t, up)
@@ -308,10 +309,14 @@ func TestAgents_CodexWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	create := `{"type":"response.create",` + codexBody[1:]
-	say(t, conn, create)
-	if _, data, err := conn.Read(t.Context()); err != nil || string(data) != create {
-		t.Errorf("said %s, heard %s, %v", create, data, err)
+	for _, message := range []string{
+		`{"type":"response.create",` + codexBody[1:],
+		`{"type":"response.create","previous_response_id":"resp_1",` + codexBody[1:],
+	} {
+		say(t, conn, message)
+		if _, data, err := conn.Read(t.Context()); err != nil || string(data) != message {
+			t.Fatalf("said %s, heard %s, %v", message, data, err)
+		}
 	}
 	got := up.one(t)
 	if got.RequestURI != "/v1/responses" {
