@@ -71,7 +71,7 @@ var (
 		{"anthropic", "POST", "/v1/messages?beta=true", []string{inBearer}, plus(claudeHeader, "Anthropic-Beta", "interleaved-thinking-2025-05-14,structured-outputs-2025-12-15"),
 			`{"model":"claude-haiku-4-5-20251001","max_tokens":32000,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"stream":true}`},
 		{"anthropic", "POST", "/v1/messages?beta=true", []string{inBearer}, plus(claudeHeader, "Anthropic-Beta", claudeTurn),
-			`{"model":"claude-opus-4-5","max_tokens":32000,"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"thinking":{"type":"enabled","budget_tokens":31999},"stream":true}`},
+			`{"model":"claude-opus-4-5","max_tokens":32000,"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"thinking":{"type":"enabled","budget_tokens":31999},"diagnostics":{"previous_message_id":null},"stream":true}`},
 		{"anthropic", "POST", "/v1/messages?beta=true", []string{inXAPI}, plus(claudeHeader, "Anthropic-Beta", claudeTurn), ""},
 		{"anthropic", "POST", "/v1/messages?beta=true", []string{inBearer, inXAPI}, plus(claudeHeader, "Anthropic-Beta", claudeTurn), ""},
 		// A subagent's.
@@ -103,7 +103,7 @@ var (
 		"X-Client-Request-Id": "01990b6e-2a7c-7d20-9f8c-2f0a3d7f1c55", "X-Codex-Window-Id": "01990b6e-2a7c-7d20-9f8c-2f0a3d7f1c55:0",
 		"X-Codex-Beta-Features": "multi_agent", "X-Codex-Turn-Metadata": `{"turn_id":"01990b6e","sandbox":"seccomp"}`,
 	}
-	codexBody  = `{"model":"gpt-5","instructions":"i","input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]}],"tools":[],"tool_choice":"auto","parallel_tool_calls":true,"reasoning":{"effort":"medium","summary":"auto"},"store":false,"stream":true,"include":["reasoning.encrypted_content"],"prompt_cache_key":"01990b6e"}`
+	codexBody  = `{"model":"gpt-5","instructions":"i","input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]}],"tools":[],"tool_choice":"auto","parallel_tool_calls":true,"reasoning":{"effort":"medium","summary":"auto"},"store":false,"stream":true,"include":["reasoning.encrypted_content"],"prompt_cache_key":"01990b6e","client_metadata":{"x-codex-installation-id":"i"}}`
 	codexCalls = []agentCall{
 		{"openai", "POST", "/v1/responses", []string{inBearer}, plus(codexHeader, "Accept", "text/event-stream"), codexBody},
 		// The turn goes on: the provider's routing comes back to it.
@@ -292,7 +292,7 @@ func wantAgentHeader(t *testing.T, got received, header map[string]string, token
 }
 
 // Codex opens a WebSocket before the first turn, offers compression, and says
-// response.create for each turn, which continues the one before
+// response.create to warm up and for each turn, which continues what was before
 // (codex-rs/codex-api/src/endpoint/responses_websocket.rs, codex-rs/core/src/client.rs,
 // codex-rs/core/tests/suite/client_websockets.rs).
 func TestAgents_CodexWebSocket(t *testing.T) {
@@ -310,7 +310,7 @@ func TestAgents_CodexWebSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, message := range []string{
-		`{"type":"response.create",` + codexBody[1:],
+		`{"type":"response.create","generate":false,` + codexBody[1:],
 		`{"type":"response.create","previous_response_id":"resp_1",` + codexBody[1:],
 	} {
 		say(t, conn, message)
