@@ -238,7 +238,7 @@ func TestBound_OfCodingAgents(t *testing.T) {
 		d          *Dialect
 		path, body string
 	}{
-		"Claude Code": {anthropic, "/v1/messages", `{"max_tokens":1,"messages":[],"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"},{"type":"clear_tool_uses_20250919"}]}}`},
+		"Claude Code": {anthropic, "/v1/messages", `{"max_tokens":1,"messages":[],"diagnostics":{"previous_message_id":"msg_1"},"context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"},{"type":"clear_tool_uses_20250919"}]}}`},
 		"Codex":       {openai, "/v1/responses", `{"input":[],"max_output_tokens":1,"client_metadata":{"a":"b"},"tools":[{"type":"function","name":"f"},{"type":"namespace","name":"a","tools":[{"type":"function","name":"g"}]}]}`},
 	} {
 		if _, err := c.d.Bound(&Request{Method: "POST", Path: c.path, Body: []byte(c.body)}); err != nil {

@@ -114,10 +114,12 @@ var (
 	}
 
 	// https://platform.claude.com/docs/en/api/messages, and the version of the API
-	// that bodies have on Bedrock
+	// that bodies have on Bedrock. diagnostics asks why a cache was missed
+	// (https://platform.claude.com/docs/en/build-with-claude/cache-diagnostics); the model
+	// does not run for it.
 	messagesBounds = &bounds{
 		members: joined(plainly("model", "metadata", "stop_sequences", "stream", "temperature", "top_k", "top_p", "thinking",
-			"tool_choice", "output_config", "output_format", "anthropic_version"), map[string]check{
+			"tool_choice", "output_config", "output_format", "anthropic_version", "diagnostics"), map[string]check{
 			"messages":      readContent,
 			"system":        readContent,
 			"cache_control": readCacheControl,
