@@ -107,7 +107,7 @@ func members(of reflect.Type) (names []string) {
 	return names
 }
 
-// The examples of answers have members that there are, and values that they can have.
+// The examples of answers have only real members, with possible values.
 func TestDocs_ExamplesOfTheAdminAPIParse(t *testing.T) {
 	data, err := os.ReadFile("docs/admin-api.md")
 	if err != nil {

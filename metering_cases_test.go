@@ -35,11 +35,11 @@ type meteringCase struct {
 	path     string // /v1/chat/completions
 	body     string // askBody, or streamBody if the answer is a stream
 	kind     string // content type of the body: JSON
-	budget   string // "usd 1", "tokens 100"; "none" means that there is none; usd 1
+	budget   string // "usd 1", "tokens 100"; "none" means no budget; default: usd 1
 	config   string // lines of the global option
 	cancels  bool   // the site has on_disconnect cancel
 
-	status int      // of the answer; -1 means that there is no answer; 200
+	status int      // of the answer; -1 means no answer; default: 200
 	answer []string // its body, in pieces; several are events of a stream
 	events string   // content type of a stream: text/event-stream
 	coding string   // content coding of the answer

@@ -155,7 +155,7 @@ func TestMetrics_SumUpToUsage(t *testing.T) {
 		t.Errorf("%v requests are counted, want %d", sums(series, "requests_total"), calls+2)
 	}
 	if len(series) > 250 {
-		t.Errorf("there are %d series, want few", len(series))
+		t.Errorf("got %d series, want few", len(series))
 	}
 	stop()
 	wantSameSums(t, series, filepath.Join(relay.dir, "relayapi.db"))

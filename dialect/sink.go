@@ -33,7 +33,7 @@ type sink struct {
 	cut       bool // whether an error came after the usage, so that the usage may be incomplete
 	done      bool
 	finished  bool // whether a candidate of Gemini's is finished
-	several   bool // whether there are more of them, each of which finishes by itself
+	several   bool // whether there are several candidates; each finishes separately
 	ended     bool // whether the answer came to its end
 }
 

@@ -53,7 +53,7 @@ type Record struct {
 }
 
 // Page is one page of a list of tokens. Next is the cursor of the next page; empty
-// means that there is none.
+// means that this is the last page.
 type Page struct {
 	Records []Record `json:"tokens"`
 	Next    string   `json:"next,omitempty"`

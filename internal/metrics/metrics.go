@@ -105,7 +105,7 @@ func New(codes iter.Seq[string]) *Set {
 	return s
 }
 
-// Register registers the set with the registry of a config; nil means that there is none.
+// Register registers the set with the registry of a config; nil means no registry.
 func (s *Set) Register(registry *prometheus.Registry) {
 	if registry == nil {
 		return

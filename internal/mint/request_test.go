@@ -71,7 +71,7 @@ func TestMinter_MintFor(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for name, tc := range map[string]struct {
 		age  time.Duration // of the login's token
-		want time.Duration // that the relay's token lives from now on; 0 means that there is none
+		want time.Duration // remaining life of the token; 0 means that none is minted
 	}{
 		"fresh":             {0, DefaultTTL},
 		"older":             {30 * time.Hour, 18 * time.Hour},

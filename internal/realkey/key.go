@@ -52,8 +52,8 @@ func New(key string, at provider.Placement, source string, kept bool) *Key {
 // body, SHA-256 in hex.
 type SignFunc func(r *http.Request, hash string, now time.Time) (signature string, err error)
 
-// NewSigner returns a key that is not sent but signs requests. The secrets are what
-// must not show in an answer, of which the first is the likeliest.
+// NewSigner returns a key that signs requests instead of being sent. No secret may show
+// in an answer. The first one is the likeliest to be there.
 func NewSigner(sign SignFunc, secrets []string, source string) *Key {
 	k := &Key{bytes: secrets[0], source: source, sign: sign}
 	k.table = k.newTable()

@@ -33,7 +33,7 @@ type Call struct {
 	// may be nil.
 	Asked, Answered func() string
 
-	Known []string // tokens in the request, no piece of which may be exported
+	Known []string // tokens in the request; no piece of them may be exported
 }
 
 // Source returns what is known of the call of a request.
