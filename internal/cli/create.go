@@ -134,7 +134,7 @@ func (f *createFlags) register(cmd *cobra.Command) {
 }
 
 func (f *createFlags) run(cmd *cobra.Command) error {
-	if err := noneEmpty(cmd); err != nil {
+	if err := noneEmpty(cmd, textFlags...); err != nil {
 		return err
 	}
 	draft, err := f.draft(cmd, time.Now())
@@ -185,13 +185,18 @@ func permitted(l *grant.Limits) string {
 	return strings.Join(all, ", ")
 }
 
-// noneEmpty refuses flags without a value. If a variable is not set, --ips "$IPS"
-// would make a token that permits every address.
-func noneEmpty(cmd *cobra.Command) error {
+// textFlags are the flags of `token create` that need a value.
+var textFlags = func() []string {
 	names := []string{"provider", "subject", "id", "ttl", "usd", "set-model", "api-key-file", "api-key-env", "address", "keys", "recipient", "issuer-key", "issuer"}
 	for _, l := range listFlags {
 		names = append(names, l.name)
 	}
+	return names
+}()
+
+// noneEmpty refuses flags without a value. If a variable is not set, --ips "$IPS"
+// would make a token that permits every address.
+func noneEmpty(cmd *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if value := cmd.Flag(name).Value.String(); cmd.Flags().Changed(name) && (value == "" || value == "[]") {
 			return fmt.Errorf("--%s is empty; give it a value or leave it out", name)

@@ -98,10 +98,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 
 // run mints tokens, runs the command, and returns its exit code.
 func (f *runFlags) run(cmd *cobra.Command, args []string) (code int, err error) {
-	for _, name := range []string{"provider", "ttl", "usd", "models", "subject", "relay", "address"} {
-		if value := cmd.Flag(name).Value.String(); cmd.Flags().Changed(name) && (value == "" || value == "[]") {
-			return 0, fmt.Errorf("--%s is empty; give it a value or leave it out", name)
-		}
+	if err := noneEmpty(cmd, "provider", "ttl", "usd", "models", "subject", "relay", "address"); err != nil {
+		return 0, err
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
